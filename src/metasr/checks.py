@@ -1,0 +1,83 @@
+"""Checks at the public border: shapes, ranges and finiteness, with messages that tell what to do."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from metasr.errors import InputError
+
+
+def check_image(image: Tensor, *, name: str = "image") -> None:
+    """Require a non-empty, finite, floating-point image batch ``(B, C, H, W)``.
+
+    Raises:
+        InputError: naming what was expected and what came.
+    """
+    if not isinstance(image, Tensor):
+        raise InputError(f"{name} must be a torch.Tensor of shape (B, C, H, W), got {type(image).__name__}")
+    if image.ndim != 4:
+        raise InputError(
+            f"{name} must have shape (B, C, H, W), got {tuple(image.shape)}; add the missing axes with [None]"
+        )
+    if min(image.shape) == 0:
+        raise InputError(f"{name} must not be empty, got shape {tuple(image.shape)}")
+    if not image.is_floating_point():
+        raise InputError(f"{name} must be floating point in [0, 1], got {image.dtype}; convert with image.float() / 255")
+    if not bool(torch.isfinite(image).all()):
+        count = int((~torch.isfinite(image)).sum())
+        raise InputError(f"{name} must be finite, got {count} NaN or infinite values; clean the file first")
+
+
+def check_kernel(kernel: Tensor, *, normalise: bool = False) -> Tensor:
+    """Require a blur kernel ``(kH, kW)`` or ``(B, kH, kW)``: odd sides, finite, sum 1.
+
+    Args:
+        kernel: the kernel.
+        normalise: divide by the sum instead of requiring it to be 1 (within 1e-3).
+
+    Returns:
+        The kernel, normalised if that was asked for.
+
+    Raises:
+        InputError: naming what was expected, what came and what to do.
+    """
+    if kernel.ndim not in (2, 3) or min(kernel.shape) == 0:
+        raise InputError(f"kernel must have shape (kH, kW) or (B, kH, kW), got {tuple(kernel.shape)}")
+    height, width = kernel.shape[-2:]
+    if height % 2 == 0 or width % 2 == 0:
+        raise InputError(
+            f"kernel must have odd sides, got {height}x{width}; pad it by one row or column so that it has a centre"
+        )
+    if not kernel.is_floating_point():
+        raise InputError(f"kernel must be floating point, got {kernel.dtype}")
+    if not bool(torch.isfinite(kernel).all()):
+        raise InputError("kernel must be finite, got NaN or infinite values")
+    total = kernel.sum((-2, -1))
+    if normalise:
+        if bool((total.abs() < 1e-12).any()):
+            raise InputError("kernel sums to 0 and cannot be normalised")
+        return kernel / total[..., None, None]
+    worst = total.flatten()[(total - 1).abs().argmax()].item()
+    if abs(worst - 1) > 1e-3:
+        raise InputError(f"kernel must sum to 1, got {worst:.4g}; normalise it or pass normalise=True")
+    return kernel
+
+
+def check_scale(scale: float, *, name: str = "scale") -> None:
+    """Require a finite positive scale factor."""
+    if not (isinstance(scale, (int, float)) and math.isfinite(scale) and scale > 0):
+        raise InputError(f"{name} must be a finite number above 0, got {scale!r}")
+
+
+def check_pair(lr: Tensor, hr: Tensor, scale: float) -> None:
+    """Require that ``lr`` has the size that degrading ``hr`` by ``scale`` gives: ``ceil(size / scale)``."""
+    want = tuple(math.ceil(n / scale - 1e-9) for n in hr.shape[-2:])
+    got = tuple(lr.shape[-2:])
+    if got != want:
+        raise InputError(
+            f"LR and HR sizes do not match scale {scale:g}: HR is {hr.shape[-2]}x{hr.shape[-1]}, so LR must be "
+            f"{want[0]}x{want[1]}, got {got[0]}x{got[1]}; check the pair or the scale"
+        )

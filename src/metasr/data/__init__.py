@@ -1,0 +1,1 @@
+"""Images: files, named sets, patches and tasks."""

@@ -1,0 +1,1 @@
+"""Degradations: y = m · ((x * k)↓s + n), and where their kernels come from."""

@@ -1,0 +1,57 @@
+"""The errors metasr raises on purpose.
+
+Every message says what was expected, what came, and what to do. They are all :class:`MetasrError`, so that a
+program (the command line among them) can tell a user's mistake from a defect: the former prints one paragraph, the
+latter a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MetasrError(Exception):
+    """Base of all errors that a user can mend."""
+
+
+class InputError(MetasrError, ValueError):
+    """A value, an image or a kernel is not what a function takes."""
+
+
+class DataError(MetasrError):
+    """A file or a data set is missing, unreadable or unfit for its use."""
+
+
+class OutputError(MetasrError, OSError):
+    """A result could not be written where it was asked for."""
+
+
+class WeightsError(MetasrError):
+    """A weights file is unreadable, unsafe, or made for something else."""
+
+
+class StageError(MetasrError):
+    """A training stage's parent or folder is missing, foreign or stale."""
+
+
+class DivergenceError(MetasrError, ArithmeticError):
+    """A loss or gradient stopped being finite."""
+
+
+def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
+    """Tell the known names closest to a mistyped one.
+
+    Args:
+        name: what the user wrote.
+        known: the names that exist.
+        count: how many suggestions at most.
+
+    Returns:
+        ``"did you mean 'a' or 'b'? known: a, b, c"`` (without the question where nothing is close).
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=count, cutoff=0.5)
+    original = {k.lower(): k for k in known}
+    question = f"did you mean {' or '.join(repr(original[c]) for c in close)}? " if close else ""
+    return f"{question}known: {', '.join(known)}"

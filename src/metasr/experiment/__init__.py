@@ -1,0 +1,1 @@
+"""Compose, build, run the stages, evaluate."""

@@ -1,0 +1,1 @@
+"""The differentiable inner loop and what belongs to it; no Lightning here."""

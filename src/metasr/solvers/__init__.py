@@ -1,0 +1,1 @@
+"""Solvers: one low-resolution image in, one super-resolved image out."""
