@@ -1,0 +1,304 @@
+"""Named data sets of high-resolution images: where their files lie, what may be learned from them, how to get them.
+
+:func:`image_set` finds a set's files and refuses uses that would spoil a result: learning from a test set, or
+learning from the 100 images of BSDS500 that are the test set B100.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from metasr.data.download import fetch
+from metasr.data.images import IMAGE_SUFFIXES, list_images, natural_key, read_image
+from metasr.data.known_sets import CATALOG, DatasetInfo
+from metasr.errors import DataError, InputError, nearest
+
+Split = Literal["train", "val", "test", "all"]
+
+ROOT_VARIABLE = "METASR_DATA"
+"""Environment variable that names the folder of data sets where no ``root`` is given."""
+
+_SAMPLES = Path(__file__).parent / "samples"
+_HOLD_OUT = 0.05  # share of a plain folder that is kept for validation
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images of one split of a data set: paths, read when asked for.
+
+    Attributes:
+        name: the data set's name.
+        split: which part of it.
+        paths: the files, in natural order.
+        crop: longest and shortest side in pixels that :meth:`load` keeps, from the top left, or None.
+    """
+
+    name: str
+    split: str
+    paths: tuple[Path, ...]
+    crop: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The file names without folder and suffix."""
+        return tuple(path.stem for path in self.paths)
+
+    def load(self, index: int) -> Tensor:
+        """Read one image: ``(3, H, W)`` float32 RGB in [0, 1], cropped where the set asks for it."""
+        image = read_image(self.paths[index])
+        if self.crop is None:
+            return image
+        long, short = self.crop
+        height, width = image.shape[-2:]
+        rows, columns = (short, long) if width >= height else (long, short)
+        return image[:, :rows, :columns].contiguous()  # (3, min(H, rows), min(W, columns))
+
+    def fingerprint(self) -> str:
+        """Hash the files' names and bytes, in order (SHA-256, hex); the same wherever the set lies."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{path.name}\0{content}\n".encode())
+        return digest.hexdigest()
+
+    def subset(self, max_images: int | None) -> ImageSet:
+        """Keep the first images.
+
+        Args:
+            max_images: how many at most; None keeps all.
+
+        Raises:
+            InputError: if that is not above 0.
+        """
+        if max_images is None:
+            return self
+        if max_images < 1:
+            raise InputError(f"max_images must be at least 1, or None for all, got {max_images}")
+        return replace(self, paths=self.paths[:max_images])
+
+
+def info(name: str) -> DatasetInfo:
+    """Look up a data set.
+
+    Raises:
+        DataError: on an unknown name, with the nearest ones.
+    """
+    if name not in CATALOG:
+        raise DataError(f"there is no data set {name!r}: {nearest(name, CATALOG)}")
+    return CATALOG[name]
+
+
+def describe(name: str) -> str:
+    """Tell a data set's splits, folder structure, licence, source and downloads, as text."""
+    entry = info(name)
+    usable = [f"{s} ({entry.counts[s]})" if s in entry.counts else s for s in entry.splits] or ["train", "val", "test"]
+    lines = [
+        f"{name}: {entry.title}",
+        f"  splits:    {', '.join(usable)}",
+        f"  structure: {entry.structure}",
+        f"  licence:   {entry.licence}",
+        f"  source:    {entry.source}",
+    ]
+    for reason in dict.fromkeys(entry.refusals.values()):
+        lines.append(f"  not for {', '.join(s for s, r in entry.refusals.items() if r == reason)}: {reason}")
+    lines += [f"  download:  {a.url} ({a.known_hash or 'no checksum is published'})" for a in entry.archives]
+    return "\n".join(lines)
+
+
+def image_set(
+    name: str,
+    *,
+    split: Split = "train",
+    root: str | Path | None = None,
+    download: bool = False,
+    val_fraction: float | None = None,
+) -> ImageSet:
+    """Find the images of one split of a data set.
+
+    Args:
+        name: a key of :data:`CATALOG`.
+        split: ``"train"``, ``"val"``, ``"test"``, or ``"all"`` (every split that the set has, together).
+        root: the folder that has the set's folder in it, or the set's folder itself; by default the environment
+            variable ``METASR_DATA``. For ``image_folder`` the folder of images, with or without sub-folders
+            ``train``, ``val`` and ``test``. Not needed for ``samples``.
+        download: fetch the set into ``root`` if it is not there.
+        val_fraction: share of the training images to hold out as ``"val"``, chosen by the hash of the file name, for
+            sets that have no validation images of their own; give the same to both splits. None holds out 5 % of an
+            ``image_folder`` and nothing of a published set. 0 holds out nothing.
+
+    Returns:
+        The files found, at least one.
+
+    Raises:
+        DataError: on an unknown name, a split the set does not have or must not be used for, no root, a missing or
+            empty folder, or a failed download.
+        InputError: if ``split`` is no split or ``val_fraction`` is not in [0, 1).
+    """
+    entry = info(name)
+    if split not in get_args(Split):
+        raise InputError(f"split must be one of {', '.join(get_args(Split))}, got {split!r}")
+    if val_fraction is not None and not 0 <= val_fraction < 1:
+        raise InputError(f"val_fraction must be in [0, 1), got {val_fraction}")
+    held_out = bool(val_fraction) and "val" not in entry.splits and "train" in entry.splits
+    if split in entry.refusals and not (split == "val" and held_out):
+        raise DataError(f"{name} cannot be used as {split!r}: {entry.refusals[split]}")
+    if name == "samples":
+        folders = [s for s in ("train", "val", "test") if split in (s, "all")]
+        return ImageSet(name, split, tuple(p for s in folders for p in list_images(_SAMPLES / s)))
+    place = _root(entry, root)
+    if name == "image_folder":
+        paths = _plain_folder(place, split, val_fraction)
+        if not paths:
+            raise DataError(f"{place} has no validation images with val_fraction=0; add a sub-folder val, or raise it")
+        return ImageSet(name, split, tuple(paths))
+    if split == "all":
+        every = dict.fromkeys(p for s in entry.splits for p in _find(entry, s, place, download))
+        return ImageSet(name, split, tuple(every), entry.crop)
+    if held_out and split in ("train", "val"):
+        train, val = _hold_out(_find(entry, "train", place, download), val_fraction or 0)
+        return ImageSet(name, split, tuple(train if split == "train" else val), entry.crop)
+    return ImageSet(name, split, tuple(_find(entry, split, place, download)), entry.crop)
+
+
+def _root(entry: DatasetInfo, root: str | Path | None) -> Path:
+    given = root if root is not None else os.environ.get(ROOT_VARIABLE) or None
+    if given is None or not str(given):
+        raise DataError(
+            f"{entry.name} needs to know where its images lie: give root (the folder of data sets), or set the "
+            f"environment variable {ROOT_VARIABLE}. Expected there: {entry.structure}. The set 'samples' needs neither."
+        )
+    return Path(given).expanduser()
+
+
+def _find(entry: DatasetInfo, split: str, root: Path, download: bool) -> list[Path]:
+    """Find the files of one split, fetching them first if need be."""
+    if split not in entry.splits:
+        raise DataError(f"{entry.name} has no split {split!r}, only {', '.join(map(repr, entry.splits))}")
+    paths = _look(entry, split, root)
+    if not paths and entry.parts:
+        parts = [CATALOG[part] for part in entry.parts if split in CATALOG[part].splits]
+        return [path for part in parts for path in _find(part, split, root, download)]
+    if not paths and download:
+        paths = _download(entry, split, root)
+    if not paths:
+        raise DataError(_missing(entry, split, root))
+    leaked = sorted({path.stem for path in paths} & entry.apart)
+    if leaked:
+        raise DataError(
+            f"{len(leaked)} of the {len(paths)} images in {paths[0].parent} are test images of B100 "
+            f"({', '.join(leaked[:3])}, ...), so {entry.name} cannot be used with them: {entry.refusals['val']}"
+        )
+    expected = entry.counts.get(split)
+    if expected not in (None, len(paths)):
+        warnings.warn(
+            f"{entry.name} ({split}) has {expected} images, found {len(paths)} in {paths[0].parent}: "
+            "results are not comparable with published ones",
+            stacklevel=4,
+        )
+    return paths
+
+
+def _look(entry: DatasetInfo, split: str, root: Path) -> list[Path]:
+    """Try the set's folders below the root, then the root itself, with each layout."""
+    bases = [base for folder in entry.folders for base in _match([root], folder) if base.is_dir()]
+    for base in dict.fromkeys([*bases, root]):
+        for layout in entry.splits[split]:
+            found = [_images(_match([base], part)) for part in layout.split(" + ")]
+            if all(found):
+                return sorted({p for part in found for p in part}, key=lambda p: natural_key(p.name))
+    return []
+
+
+def _match(starts: Iterable[Path], pattern: str) -> list[Path]:
+    """Glob below folders, case-blind on every system; hidden entries are left out."""
+    level = list(starts)
+    for part in pattern.lower().split("/"):
+        inside = (entry for folder in level if folder.is_dir() for entry in folder.iterdir())
+        level = sorted(e for e in inside if e.name[0] != "." and fnmatch.fnmatchcase(e.name.lower(), part))
+    return level
+
+
+def _images(paths: Iterable[Path]) -> list[Path]:
+    """Keep image files, and broken links: reading those fails, where leaving them out would change an average."""
+    return [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and (p.is_file() or not p.exists())]
+
+
+def _download(entry: DatasetInfo, split: str, root: Path) -> list[Path]:
+    if not entry.archives:
+        raise DataError(
+            f"{entry.name} cannot be downloaded automatically: {entry.source}. {_missing(entry, split, root)}"
+        )
+    folder = root if root.name.lower() in {name.lower() for name in entry.folders} else root / entry.folders[0]
+    for archive in entry.archives:
+        if not archive.splits or split in archive.splits:
+            fetch(archive, folder)
+    paths = _look(entry, split, root)
+    if not paths:
+        raise DataError(
+            f"{entry.name} was fetched into {folder}, but its {split} images are not where they were expected "
+            f"({entry.structure}): the published archive has changed; move its images there by hand"
+        )
+    return paths
+
+
+def _missing(entry: DatasetInfo, split: str, root: Path) -> str:
+    if not root.is_dir():
+        found = "that is a file" if root.exists() else "there is no such folder"
+    else:
+        names = sorted((p.name + "/" * p.is_dir() for p in root.iterdir() if p.name[0] != "."), key=natural_key)
+        found = f"found there: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
+    get = "pass download=True to fetch it, or " if entry.archives else ""
+    return (
+        f"no images of {entry.name} ({split}) in {root}; {found}. Expected: {entry.structure}. What to do: {get}"
+        f"place the images so and give their folder as root or in the environment variable {ROOT_VARIABLE} "
+        f"(source: {entry.source})"
+    )
+
+
+def _plain_folder(root: Path, split: str, val_fraction: float | None) -> list[Path]:
+    """List a user's folder: its sub-folder for the split, else its own images, split by name."""
+    subs = {sub: _match([root], sub) for sub in ("train", "val", "test")} if root.is_dir() else {}
+    given = {sub: list_images(found[0]) for sub, found in subs.items() if found and found[0].is_dir()}
+    loose = list_images(root) if not given else sorted(_images(root.iterdir()), key=lambda p: natural_key(p.name))
+    if split == "all":
+        return [path for images in (*given.values(), loose) for path in images]
+    if split in given and (split != "train" or "val" in given):
+        return given[split]
+    pool = loose if split == "test" else given.get("train", loose)
+    if not pool:
+        raise DataError(
+            f"{root} has the sub-folder(s) {', '.join(given)} and no images of its own, so nothing for {split!r}; "
+            f"add a sub-folder {split}, or give the folder that holds the images as root"
+        )
+    if split == "test" or "val" in given:
+        return pool
+    train, val = _hold_out(pool, _HOLD_OUT if val_fraction is None else val_fraction)
+    return train if split == "train" else val
+
+
+def _hold_out(paths: list[Path], fraction: float) -> tuple[list[Path], list[Path]]:
+    """Split files by the hash of their names: at least one each way, the same in any folder and order."""
+    if fraction == 0:
+        return paths, []
+    if len(paths) < 2:
+        raise DataError(
+            f"{paths[0].parent} has one image only, which cannot be both learned from and validated on; "
+            "add images, or pass val_fraction=0 and no validation"
+        )
+    count = min(max(1, round(len(paths) * fraction)), len(paths) - 1)
+    ranked = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
+    held = set(ranked[:count])
+    return [p for p in paths if p not in held], [p for p in paths if p in held]

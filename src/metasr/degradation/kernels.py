@@ -1,0 +1,181 @@
+"""Blur kernels: Gaussians of any shape, kernels from files, and seeded samplers.
+
+Coordinates: x is the column, y the row, angles are radians. Widths are *variances* unless a name says
+``standard deviation``: the covariance is Σ = R(θ) diag(λ1, λ2) R(θ)ᵀ with R the rotation by θ, and the kernel is
+exp(-½ pᵀ Σ⁻¹ p), normalised to sum 1 (MZSR, section 4.1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metasr.checks import check_kernel
+from metasr.errors import DataError, InputError
+
+KERNEL_SUFFIXES = (".mat", ".npy", ".png")
+TEST_SIZE = 21  # side of the named test kernels
+
+
+def gaussian(variance1: Tensor, variance2: Tensor, theta: Tensor, size: int) -> Tensor:
+    """Anisotropic Gaussian kernels, one per row of the parameters.
+
+    Args:
+        variance1: eigenvalue λ1 of the covariance along the direction ``theta``, ``(...)``, above 0, in pixels².
+        variance2: eigenvalue λ2 across it, ``(...)``.
+        theta: angle from the x axis (columns) to the first eigenvector, ``(...)``, radians.
+        size: odd side of the kernel.
+
+    Returns:
+        ``(..., size, size)``, sum 1, in the parameters' dtype.
+
+    Raises:
+        InputError: for an even size or a variance that is not above 0.
+    """
+    if size < 1 or size % 2 == 0:
+        raise InputError(f"kernel size must be odd and at least 1, got {size}")
+    if bool((variance1 <= 0).any()) or bool((variance2 <= 0).any()):
+        raise InputError("variances must be above 0; for no blur at all use kernels.delta")
+    axis = torch.arange(size, dtype=variance1.dtype, device=variance1.device) - size // 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    cos, sin = torch.cos(theta)[..., None, None], torch.sin(theta)[..., None, None]
+    along, across = cos * x + sin * y, -sin * x + cos * y  # (..., size, size)
+    exponent = along.square() / variance1[..., None, None] + across.square() / variance2[..., None, None]
+    kernel = torch.exp(-0.5 * exponent)
+    return kernel / kernel.sum((-2, -1), keepdim=True)
+
+
+def isotropic(variance: float, *, size: int = TEST_SIZE) -> Tensor:
+    """Gaussian kernel with Σ = variance · I, ``(size, size)`` float64."""
+    return anisotropic(variance, variance, 0.0, size=size)
+
+
+def anisotropic(variance1: float, variance2: float, theta: float, *, size: int = TEST_SIZE) -> Tensor:
+    """Gaussian kernel with eigenvalues ``variance1`` (along ``theta``) and ``variance2``, ``(size, size)`` float64."""
+    values = (torch.tensor(float(v), dtype=torch.float64) for v in (variance1, variance2, theta))
+    return gaussian(*values, size)
+
+
+def delta(*, size: int = 1) -> Tensor:
+    """Kernel that leaves the image as it is, ``(size, size)`` float64."""
+    if size < 1 or size % 2 == 0:
+        raise InputError(f"kernel size must be odd and at least 1, got {size}")
+    kernel = torch.zeros(size, size, dtype=torch.float64)
+    kernel[size // 2, size // 2] = 1.0
+    return kernel
+
+
+def load_kernel(path: str | Path, *, index: int = 0, normalise: bool = True) -> Tensor:
+    """Read a blur kernel from a file.
+
+    Args:
+        path: ``.mat`` (the variable ``kernel``, ``Kernel`` or ``k``, else the only array there), ``.npy`` (pickled
+            arrays are refused) or ``.png`` (grey values proportional to the weights).
+        index: which one, where the file holds several: a cell array, or ``(n, kH, kW)``.
+        normalise: divide by the sum; otherwise a sum other than 1 is an error.
+
+    Returns:
+        ``(kH, kW)`` float64, sum 1.
+
+    Raises:
+        DataError: if the file is missing, unreadable or holds no kernel.
+        InputError: if what it holds is not a kernel (even side, NaN, sum 0).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"no kernel file {path}; give an existing {', '.join(KERNEL_SUFFIXES)} file")
+    try:
+        array = _READERS[path.suffix.lower()](path)
+    except KeyError:
+        raise DataError(f"kernel file must end in {', '.join(KERNEL_SUFFIXES)}, got {path.name}") from None
+    except (ValueError, OSError, NotImplementedError, TypeError) as error:
+        raise DataError(f"cannot read a kernel from {path}: {error}") from error
+    array = np.asarray(array)
+    if array.dtype == object:  # MATLAB cell array
+        cells = array.ravel()
+        array = np.stack([np.asarray(c, np.float64) for c in cells]) if len({c.shape for c in cells}) == 1 else cells
+    elif array.ndim == 3 and array.shape[0] == array.shape[1] != array.shape[2]:  # MATLAB stacks along the last axis
+        array = np.moveaxis(array, -1, 0)
+    if array.ndim == 3 or array.dtype == object:
+        if not 0 <= index < len(array):
+            raise DataError(f"{path} holds {len(array)} kernels, index must be 0 to {len(array) - 1}, got {index}")
+        array = array[index]
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
+        raise DataError(f"{path} must hold a 2-D array of numbers, got shape {array.shape} of {array.dtype}")
+    return check_kernel(torch.from_numpy(np.array(array, np.float64)), normalise=normalise)
+
+
+def _read_mat(path: Path) -> np.ndarray:
+    from scipy.io import loadmat
+
+    variables: Mapping[str, np.ndarray] = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
+    for key in ("kernel", "Kernel", "k", "kernels"):
+        if key in variables:
+            return variables[key]
+    if len(variables) == 1:
+        return next(iter(variables.values()))
+    raise ValueError(f"expected a variable named 'kernel', found {', '.join(sorted(variables)) or 'none'}")
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    return np.load(path, allow_pickle=False)
+
+
+def _read_png(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        grey = image if image.mode in ("L", "I;16", "I") else image.convert("L")
+        return np.asarray(grey, np.float64)
+
+
+_READERS = {".mat": _read_mat, ".npy": _read_npy, ".png": _read_png}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianSampler:
+    """Random Gaussian kernels: θ ~ U(theta), λ1 ~ U(variance), λ2 ~ U(variance's lower end, λ1) (MZSR, equation 3).
+
+    Attributes:
+        size: odd side of the kernels.
+        variance: range of the larger eigenvalue in pixels²; MZSR takes (1, 2.5 · scale).
+        theta: range of the angle, radians.
+        isotropic: one variance for both axes.
+        delta_share: probability of no blur at all (plain subsampling) instead of a Gaussian.
+    """
+
+    size: int = 15
+    variance: tuple[float, float] = (1.0, 5.0)
+    theta: tuple[float, float] = (0.0, math.pi)
+    isotropic: bool = False
+    delta_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        low, high = self.variance
+        if not 0 < low <= high:
+            raise InputError(f"variance must be a range (low, high) with 0 < low <= high, got ({low}, {high})")
+        if not 0 <= self.delta_share <= 1:
+            raise InputError(f"delta_share must be a probability, got {self.delta_share}")
+        delta(size=self.size)
+
+    def sample(self, count: int, *, generator: torch.Generator) -> Tensor:
+        """Draw kernels; always the same number of draws from the generator, whatever the options.
+
+        Returns:
+            ``(count, size, size)`` float32 on the CPU, each of sum 1.
+        """
+        uniform = torch.rand(count, 4, generator=generator, dtype=torch.float64)
+        low, high = self.variance
+        variance1 = low + (high - low) * uniform[:, 0]
+        variance2 = variance1 if self.isotropic else low + (variance1 - low) * uniform[:, 1]
+        theta = self.theta[0] + (self.theta[1] - self.theta[0]) * uniform[:, 2]
+        kernels = gaussian(variance1, variance2, theta, self.size)
+        plain = uniform[:, 3] < self.delta_share
+        kernels = torch.where(plain[:, None, None], delta(size=self.size), kernels)
+        return kernels.float()

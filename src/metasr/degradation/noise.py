@@ -1,0 +1,48 @@
+"""Noise and 8-bit rounding."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from metasr.errors import InputError
+
+Quantise = Literal["round", "truncate"]
+
+
+def add_gaussian_noise(image: Tensor, std: float | Tensor, *, generator: torch.Generator) -> Tensor:
+    """Add white Gaussian noise.
+
+    Args:
+        image: ``(B, C, H, W)`` in [0, 1].
+        std: standard deviation on the [0, 1] scale, a number or ``(B,)``; at least 0.
+        generator: where the noise is drawn from, on its own device (a CPU generator gives the same noise everywhere).
+
+    Returns:
+        The noisy image, not clipped.
+    """
+    if not isinstance(std, Tensor) and std < 0:
+        raise InputError(f"noise_std must be at least 0, got {std}")
+    noise = torch.randn(image.shape, generator=generator, device=generator.device, dtype=torch.float32).to(image)
+    scale = std.to(image).view(-1, 1, 1, 1) if isinstance(std, Tensor) else std
+    return image + scale * noise
+
+
+def quantise_8bit(image: Tensor, mode: Quantise = "round") -> Tensor:
+    """Clip to [0, 1] and keep only the 256 levels of an 8-bit file.
+
+    Args:
+        image: any shape, nominally in [0, 1].
+        mode: ``round`` to the nearest level, or ``truncate`` to the one below (as a plain cast to uint8 does).
+
+    Returns:
+        Same shape and dtype; not differentiable.
+    """
+    levels = image.clamp(0, 1) * 255
+    if mode == "round":
+        return levels.round() / 255
+    if mode == "truncate":
+        return levels.floor() / 255
+    raise InputError(f"quantise must be 'round', 'truncate' or none, got {mode!r}")

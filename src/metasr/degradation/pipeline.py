@@ -1,0 +1,161 @@
+"""The degradation: y = m · ((x * k)↓s + n), as one frozen object."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metasr.checks import check_image, check_kernel, check_scale
+from metasr.degradation.blur import Padding, blur
+from metasr.degradation.kernels import GaussianSampler
+from metasr.degradation.noise import Quantise, add_gaussian_noise, quantise_8bit
+from metasr.degradation.resize import imresize
+from metasr.errors import InputError
+
+Downsample = Literal["direct", "bicubic", "area"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Degradation:
+    """How a low-resolution image comes from a high-resolution one; callable on a batch.
+
+    Attributes:
+        scale: factor above 0 between HR and LR; whole for ``direct``.
+        kernel: ``(kH, kW)`` or ``(B, kH, kW)``; none for no blur.
+        downsample: ``direct`` keeps pixels 0, s, 2s, ... (the image then sits (s - 1)/2 HR pixels up and left of where
+            bicubic resizing would put it); ``bicubic`` is MATLAB's imresize; ``area`` is the mean over s × s blocks.
+        padding: border of the blur.
+        noise_std: standard deviation on the [0, 1] scale.
+        mask: ``(1 or B, 1, h, w)`` at LR size, 1 where the image is seen.
+        gain: brightness factor in (0, 1].
+        quantise: 8-bit rounding at the end; without it the result is only clipped to [0, 1].
+        name: short name, if it has one; :func:`metasr.degradation.names.parse` reads it back.
+    """
+
+    scale: float
+    kernel: Tensor | None = None
+    downsample: Downsample = "bicubic"
+    padding: Padding = "symmetric"
+    noise_std: float = 0.0
+    mask: Tensor | None = None
+    gain: float = 1.0
+    quantise: Quantise | None = "round"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        check_scale(self.scale)
+        if self.kernel is not None:
+            check_kernel(self.kernel)
+        if self.downsample not in ("direct", "bicubic", "area"):
+            raise InputError(f"downsample must be 'direct', 'bicubic' or 'area', got {self.downsample!r}")
+        if self.downsample == "direct" and self.scale != int(self.scale):
+            raise InputError(f"direct subsampling keeps every s-th pixel: scale must be whole, got {self.scale}")
+        if self.noise_std < 0:
+            raise InputError(f"noise_std must be at least 0, got {self.noise_std}")
+        if not 0 < self.gain <= 1:
+            raise InputError(f"gain must be in (0, 1], got {self.gain}")
+
+    def __str__(self) -> str:
+        if self.name:
+            return self.name
+        noise = f"_n{self.noise_std * 255:g}" if self.noise_std else ""
+        if self.kernel is None:
+            return self.downsample + noise
+        size = "x".join(str(n) for n in self.kernel.shape[-2:])
+        digest = hashlib.sha256(self.kernel.detach().double().cpu().numpy().tobytes()).hexdigest()[:6]
+        return f"kernel_{size}_{digest}_{self.downsample[0]}{noise}"
+
+    def __call__(self, hr: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Degrade a batch.
+
+        Args:
+            hr: ``(B, C, H, W)`` in [0, 1].
+            generator: required where there is noise.
+
+        Returns:
+            ``(B, C, ceil(H / scale), ceil(W / scale))`` in [0, 1].
+
+        Raises:
+            InputError: for a malformed image, an image smaller than the kernel, or noise without a generator.
+        """
+        check_image(hr, name="hr")
+        lr = self.linear(hr)
+        if self.noise_std > 0:
+            if generator is None:
+                raise InputError(f"degradation {self} has noise: pass a torch.Generator, so that the draw is repeatable")
+            lr = add_gaussian_noise(lr, self.noise_std, generator=generator)
+        if self.mask is not None:
+            if self.mask.shape[-2:] != lr.shape[-2:]:
+                raise InputError(
+                    f"mask must have the LR size {tuple(lr.shape[-2:])}, got {tuple(self.mask.shape[-2:])}"
+                )
+            lr = lr * self.mask.to(lr)
+        return quantise_8bit(lr, self.quantise) if self.quantise else lr.clamp(0, 1)
+
+    def linear(self, hr: Tensor) -> Tensor:
+        """The noiseless, unmasked, unclipped part: gain · (x * k)↓s. Differentiable, linear in ``hr``."""
+        blurred = blur(hr, self.kernel, padding=self.padding) if self.kernel is not None else hr
+        if self.scale == 1:
+            lr = blurred
+        elif self.downsample == "direct":
+            step = int(self.scale)
+            lr = blurred[..., ::step, ::step]
+        elif self.downsample == "bicubic":
+            lr = imresize(blurred, 1 / self.scale)
+        else:
+            size = [max(1, -(-n // int(self.scale))) for n in hr.shape[-2:]]
+            if self.scale != int(self.scale):
+                size = [max(1, round(n / self.scale)) for n in hr.shape[-2:]]
+            lr = F.interpolate(blurred, size=size, mode="area")
+        return lr * self.gain if self.gain != 1 else lr
+
+    @property
+    def shift(self) -> float:
+        """Where the LR grid lies against bicubic alignment, in HR pixels towards the upper left: (s - 1)/2 for direct."""
+        return (self.scale - 1) / 2 if self.downsample == "direct" else 0.0
+
+    def for_son(self, *, noise_std: float = 0.0) -> Degradation:
+        """The same degradation as applied to the LR itself, to make its "son": clipped only, other noise, no mask."""
+        return replace(self, quantise=None, noise_std=noise_std, mask=None, gain=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DegradationSampler:
+    """Random degradations, one batch of kernels at a time, from an explicit generator.
+
+    Attributes:
+        kernels: where blur kernels come from; none for no blur.
+        scales: scale factors to draw from, one per draw.
+        downsample: as in :class:`Degradation`.
+        noise_std: range of the noise's standard deviation on the [0, 1] scale, one per draw.
+        quantise: as in :class:`Degradation`.
+    """
+
+    kernels: GaussianSampler | None = None
+    scales: Sequence[float] = (2.0,)
+    downsample: Downsample = "bicubic"
+    noise_std: tuple[float, float] = (0.0, 0.0)
+    quantise: Quantise | None = None
+
+    def __post_init__(self) -> None:
+        if not self.scales:
+            raise InputError("scales must name at least one scale factor")
+
+    def sample(self, count: int, *, generator: torch.Generator) -> Degradation:
+        """Draw a degradation with ``count`` kernels, ``(count, k, k)`` (none where the sampler has none)."""
+        pick, level = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+        scale = float(self.scales[min(int(pick * len(self.scales)), len(self.scales) - 1)])
+        low, high = self.noise_std
+        return Degradation(
+            scale=scale,
+            kernel=None if self.kernels is None else self.kernels.sample(count, generator=generator),
+            downsample=self.downsample,
+            noise_std=low + (high - low) * level,
+            quantise=self.quantise,
+        )

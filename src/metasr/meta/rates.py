@@ -1,0 +1,157 @@
+"""Inner learning rates: fixed by a schedule, learned per step and tensor, or learned per weight (Meta-SGD).
+
+All answer one question: by what is tensor ``i``'s gradient multiplied at step ``j``? A number, a scalar tensor or a
+tensor of the parameter's shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from metasr.errors import InputError
+
+RatesKind = Literal["fixed", "per_step", "meta_sgd"]
+
+PUBLISHED_SCHEDULES: dict[tuple[str, int], tuple[float, ...]] = {
+    # (subsampling, scale) -> rate of each step, the last one for all further steps (MZSR's published code)
+    ("direct", 2): (2e-2, 1e-2, 1e-2, 1e-2, 5e-3),
+    ("bicubic", 2): (1e-2, 1e-2, 1e-2, 1e-3),
+    ("direct", 4): (1e-2, 5e-3, 5e-3, 5e-3, 5e-3, 1e-3),
+    ("multiscale", 0): (1e-2, 1e-2, 1e-2, 5e-3),
+}
+
+
+class FixedRates(nn.Module):
+    """A schedule: one number per step, the last one for every step after."""
+
+    def __init__(self, schedule: Sequence[float]) -> None:
+        super().__init__()
+        if not schedule or min(schedule) <= 0:
+            raise InputError(f"a rate schedule needs at least one rate, all above 0, got {list(schedule)}")
+        self.schedule = tuple(float(r) for r in schedule)
+
+    def at(self, step: int) -> list[float | Tensor] | float:
+        """Rate of a step (counted from 0), one number for all tensors."""
+        return self.schedule[min(step, len(self.schedule) - 1)]
+
+    def clamp_(self) -> None:
+        """Nothing is learned, nothing is clamped."""
+
+
+class PerStepRates(nn.Module):
+    """One learned rate per (step, tensor), as MAML++ (Antoniou et al., 2019) proposes.
+
+    After the trained steps the last row times ``tail`` is used: the trained steps bring the weights close to where they
+    should be, and shorter strides then go on improving where the trained ones would overshoot.
+
+    Args:
+        steps: number of trained inner steps.
+        tensors: number of parameter tensors.
+        initial: where all rates start.
+        bounds: rates are kept inside.
+        tail: factor on the last row for further steps.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        tensors: int,
+        *,
+        initial: float = 1e-2,
+        bounds: tuple[float, float] = (1e-4, 1e-1),
+        tail: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if steps < 1 or tensors < 1:
+            raise InputError(f"learned rates need at least one step and one tensor, got {steps} and {tensors}")
+        if not 0 < bounds[0] <= initial <= bounds[1]:
+            raise InputError(f"rates must start inside their bounds {tuple(bounds)}, got {initial}")
+        self.bounds = (float(bounds[0]), float(bounds[1]))
+        self.tail = tail
+        self.inner_rates = nn.Parameter(torch.full((steps, tensors), float(initial)))  # (steps, tensors)
+
+    @classmethod
+    def of(cls, values: Tensor, *, tail: float = 0.5) -> PerStepRates:
+        """Rates with given values, ``(steps, tensors)``."""
+        rates = cls(*values.shape, initial=1.0, bounds=(1e-12, 1e12), tail=tail)
+        with torch.no_grad():
+            rates.inner_rates.copy_(values)
+        return rates
+
+    def at(self, step: int) -> list[float | Tensor]:
+        """Rates of a step (counted from 0), one scalar tensor per parameter tensor."""
+        steps = self.inner_rates.shape[0]
+        row = self.inner_rates[step] if step < steps else self.inner_rates[-1] * self.tail
+        return list(row.unbind())
+
+    def clamp_(self) -> None:
+        """Put the rates back inside their bounds, in place."""
+        with torch.no_grad():
+            self.inner_rates.clamp_(*self.bounds)
+
+
+class MetaSGDRates(nn.Module):
+    """One learned rate per weight, the same at every step (Meta-SGD, Li et al., 2017).
+
+    Args:
+        parameters: the parameters the rates belong to, for their shapes.
+        initial: where all rates start.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], *, initial: float = 1e-2) -> None:
+        super().__init__()
+        self.meta_rates = nn.ParameterList([nn.Parameter(torch.full_like(p, initial)) for p in parameters])
+
+    def at(self, step: int) -> list[float | Tensor]:
+        """Rates of any step, one tensor per parameter tensor, of its shape."""
+        return list(self.meta_rates)
+
+    def clamp_(self) -> None:
+        """Meta-SGD lets rates be negative: nothing is clamped."""
+
+
+Rates = FixedRates | PerStepRates | MetaSGDRates
+
+
+def make_rates(
+    kind: RatesKind, model: nn.Module, *, steps: int, initial: float, schedule: Sequence[float] | None = None
+) -> Rates:
+    """Rates of a kind for a model's parameters.
+
+    Args:
+        kind: ``fixed``, ``per_step`` or ``meta_sgd``.
+        model: the network to adapt.
+        steps: number of inner steps trained.
+        initial: the fixed rate, or where learned ones start.
+        schedule: for ``fixed``, a rate per step instead of ``initial``.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if kind == "fixed":
+        return FixedRates(schedule or (initial,))
+    if kind == "per_step":
+        return PerStepRates(steps, len(parameters), initial=initial)
+    if kind == "meta_sgd":
+        return MetaSGDRates(parameters, initial=initial)
+    raise InputError(f"rates must be 'fixed', 'per_step' or 'meta_sgd', got {kind!r}")
+
+
+def rates_from_state(state: dict[str, Tensor]) -> Rates | None:
+    """The learned rates in a weights file's tensors (``inner_rates`` or ``meta_rates.*``), or none."""
+    if "inner_rates" in state:
+        return PerStepRates.of(state["inner_rates"])
+    per_weight = sorted((k for k in state if k.startswith("meta_rates.")), key=lambda k: int(k.rpartition(".")[2]))
+    if per_weight:
+        rates = MetaSGDRates([state[k] for k in per_weight])
+        rates.load_state_dict({k: state[k] for k in per_weight})
+        return rates
+    return None
+
+
+def published_schedule(downsample: str, scale: float) -> tuple[float, ...]:
+    """MZSR's published test-time rates for a subsampling and scale; its multi-scale schedule where it has no own."""
+    key = ("bicubic" if downsample != "direct" else "direct", int(scale) if scale == int(scale) else 0)
+    return PUBLISHED_SCHEDULES.get(key, PUBLISHED_SCHEDULES["multiscale", 0])

@@ -1,0 +1,48 @@
+"""Weights of the query losses after each inner step (multi-step loss, MAML++)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metasr.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepWeights:
+    """How much the query loss after each inner step counts, as training goes on.
+
+    ``annealed`` (MZSR, section 4.2; MAML++, section 4): all start at 1/n; every weight but the last falls linearly to
+    ``floor``/n, over ``anneal_steps`` iterations for the part of 1/n, the last one takes what they give up.
+    ``uniform`` keeps 1/n; ``final`` counts the last step alone.
+
+    Attributes:
+        kind: which of the three.
+        anneal_steps: iterations until the floor would reach 0; MZSR's 10,000/3.
+        floor: final share of 1/n that a non-final step keeps; MZSR's 0.03.
+        first: additional weight on the first step's loss, for results after one update.
+    """
+
+    kind: Literal["annealed", "uniform", "final"] = "annealed"
+    anneal_steps: float = 10_000 / 3
+    floor: float = 0.03
+    first: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("annealed", "uniform", "final"):
+            raise InputError(f"step weights must be 'annealed', 'uniform' or 'final', got {self.kind!r}")
+        if self.anneal_steps <= 0 or not 0 <= self.floor <= 1 or self.first < 0:
+            raise InputError("step weights need anneal_steps > 0, floor in [0, 1] and first >= 0")
+
+    def at(self, iteration: int, steps: int) -> list[float]:
+        """Weights of inner steps 1 to ``steps`` at a training iteration (from 0); sum 1 but for ``first``."""
+        if steps < 1:
+            raise InputError(f"at least one inner step is needed, got {steps}")
+        if self.kind == "final":
+            weights = [0.0] * (steps - 1) + [1.0]
+        else:
+            fall = iteration / self.anneal_steps if self.kind == "annealed" else 0.0
+            each = max(1.0 - fall, self.floor) / steps
+            weights = [each] * (steps - 1) + [1.0 - each * (steps - 1)]
+        weights[0] += self.first
+        return weights

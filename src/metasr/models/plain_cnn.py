@@ -1,0 +1,57 @@
+"""The plain residual network of ZSSR and MZSR: 3×3 convolutions and ReLU, added to its input."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metasr.errors import InputError
+
+
+class PlainCNN(nn.Module):
+    """Convolutions 3×3 with ReLU between them, none at the end, and the input added to the output.
+
+    With 8 layers of 64 channels it has 225,091 parameters (ZSSR, section 3.2; MZSR, section 5.1). It works at the size of
+    the HR image: its input is the LR image, already enlarged bicubically.
+
+    Attributes:
+        receptive_radius: how far, in pixels, an output pixel sees: tiles that overlap by this much have no seams.
+
+    Args:
+        channels: width of the hidden layers.
+        layers: number of convolutions, at least 2.
+    """
+
+    def __init__(self, channels: int = 64, layers: int = 8) -> None:
+        super().__init__()
+        if layers < 2 or channels < 1:
+            raise InputError(f"PlainCNN needs at least 2 layers and 1 channel, got {layers} and {channels}")
+        self.layers = layers
+        self.receptive_radius = layers
+        widths = [3, *[channels] * (layers - 1), 3]
+        for i in range(layers):
+            conv = nn.Conv2d(widths[i], widths[i + 1], 3, padding=1)
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
+            self.add_module(f"conv{i + 1}", conv)
+        with torch.no_grad():  # start close to the identity: a residual of He's size would swamp the image
+            last: nn.Conv2d = self.get_submodule(f"conv{layers}")  # type: ignore[assignment]
+            last.weight.mul_(0.1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Sharpen an enlarged image.
+
+        Args:
+            image: ``(B, 3, H, W)`` in [0, 1], any size.
+
+        Returns:
+            ``(B, 3, H, W)``, not clipped.
+        """
+        features = image
+        for i in range(1, self.layers + 1):
+            features = self.get_submodule(f"conv{i}")(features)
+            if i < self.layers:
+                features = F.relu(features)  # (B, channels, H, W)
+        return image + features

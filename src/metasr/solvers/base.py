@@ -1,0 +1,86 @@
+"""What a solver is, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from metasr.checks import check_image, check_scale
+from metasr.degradation.pipeline import Degradation
+from metasr.errors import InputError
+from metasr.meta.inner_loop import Trace
+
+
+@dataclass
+class Solution:
+    """One super-resolved image and how it came about.
+
+    Attributes:
+        sr: ``(1, 3, ceil(scale * H), ceil(scale * W))`` in [0, 1].
+        kernel: the blur kernel used or estimated, ``(kH, kW)``, or none.
+        trace: losses, rates and seconds per step.
+        updates: gradient steps taken on this image.
+        seconds: wall time from the LR image to ``sr``.
+    """
+
+    sr: Tensor
+    kernel: Tensor | None = None
+    trace: Trace = field(default_factory=Trace)
+    updates: int = 0
+    seconds: float = 0.0
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """Makes an image from ONE low-resolution image. It never changes the weights it was given."""
+
+    def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
+        """Super-resolve.
+
+        Args:
+            lr: ``(1, 3, H, W)`` in [0, 1].
+            scale: factor between LR and SR.
+            degradation: how the LR came about, if known; bicubic downsampling is assumed otherwise.
+            seed: of every random draw made on the way.
+        """
+        ...
+
+
+@runtime_checkable
+class SnapshotSolver(Solver, Protocol):
+    """A solver that improves step by step and can show its result after several numbers of steps in one go."""
+
+    def snapshots(
+        self,
+        lr: Tensor,
+        *,
+        scale: float,
+        updates: Sequence[int],
+        degradation: Degradation | None = None,
+        seed: int = 0,
+    ) -> dict[int, Solution]:
+        """Super-resolve, once for each number of updates asked for (see :meth:`Solver.solve`)."""
+        ...
+
+
+def check_problem(lr: Tensor, scale: float, degradation: Degradation | None) -> Degradation:
+    """Check a solver's arguments and fill in the degradation.
+
+    Returns:
+        The degradation, bicubic downsampling where none was given.
+
+    Raises:
+        InputError: if ``lr`` is not ``(1, 3, H, W)`` and finite, or the degradation is for another scale.
+    """
+    check_image(lr, name="lr")
+    if lr.shape[0] != 1 or lr.shape[1] != 3:
+        raise InputError(f"a solver takes one RGB image of shape (1, 3, H, W), got {tuple(lr.shape)}")
+    check_scale(scale)
+    if degradation is None:
+        return Degradation(scale=scale, downsample="bicubic", name="bicubic")
+    if abs(degradation.scale - scale) > 1e-9:
+        raise InputError(f"the degradation is for scale {degradation.scale:g}, but scale {scale:g} was asked for")
+    return degradation

@@ -1,0 +1,130 @@
+"""Working through an image in overlapping tiles: the same numbers, in bounded memory.
+
+A convolutional network of receptive radius r gives, on a tile that reaches r pixels beyond the part that is kept, the
+very values it gives on the whole image: only where a tile ends inside the image does its zero padding reach fewer than r
+pixels inwards. So there are no seams to blend, and gradients summed over tiles are the whole image's gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from metasr.errors import InputError
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of an image: ``outer`` is read, ``core`` is kept; slices of rows and columns in the whole image."""
+
+    core: tuple[slice, slice]
+    outer: tuple[slice, slice]
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """The core, as slices within the outer part."""
+        rows, columns = (
+            slice(c.start - o.start, c.stop - o.start) for c, o in zip(self.core, self.outer, strict=True)
+        )
+        return rows, columns
+
+
+def split(height: int, width: int, *, tile: int | None, overlap: int) -> list[Tile]:
+    """Cut an image into tiles of nearly equal size.
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image.
+        tile: largest side of a core; none for one tile.
+        overlap: how far the outer part reaches beyond the core, cut at the image's border.
+
+    Returns:
+        The tiles, row by row; their cores cover every pixel once.
+    """
+    if tile is not None and tile < 1:
+        raise InputError(f"tile must be at least 1 pixel, or none, got {tile}")
+
+    def parts(n: int) -> Iterator[tuple[slice, slice]]:
+        count = 1 if tile is None else -(-n // tile)
+        edges = [round(i * n / count) for i in range(count + 1)]
+        for a, b in zip(edges, edges[1:], strict=False):
+            yield slice(a, b), slice(max(0, a - overlap), min(n, b + overlap))
+
+    return [Tile((r, c), (ro, co)) for r, ro in parts(height) for c, co in parts(width)]
+
+
+def overlap_of(network: nn.Module, default: int = 32) -> int:
+    """How far tiles must overlap for a network: its ``receptive_radius``, or a default where it does not tell."""
+    return int(getattr(network, "receptive_radius", default))
+
+
+def apply_tiled(network: Callable[[Tensor], Tensor], image: Tensor, *, tile: int | None, overlap: int) -> Tensor:
+    """Run a size-keeping network over an image, tile by tile, without gradients.
+
+    Args:
+        network: ``(B, C, H, W)`` to ``(B, C', H, W)``.
+        image: ``(B, C, H, W)``.
+        tile: largest side of a tile's kept part; none for the whole image at once.
+        overlap: at least the network's receptive radius for results without seams.
+
+    Returns:
+        ``(B, C', H, W)``.
+    """
+    tiles = split(*image.shape[-2:], tile=tile, overlap=overlap)
+    with torch.no_grad():
+        if len(tiles) == 1:
+            return network(image)
+        result: Tensor | None = None
+        for part in tiles:
+            piece = network(image[..., part.outer[0], part.outer[1]])
+            if result is None:
+                result = piece.new_empty(*piece.shape[:-2], *image.shape[-2:])
+            result[..., part.core[0], part.core[1]] = piece[..., part.inner[0], part.inner[1]]
+    assert result is not None
+    return result
+
+
+def tiled_l1(
+    network: nn.Module,
+    parameters: list[nn.Parameter],
+    source: Tensor,
+    target: Tensor,
+    tiles: list[Tile],
+) -> tuple[float, list[Tensor]]:
+    """Mean absolute error over the tiles' cores, and its gradient, one tile in memory at a time.
+
+    Args:
+        network: the network to differentiate.
+        parameters: what to differentiate by.
+        source: its input, ``(1, C, H, W)``.
+        target: what it should give, ``(1, C, H, W)``.
+        tiles: where to compare; all tiles of :func:`split` for the whole image.
+
+    Returns:
+        The loss and one gradient per parameter.
+    """
+    count = sum(_area(t.core) for t in tiles) * target.shape[1]
+    total, sums = 0.0, [torch.zeros_like(p) for p in parameters]
+    for part in tiles:
+        output = network(source[..., part.outer[0], part.outer[1]])[..., part.inner[0], part.inner[1]]
+        loss = (output - target[..., part.core[0], part.core[1]]).abs().sum() / count
+        for into, gradient in zip(sums, torch.autograd.grad(loss, parameters), strict=True):
+            into += gradient
+        total += float(loss.detach())
+    return total, sums
+
+
+def within_budget(tiles: list[Tile], pixels: int | None) -> list[Tile]:
+    """Tiles spread evenly over the image whose cores have at most ``pixels`` in all (at least one tile); none for all."""
+    if pixels is None or sum(_area(t.core) for t in tiles) <= pixels:
+        return tiles
+    largest = max(_area(t.core) for t in tiles)
+    count = max(1, pixels // largest)
+    return [tiles[int((i + 0.5) * len(tiles) / count)] for i in range(count)]
+
+
+def _area(core: tuple[slice, slice]) -> int:
+    return (core[0].stop - core[0].start) * (core[1].stop - core[1].start)

@@ -1,0 +1,26 @@
+"""Fixtures that find what does not come with the repository: benchmark images and reference weights."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_BESIDE = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _folder(variable: str, beside: str, what: str) -> Path:
+    given = os.environ.get(variable)
+    folder = Path(given).expanduser() if given else _BESIDE / beside
+    if not folder.is_dir():
+        pytest.skip(f"{what} not found: set {variable}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    return _folder("METASR_DATA", "data", "benchmark images")
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    return _folder("METASR_WEIGHTS", "weights", "reference weights")
