@@ -36,7 +36,7 @@ class Trace:
 
 def inner_loop(
     model: nn.Module,
-    support_loss: LossFunction,
+    support_loss: LossFunction | None = None,
     *,
     steps: int,
     rates: Rates,
@@ -53,7 +53,7 @@ def inner_loop(
     Args:
         model: the network θ; it is never changed. No BatchNorm running statistics (a clone shares buffers), and not
             compiled (a clone would run the original's weights).
-        support_loss: takes the clone, gives a scalar.
+        support_loss: takes the clone, gives a scalar. Either this or ``gradients``.
         steps: number of steps, 0 or more.
         rates: learning rates, asked for each step.
         order: ``second`` differentiates through the steps, ``first`` treats the inner gradients as constants (but still
@@ -61,8 +61,8 @@ def inner_loop(
         after_step: called with (steps taken, clone) after each step and, with 0, before the first.
         trace: filled with losses, mean rates and seconds; costs a synchronisation per step.
         label: what is being adapted to, for error messages (a degradation's name, say).
-        gradients: at test time (``order="none"``) computes loss and gradients in its own way, tile by tile for instance,
-            instead of differentiating ``support_loss``.
+        gradients: takes the clone and its parameters, gives loss and gradients: for test time (``order="none"``), where
+            they may be computed in another way, tile by tile for instance.
 
     Returns:
         The adapted clone.
@@ -70,10 +70,13 @@ def inner_loop(
     Raises:
         DivergenceError: if the support loss is not finite; the message tells step, rate and label. (Checked where there
             is a ``trace`` or ``order`` is ``none``: in training the outer loss is checked instead, once per step.)
-        InputError: for a negative number of steps, or BatchNorm with running statistics.
+        InputError: for a negative number of steps, BatchNorm with running statistics, or both or none of the two ways to
+            gradients.
     """
     if steps < 0:
         raise InputError(f"the number of inner steps must be at least 0, got {steps}")
+    if steps > 0 and (support_loss is None) == (gradients is None):
+        raise InputError("inner_loop needs either a support_loss or a function for the gradients")
     if gradients is not None and order != "none":
         raise InputError("own gradients cannot be differentiated through: use order='none'")
     _refuse_shared_statistics(model)
@@ -90,7 +93,7 @@ def inner_loop(
             value: float | None = None
             if gradients is not None:
                 value, grads = gradients(learner, parameters)
-            else:
+            elif support_loss is not None:
                 loss = support_loss(learner)
                 grads = torch.autograd.grad(loss, parameters, create_graph=order == "second")
                 if trace is not None or order == "none":

@@ -114,7 +114,6 @@ class AdaptSolver(NetworkSolver):
         rates = self.rates or FixedRates(published_schedule(degradation.downsample, scale))
         inner_loop(
             self.network,
-            _unused_loss,
             steps=wanted[-1],
             rates=rates,
             order="none",
@@ -130,6 +129,3 @@ class AdaptSolver(NetworkSolver):
         son = degradation.for_son(noise_std=self.son_noise / 255)(lr, generator=generator)
         return imresize(son, degradation.scale, size=(lr.shape[-2], lr.shape[-1]))
 
-
-def _unused_loss(learner: nn.Module) -> Tensor:
-    raise AssertionError("adaptation computes its gradients tile by tile")

@@ -1,0 +1,93 @@
+"""Tasks: what one inner loop learns from and is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metasr.data.patches import PatchPool
+from metasr.degradation.pipeline import Degradation, DegradationSampler
+from metasr.errors import InputError
+
+
+class Task(NamedTuple):
+    """Support and query pairs under one degradation.
+
+    Attributes:
+        support_lr: ``(S, 3, h, w)`` in [0, 1].
+        support_hr: ``(S, 3, H, W)``.
+        query_lr: ``(Q, 3, h, w)``.
+        query_hr: ``(Q, 3, H, W)``.
+        degradation: what both were degraded by.
+    """
+
+    support_lr: Tensor
+    support_hr: Tensor
+    query_lr: Tensor
+    query_hr: Tensor
+    degradation: Degradation
+
+
+class Pairs(NamedTuple):
+    """LR and HR patches: ``lr`` (B, 3, h, w), ``hr`` (B, 3, H, W)."""
+
+    lr: Tensor
+    hr: Tensor
+    degradation: Degradation
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSampler:
+    """Draws batches of LR-HR pairs.
+
+    Attributes:
+        batch_size: pairs in a batch.
+        degradations: where each batch's degradation comes from; one kernel per pair.
+    """
+
+    batch_size: int
+    degradations: DegradationSampler
+
+    def draw(self, pool: PatchPool, *, generator: torch.Generator) -> Pairs:
+        """Draw one batch; the same generator state gives the same batch on every device."""
+        degradation = self.degradations.sample(self.batch_size, generator=generator)
+        hr = pool.draw(self.batch_size, generator=generator)
+        return Pairs(degradation(hr, generator=generator), hr, degradation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSampler:
+    """Draws meta-batches: several tasks, each with its own kernel, all of its patches degraded by it.
+
+    Attributes:
+        meta_batch: tasks in a meta-batch (MZSR: 5).
+        support: support patches per task (MZSR: 8).
+        query: query patches per task (MZSR: 8).
+        degradations: where each task's degradation comes from.
+    """
+
+    meta_batch: int
+    support: int
+    query: int
+    degradations: DegradationSampler
+
+    def __post_init__(self) -> None:
+        if min(self.meta_batch, self.support, self.query) < 1:
+            raise InputError(
+                "meta_batch, support and query must each be at least 1, "
+                f"got {self.meta_batch}, {self.support} and {self.query}"
+            )
+
+    def draw(self, pool: PatchPool, *, generator: torch.Generator) -> list[Task]:
+        """Draw one meta-batch; the same generator state gives the same tasks on every device."""
+        tasks = []
+        for _ in range(self.meta_batch):
+            drawn = self.degradations.sample(1, generator=generator)
+            hr = pool.draw(self.support + self.query, generator=generator)
+            lr = drawn(hr, generator=generator)
+            s = self.support
+            tasks.append(Task(lr[:s], hr[:s], lr[s:], hr[s:], drawn))
+        return tasks

@@ -1,0 +1,187 @@
+"""From config to objects. Every call of hydra's ``instantiate`` is here."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from metasr.data.catalog import ImageSet, image_set
+from metasr.data.datamodule import PatchData
+from metasr.errors import InputError, MetasrError
+from metasr.evaluation.protocol import LumaProtocol
+from metasr.experiment.weights import Weights
+from metasr.meta.rates import FixedRates, Rates, rates_from_state
+from metasr.recipes.base import Recipe
+from metasr.solvers.base import Solver
+
+log = logging.getLogger(__name__)
+
+
+def _instantiate(config: Any, /, **kwargs: Any) -> Any:
+    """Hydra's instantiate, with our own errors coming through as they are."""
+    try:
+        return instantiate(config, _convert_="all", **kwargs)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, MetasrError):
+            raise error.__cause__ from error
+        raise
+
+
+def model(cfg: DictConfig) -> nn.Module:
+    """The network, freshly initialised from the run's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.seed)
+        network = _instantiate(cfg.model)
+    if not isinstance(network, nn.Module):
+        raise InputError(f"model._target_ must make a torch.nn.Module, got {type(network).__name__}")
+    return network
+
+
+def recipe(cfg: DictConfig, stage: str) -> Recipe:
+    """A stage's recipe with a fresh network, initialised from the run's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.seed)
+        made = _instantiate(cfg.stages[stage].recipe)
+    if not isinstance(made, Recipe):
+        raise InputError(f"stages.{stage}.recipe must make a metasr Recipe, got {type(made).__name__}")
+    return made
+
+
+def images(cfg: DictConfig, split: Any) -> ImageSet:
+    """Training or validation images of the run."""
+    data = cfg.data
+    found = image_set(
+        data.name, split=split, root=data.root, download=data.download, val_fraction=data.val_fraction
+    )
+    return found.subset(data.max_images)
+
+
+def stage_data(cfg: DictConfig, stage: str) -> PatchData:
+    """A stage's batches."""
+    part = cfg.stages[stage]
+    return PatchData(
+        images(cfg, "train"),
+        sampler=_instantiate(part.sampler),
+        patch_size=part.patch_size,
+        steps=part.steps,
+        seed=cfg.seed,
+        stage=stage,
+    )
+
+
+def trainer(
+    cfg: DictConfig, stage: str, folder: Path, *, callbacks: Sequence[pl.Callback], loggers: Sequence[Any]
+) -> pl.Trainer:
+    """Lightning's trainer for one stage."""
+    part = cfg.stages[stage]
+    return _instantiate(
+        cfg.trainer,
+        max_steps=part.steps,
+        max_epochs=-1,
+        gradient_clip_val=part.clip,
+        default_root_dir=str(folder),
+        callbacks=list(callbacks),
+        logger=list(loggers) or False,
+    )
+
+
+def loggers(cfg: DictConfig, folder: Path, *, group: str, job: str) -> list[Any]:
+    """The loggers of one job: CSV files, and wandb (offline unless asked otherwise) with all its files in ``folder``."""
+    made: list[Any] = []
+    if cfg.logger.csv:
+        from pytorch_lightning.loggers import CSVLogger
+
+        made.append(CSVLogger(save_dir=str(folder), name="csv"))
+    if cfg.logger.wandb is not None:
+        confine_wandb(folder)
+        made.append(
+            _instantiate(
+                cfg.logger.wandb,
+                save_dir=str(folder),
+                group=group,
+                job_type=job,
+                name=f"{cfg.name}/{job}",
+                config=OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
+            )
+        )
+    return made
+
+
+def confine_wandb(folder: Path) -> None:
+    """Point everything wandb writes (runs, cache, data, settings) into a folder, and keep it from asking questions."""
+    for variable in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
+        target = folder if variable == "WANDB_DIR" else folder / "wandb" / variable.lower().split("_")[1]
+        target.mkdir(parents=True, exist_ok=True)
+        os.environ[variable] = str(target)
+    os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_CONSOLE", "off")
+
+
+def protocol(cfg: DictConfig) -> LumaProtocol:
+    """How numbers are made."""
+    return _instantiate(cfg.evaluation.protocol)
+
+
+def device(name: str) -> torch.device:
+    """A device by name; ``auto`` takes a GPU if there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} is not available: {error}; use device=auto or device=cpu") from error
+    return found
+
+
+def solver(cfg: DictConfig, *, weights: Weights | None, steps: int | None = None) -> Solver:
+    """The configured solver with some weights.
+
+    Args:
+        cfg: the run's config; ``cfg.solver`` is the solver's node.
+        weights: what its network is loaded from; none for solvers without one.
+        steps: gradient steps for solvers that take them, instead of the configured number.
+    """
+    node = OmegaConf.to_container(cfg.solver, resolve=True)
+    assert isinstance(node, dict)
+    node.pop("name")
+    kind = node.pop("rates", None)
+    extra: dict[str, Any] = {}
+    if node.pop("needs_network", False):
+        network = model(cfg)
+        if weights is not None:
+            weights.load_into(network)
+        extra["network"] = network.to(device(cfg.device)).eval()
+    if kind is not None:
+        chosen = _rates(kind, weights)
+        extra["rates"] = None if chosen is None else chosen.to(device(cfg.device))
+    if steps is not None:
+        extra["steps"] = steps
+    made = _instantiate(node, **extra)
+    if not isinstance(made, Solver):
+        raise InputError(f"solver._target_ must make a metasr Solver, got {type(made).__name__}")
+    return made
+
+
+def _rates(kind: Any, weights: Weights | None) -> Rates | None:
+    """Test-time rates: ``learned`` with the weights, ``published`` (none: the solver knows them), or a list of numbers."""
+    if kind == "published":
+        return None
+    if isinstance(kind, list):
+        return FixedRates(kind)
+    if kind != "learned":
+        raise InputError(f"solver.rates must be 'learned', 'published' or a list of numbers, got {kind!r}")
+    learned = rates_from_state(weights.state) if weights is not None else None
+    if learned is None and weights is not None:
+        log.warning("%s has no learned rates: the published schedule is used", weights.label)
+    return learned

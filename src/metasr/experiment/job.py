@@ -1,0 +1,246 @@
+"""One job: run an experiment, evaluate weights, or upscale photos. Composed config in, files and a printed table out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import time
+import warnings
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from metasr.data.catalog import CATALOG, ImageSet, image_set
+from metasr.data.images import list_images
+from metasr.degradation.pipeline import Degradation
+from metasr.errors import InputError, WeightsError, nearest
+from metasr.experiment import build
+from metasr.experiment import weights as weights_store
+from metasr.experiment.evaluate import Entry, evaluate
+from metasr.experiment.pictures import PictureBook
+from metasr.experiment.run_card import write_text
+from metasr.experiment.run_folder import run_folders
+from metasr.experiment.schema import TaskName
+from metasr.experiment.stages import run_chain
+from metasr.experiment.upscale import upscale
+from metasr.experiment.validation import validate
+from metasr.experiment.weights import Weights
+from metasr.project import weights_folder
+from metasr.report.table import Table, format_pivot, format_rows
+
+log = logging.getLogger(__name__)
+
+
+def execute(cfg: DictConfig, folder: Path) -> None:
+    """Do a composed job.
+
+    Args:
+        cfg: the whole config.
+        folder: the job's own folder.
+    """
+    _quieten()
+    if cfg.task == TaskName.run:
+        run_experiment(cfg, folder)
+    elif cfg.task == TaskName.evaluate:
+        evaluate_weights(cfg, folder)
+    else:
+        for done in upscale(cfg):
+            print(f"{done.output}  ({done.seconds:.1f} s, {done.updates} updates, weights {done.weights})")
+
+
+def run_experiment(cfg: DictConfig, folder: Path) -> None:
+    """Train the chain, evaluate its weights beside the released ones, and print the table."""
+    start = time.perf_counter()
+    trained = run_chain(cfg, folder, score=validate) if cfg.stages else None
+    _link_latest(folder)
+    trained_seconds = time.perf_counter() - start
+    testset = test_images(cfg)
+    store = weights_folder()
+
+    def entries(degradation: Degradation) -> list[Entry]:
+        rows = []
+        if trained is not None:
+            rows.append(entry(cfg, trained, updates=steps_of(cfg)))
+        if cfg.evaluation.released:
+            try:
+                known = weights_store.released_for(store, degradation)
+                rows.append(entry(cfg, known, updates=tuple(cfg.evaluation.released_updates)))
+            except WeightsError as error:
+                log.info("no released weights beside: %s", error)
+        return rows
+
+    book = PictureBook()
+    table = _evaluate(cfg, testset, entries, book)
+    _write_tables(table, folder, cfg.table)
+    pictures = book.draw(folder / "pictures", _curves(table))
+    _log_results(cfg, folder, table, pictures)
+    _print_run(cfg, folder, table, testset, trained_seconds)
+
+
+def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
+    """Evaluate given weights and print the table."""
+    needs = bool(cfg.solver.get("needs_network", False))
+    source = cfg.weights or ("released" if needs else None)
+    store = weights_folder()
+    fixed: Weights | None = None
+    if needs and source is not None and source != "released":
+        fixed = weights_store.resolve(_newest(cfg) if source == "last" else source, folder=store)
+    made: dict[str, Entry] = {}
+
+    def entries(degradation: Degradation) -> list[Entry]:
+        if not needs:
+            if cfg.solver.name in ("interpolate", "interpolate_aligned"):
+                return []
+            return [Entry(cfg.solver.name, "-", build.solver(cfg, weights=None))]
+        weights = fixed or weights_store.released_for(store, degradation)
+        if weights.label not in made:
+            made[weights.label] = entry(cfg, weights, updates=steps_of(cfg))
+        return [made[weights.label]]
+
+    testset = test_images(cfg)
+    book = PictureBook()
+    table = _evaluate(cfg, testset, entries, book)
+    path = _write_tables(table, folder, cfg.table)
+    book.draw(folder / "pictures", _curves(table))
+    print()
+    print(format_rows(table, title=f"{_describe(testset)}, x{cfg.scale:g}, PSNR in dB and SSIM on Y"))
+    print(f"\ntable: {path}\npictures and per-image scores: {folder}")
+
+
+def entry(cfg: DictConfig, weights: Weights, *, updates: tuple[int, ...]) -> Entry:
+    """The configured solver with weights, as a row of the table."""
+    adapts = "steps" in cfg.solver
+    solver = build.solver(cfg, weights=weights, steps=max(updates) if adapts else None)
+    return Entry(cfg.solver.name, weights.label, solver, updates if adapts else None)
+
+
+def steps_of(cfg: DictConfig) -> tuple[int, ...]:
+    """The numbers of updates to show."""
+    value = [0, 1, 10] if cfg.adapt_steps is None else cfg.adapt_steps
+    steps = [value] if isinstance(value, int) else list(value)
+    if not steps or not all(isinstance(s, int) and s >= 0 for s in steps):
+        raise InputError(f"adapt_steps must be a list of numbers of at least 0, got {value}")
+    return tuple(sorted(set(steps)))
+
+
+def test_images(cfg: DictConfig) -> ImageSet:
+    """The test set: a catalog name, or a folder of HR images.
+
+    Raises:
+        InputError: for an unknown name that is no folder either.
+    """
+    name = cfg.testset
+    if name in CATALOG and name != "image_folder":
+        found = image_set(name, split="test", root=cfg.testset_root, download=cfg.data.download)
+    elif Path(name).expanduser().is_dir():
+        path = Path(name).expanduser()
+        found = ImageSet(path.name, "test", tuple(list_images(path)))
+    else:
+        raise InputError(f"testset {name!r} is neither a folder nor a known set: {nearest(name, CATALOG)}")
+    return found.subset(cfg.max_images)
+
+
+def _evaluate(cfg: DictConfig, testset: ImageSet, entries: object, book: PictureBook) -> Table:
+    return evaluate(
+        testset,
+        list(cfg.degradations),
+        entries,  # type: ignore[arg-type]
+        scale=cfg.scale,
+        seed=cfg.seed,
+        protocol=build.protocol(cfg),
+        device=build.device(cfg.device),
+        compare=testset.name in CATALOG and cfg.max_images is None,
+        watch=book,
+    )
+
+
+def _write_tables(table: Table, folder: Path, wanted: str | None) -> Path:
+    path = Path(wanted).expanduser() if wanted else folder / "table.csv"
+    write_text(path, table.to_csv())
+    write_text(path.with_name(f"{path.stem}_images.csv"), table.images_to_csv())
+    return path
+
+
+def _curves(table: Table) -> dict[str, dict[int, float]]:
+    curves: dict[str, dict[int, float]] = {}
+    for row in table.rows:
+        if row.solver == "adapt" and row.weights == "run":
+            curves.setdefault(row.degradation, {})[row.updates] = row.psnr_y
+    return curves
+
+
+def _log_results(cfg: DictConfig, folder: Path, table: Table, pictures: list[Path]) -> None:
+    """The table, pictures and curves to wandb, as a job of their own; CSV files are there already."""
+    for logger in build.loggers(cfg, folder / "evaluation", group=folder.name, job="evaluate"):
+        if type(logger).__name__ != "WandbLogger":
+            continue
+        run = logger.experiment
+        columns = ["degradation", "solver", "weights", "updates", "psnr_y", "ssim_y", "seconds", "published_psnr_y"]
+        logger.log_table("test/table", columns=columns, data=[[getattr(r, c) for c in columns] for r in table.rows])
+        for row in table.rows:
+            run.summary[f"test/psnr_y/{row.degradation}/{row.solver}/{row.weights}@{row.updates}"] = row.psnr_y
+        for path in pictures:
+            logger.log_image(f"test/{path.stem}", [str(path)])
+        run.finish()
+
+
+def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, seconds: float) -> None:
+    ours = [r.key for r in table.rows if r.weights == "run"]
+    print()
+    print(
+        format_pivot(
+            table,
+            title=f"{cfg.name}: PSNR on Y in dB, {_describe(testset)}, x{cfg.scale:g}",
+            highlight=max(ours, key=lambda k: k[2]) if ours else None,
+        )
+    )
+    print()
+    print(f"profile {cfg.profile_name}: {cfg.profile_note}")
+    print(f"trained on {cfg.data.name} (seed {cfg.seed}) in {seconds:.0f} s; released weights: see weights/README.md")
+    print(f"run folder: {folder}")
+    if cfg.profile_name != "paper":
+        print(
+            f"the published schedule: python src/run.py +experiment={cfg.name} profile=paper data=div2k "
+            f"data.root=FOLDER   (half an hour on one GPU: profile=gpu)"
+        )
+    again = shlex.quote(str(folder))
+    print(
+        f"the same weights on Set5: python src/run.py +experiment={cfg.name} task=evaluate weights={again} testset=set5 "
+        "testset_root=FOLDER"
+    )
+
+
+def _describe(testset: ImageSet) -> str:
+    return f"{len(testset)} image{'' if len(testset) == 1 else 's'} of {testset.name}"
+
+
+def _newest(cfg: DictConfig) -> str:
+    found = run_folders(Path(cfg.paths.outputs) / (cfg.name or "unnamed"))
+    if not found:
+        raise WeightsError(f"weights=last, but {cfg.name} has not been run yet: python src/run.py +experiment={cfg.name}")
+    return str(found[-1])
+
+
+def _link_latest(folder: Path) -> None:
+    """Point ``latest`` beside the run folders at this one; file systems without links do without."""
+    link = folder.parent / "latest"
+    if not folder.name[:2].isdigit() or (link.exists() and not link.is_symlink()):
+        return
+    temporary = folder.parent / f".latest.{os.getpid()}"
+    try:
+        temporary.symlink_to(folder.name, target_is_directory=True)
+        os.replace(temporary, link)
+    except OSError as error:
+        log.debug("no link %s: %s", link, error)
+
+
+def _quieten() -> None:
+    """Silence hints of Lightning's that do not fit: data is drawn on the device, one epoch is the whole stage."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for text in (".*does not have many workers.*", ".*mid-epoch.*", ".*`max_epochs`.*", ".*lr_scheduler.step.*",
+                 ".*number of training batches.*", ".*Checkpoint directory.*", ".*logs directory.*", ".*isinstance.*LeafSpec.*"):  # fmt: skip
+        warnings.filterwarnings("ignore", message=text)
+
+

@@ -1,0 +1,104 @@
+"""The shape of the primary config: what keys there are and of what type, so that a typing error is an error.
+
+Only dataclasses and hydra's config store are imported here: ``--help`` and ``--cfg job`` stay quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+class TaskName(Enum):
+    """What to do."""
+
+    run = "run"
+    evaluate = "evaluate"
+    upscale = "upscale"
+
+
+@dataclass
+class DataConf:
+    """Training images: a data set of the catalog, or ``image_folder`` with its ``root``."""
+
+    name: str = MISSING
+    root: str | None = None
+    download: bool = False
+    val_fraction: float | None = None
+    max_images: int | None = None
+
+
+@dataclass
+class ValidationConf:
+    """What is measured on validation images while a stage trains."""
+
+    every: int = 0
+    degradations: list[str] = field(default_factory=list)
+    updates: list[int] = field(default_factory=lambda: [0])
+    max_images: int = 2
+    crop: int = 192
+
+
+@dataclass
+class StageConf:
+    """One stage of the chain: a recipe, what it is fed, and where it starts."""
+
+    recipe: Any = MISSING
+    sampler: Any = MISSING
+    steps: int = MISSING
+    patch_size: int = MISSING
+    parent: str | None = None
+    clip: float | None = None
+    checkpoint_every: int = 1000
+    validation: ValidationConf = field(default_factory=ValidationConf)
+
+
+@dataclass
+class Schema:
+    """The primary config."""
+
+    task: TaskName = TaskName.run
+    name: str | None = None
+    seed: int = 1
+    scale: float = 2.0
+    profile_name: str = MISSING
+    profile_note: str = ""
+    budget: dict[str, Any] = field(default_factory=dict)
+    data: DataConf = MISSING
+    model: Any = MISSING
+    stages: dict[str, StageConf] = field(default_factory=dict)
+    only: list[str] | None = None
+    solver: Any = MISSING
+    evaluation: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    paths: Any = MISSING
+
+    # a run folder to go on with: `last`, or a path
+    run: str | None = None
+
+    # evaluating
+    weights: str | None = None
+    testset: str = "samples"
+    testset_root: str | None = None
+    degradations: list[str] = field(default_factory=lambda: ["g0.2d", "g2.0d", "gani_d", "g1.3b", "bicubic"])
+    adapt_steps: Any = None
+    max_images: int | None = None
+    table: str | None = None
+
+    # upscaling
+    input: str | None = None
+    output: str | None = None
+    kernel: str = "bicubic"
+    side_by_side: bool = False
+    overwrite: bool = False
+    device: str = "auto"
+
+
+def register() -> None:
+    """Make the schema known to hydra as ``schema``."""
+    ConfigStore.instance().store(name="schema", node=Schema)

@@ -1,0 +1,292 @@
+"""The stage chain: each stage in its own folder, with weights and a card; finished ones are skipped, one cut short goes on.
+
+A stage's identity is the hash of its configuration, its data, the seed, and its parent's weights. What lies in a stage's
+folder counts only if its card carries that identity: anything else is foreign or stale, and an error that says what
+differs and what to type.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from metasr.errors import OutputError, StageError, nearest
+from metasr.experiment import build
+from metasr.experiment.callbacks import RESUME_NAME, ResumePoint, StageProgress, Validation
+from metasr.experiment.run_card import (
+    CARD_NAME,
+    WEIGHTS_NAME,
+    config_hash,
+    environment,
+    file_hash,
+    read_card,
+    write_card,
+)
+from metasr.experiment.weights import Weights, read_tensors
+from metasr.recipes.base import Recipe
+
+log = logging.getLogger(__name__)
+
+Score = Callable[[DictConfig, str, Recipe], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A stage's place in the chain.
+
+    Attributes:
+        name: the stage.
+        folder: ``<run>/<nn>_<stage>``.
+        parent: where it starts from, or none.
+    """
+
+    name: str
+    folder: Path
+    parent: Place | None
+
+
+def places(cfg: DictConfig, run: Path) -> dict[str, Place]:
+    """All stages of an experiment, in order.
+
+    Raises:
+        StageError: if there are none, or a parent is not an earlier stage.
+    """
+    if not cfg.stages:
+        raise StageError("no stages to run: choose an experiment, for instance +experiment=mzsr_x2")
+    found: dict[str, Place] = {}
+    for number, (name, part) in enumerate(cfg.stages.items(), start=1):
+        parent = part.parent
+        if parent is not None and parent not in found:
+            raise StageError(
+                f"stage {name!r} has the parent {parent!r}, which is not an earlier stage of {cfg.name}: "
+                f"{nearest(parent, found) if found else 'it is the first'}"
+            )
+        folder = run / f"{number:02d}_{name}"
+        found[str(name)] = Place(str(name), folder, None if parent is None else found[parent])
+    return found
+
+
+def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weights:
+    """Run an experiment's stages in order and give the last one's weights.
+
+    Args:
+        cfg: the run's config.
+        run: the run folder.
+        score: validation metrics of a recipe in the making.
+
+    Raises:
+        StageError: for a missing, foreign or stale stage.
+    """
+    chain = places(cfg, run)
+    chosen = list(chain) if cfg.only is None else list(cfg.only)
+    for name in chosen:
+        if name not in chain:
+            raise StageError(f"no stage {name!r} in {cfg.name}: {nearest(name, chain)}")
+    for name, place in chain.items():
+        if name in chosen:
+            run_stage(cfg, place, run, score=score)
+    last = chain[chosen[-1]]
+    return Weights(label="run", state=read_tensors(last.folder / WEIGHTS_NAME), card=read_card(last.folder))
+
+
+def identity(cfg: DictConfig, place: Place, fingerprint: str) -> dict[str, Any]:
+    """Everything that decides what a stage's weights come out as."""
+    part = OmegaConf.to_container(cfg.stages[place.name], resolve=True)
+    assert isinstance(part, dict)
+    for indifferent in ("checkpoint_every", "validation"):
+        part.pop(indifferent, None)
+    trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
+    assert isinstance(trainer, dict)
+    return {
+        "stage": part,
+        "seed": cfg.seed,
+        "data": {"name": cfg.data.name, "fingerprint": fingerprint},
+        "precision": trainer.get("precision"),
+        "devices": trainer.get("devices"),
+        "parent": None if place.parent is None else file_hash(place.parent.folder / WEIGHTS_NAME),
+    }
+
+
+def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None) -> None:
+    """Train one stage, or go on with it, or find that it is finished."""
+    again = f"python src/run.py +experiment={cfg.name} run={run}"
+    parent = _parent_state(cfg, place, again)
+    data = build.stage_data(cfg, place.name)
+    wanted = identity(cfg, place, data.images.fingerprint())
+    card = read_card(place.folder)
+    if card:
+        _require_ours(cfg, place, card, wanted, run)
+        if card["status"] == "finished":
+            log.info("stage %s is finished: skipped (%s)", place.name, place.folder)
+            return
+    elif place.folder.exists() and any(place.folder.iterdir()):
+        raise StageError(
+            f"{place.folder} holds files but no {CARD_NAME}: it was not made by this program; "
+            "choose another run folder, or empty it"
+        )
+    _make(place.folder)
+    recipe = build.recipe(cfg, place.name)
+    origin = "no parent: freshly initialised"
+    if place.parent is not None:
+        assert parent is not None
+        origin = recipe.load_parent(parent, origin=place.parent.folder.name)
+    log.info("stage %s: %s", place.name, origin)
+    resume = place.folder / RESUME_NAME
+    spent = float(card.get("seconds", 0.0)) if resume.is_file() else 0.0
+    card = {
+        "experiment": cfg.name,
+        "stage": place.name,
+        "status": "started",
+        "identity": wanted,
+        "hash": config_hash(wanted),
+        "weights_from": origin,
+        "data": {"name": cfg.data.name, "split": "train", "images": len(data.images), **wanted["data"]},
+        "profile": cfg.profile_name,
+        "config": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
+        **environment(),
+    }
+    write_card(place.folder, card)
+
+    validation = None
+    callbacks: list[Any] = [
+        ResumePoint(place.folder, every=cfg.stages[place.name].checkpoint_every),
+        StageProgress(place.name, unit=recipe.unit),
+    ]
+    if score is not None:
+        validation = Validation(
+            lambda r: score(cfg, place.name, r), every=cfg.stages[place.name].validation.every
+        )
+        callbacks.insert(0, validation)
+    loggers = build.loggers(cfg, place.folder, group=run.name, job=place.name)
+    trainer = build.trainer(cfg, place.name, place.folder, callbacks=callbacks, loggers=loggers)
+    start = time.perf_counter()
+    if resume.is_file():
+        log.info("stage %s: going on from %s", place.name, resume)
+    trainer.fit(recipe, datamodule=data, ckpt_path=str(resume) if resume.is_file() else None, weights_only=True)
+    _close(loggers)
+    if trainer.interrupted or trainer.global_step < cfg.stages[place.name].steps:
+        raise StageError(
+            f"stage {place.name!r} stopped at step {trainer.global_step} of {cfg.stages[place.name].steps}; "
+            f"go on with: {again}"
+        )
+    if not trainer.is_global_zero:
+        return
+    save_tensors(recipe.export(), place.folder / WEIGHTS_NAME)
+    card |= {
+        "status": "finished",
+        "steps": trainer.global_step,
+        "seconds": round(spent + time.perf_counter() - start, 2),
+        "weights": file_hash(place.folder / WEIGHTS_NAME),
+        "metrics": {
+            **{k: float(v) for k, v in trainer.callback_metrics.items()},
+            **(validation.latest if validation else {}),
+        },
+    }
+    write_card(place.folder, card)
+    resume.unlink(missing_ok=True)
+    log.info("stage %s finished in %.1f s: %s", place.name, card["seconds"], place.folder)
+
+
+def _parent_state(cfg: DictConfig, place: Place, again: str) -> dict[str, Tensor] | None:
+    if place.parent is None:
+        return None
+    parent = place.parent
+    card = read_card(parent.folder)
+    weights = parent.folder / WEIGHTS_NAME
+    if card.get("status") != "finished" or not weights.is_file():
+        state = "was cut short" if card else "is missing"
+        raise StageError(
+            f"stage {place.name!r} needs stage {parent.name!r} first, which {state} in {parent.folder}; run it with: "
+            f"{again} 'only=[{parent.name}]'"
+        )
+    if card.get("experiment") != cfg.name or card.get("stage") != parent.name:
+        raise StageError(
+            f"{parent.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, but stage "
+            f"{place.name!r} of {cfg.name!r} needs {parent.name!r} of its own experiment; run the chain in a new folder: "
+            f"python src/run.py +experiment={cfg.name}"
+        )
+    if file_hash(weights) != card.get("weights"):
+        raise StageError(
+            f"{weights} is not the file that its card describes (changed or damaged); remove {parent.folder} and run "
+            f"stage {parent.name!r} again with: {again}"
+        )
+    return read_tensors(weights)
+
+
+def _require_ours(
+    cfg: DictConfig, place: Place, card: Mapping[str, Any], wanted: Mapping[str, Any], run: Path
+) -> None:
+    if card.get("experiment") != cfg.name or card.get("stage") != place.name:
+        raise StageError(
+            f"{place.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, expected "
+            f"{place.name!r} of {cfg.name!r}; leave run= out to start a new run"
+        )
+    if card.get("hash") != config_hash(wanted):
+        changed = ", ".join(_differences(card.get("identity", {}), wanted)) or "its identity"
+        raise StageError(
+            f"stage {place.name!r} in {place.folder} is stale: it was made with other choices ({changed}). Take them back, "
+            f"or start a new run by leaving run= out, or remove {place.folder} to train it again"
+        )
+    if card.get("status") == "finished":
+        weights = place.folder / WEIGHTS_NAME
+        if not weights.is_file() or file_hash(weights) != card.get("weights"):
+            raise StageError(
+                f"{weights} is missing or not the file that its card describes; remove {place.folder} and run again: "
+                f"python src/run.py +experiment={cfg.name} run={run}"
+            )
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        found = []
+        for key in sorted(set(old) | set(new)):
+            found += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+        return found
+    return [] if old == new else [f"{path}: then {old}, now {new}"]
+
+
+def save_tensors(state: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        save_file({k: v.contiguous() for k, v in state.items()}, temporary)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error}; choose a writable place with room") from error
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(folder).free < 64 * 2**20:
+            raise OutputError(f"less than 64 MiB is free at {folder}; make room, or set METASR_OUTPUTS to another disk")
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot make {folder}: {error.strerror or error}; choose a writable run folder, or set METASR_OUTPUTS"
+        ) from error
+
+
+def _close(loggers: list[Any]) -> None:
+    for logger in loggers:
+        logger.finalize("success")
+        if type(logger).__name__ == "WandbLogger":
+            logger.experiment.finish()

@@ -1,0 +1,177 @@
+"""Upscaling a user's photos: one solver on one file, or on each file of a folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from metasr.data.images import Photo, check_output, list_images, read_photo, same_file, write_photo
+from metasr.degradation import names
+from metasr.degradation.pipeline import Degradation
+from metasr.degradation.resize import imresize
+from metasr.errors import InputError, OutputError
+from metasr.experiment import build
+from metasr.experiment import weights as weights_store
+from metasr.project import weights_folder
+from metasr.report import figures
+from metasr.seeds import seed_from
+from metasr.solvers.base import Solution, Solver
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Upscaled:
+    """One file's result."""
+
+    source: Path
+    output: Path
+    seconds: float
+    updates: int
+    weights: str
+
+
+def pairs_of_files(source: str | Path, output: str | Path | None, *, scale: float) -> list[tuple[Path, Path]]:
+    """Which file goes where.
+
+    A file goes to a file, or into an existing folder; a folder's images go into a folder. Without an output, results go
+    beside their sources as ``<name>_x2.png``.
+
+    Raises:
+        InputError: if the source does not exist.
+        OutputError: if an output is its own source.
+    """
+    source = Path(source)
+    ending = f"_x{scale:g}.png"
+    if source.is_dir():
+        target = Path(output) if output is not None else source.with_name(source.name + ending.removesuffix(".png"))
+        if target.is_file():
+            raise OutputError(f"input is a folder, so output must be a folder too, but {target} is a file")
+        files = list_images(source)
+        names_ = [f"{f.stem}.png" for f in files]
+        if len(set(names_)) < len(names_):  # a.jpg beside a.png
+            names_ = [f"{f.name}.png" for f in files]
+        pairs = [(f, target / n) for f, n in zip(files, names_, strict=True)]
+    elif source.exists():
+        if output is None:
+            target = source.with_name(source.stem + ending)
+        else:
+            target = Path(output)
+            if target.is_dir():
+                target = target / (source.stem + ".png")
+        pairs = [(source, target)]
+    else:
+        raise InputError(f"no file or folder {source}; give an existing image or a folder of images")
+    for a, b in pairs:
+        if same_file(a, b):
+            raise OutputError(f"output {b} is the input itself, which is never written over; choose another output")
+    return pairs
+
+
+def solver_for(cfg: DictConfig, degradation: Degradation) -> tuple[Solver, str]:
+    """The configured solver with its weights, and the weights' name, for one degradation."""
+    steps = adapt_steps(cfg)
+    if not cfg.solver.get("needs_network", False):
+        return build.solver(cfg, weights=None), "-"
+    source = cfg.weights or "released"
+    folder = weights_folder()
+    if source == "released":
+        weights = weights_store.released_for(folder, degradation)
+    else:
+        weights = weights_store.resolve(source, folder=folder)
+    trained = weights.card.get("scale")
+    if trained is not None and float(trained) != degradation.scale:
+        log.warning(
+            "%s was trained for scale %g and is used for %g: expect less than its scores", weights.label, trained,
+            degradation.scale,
+        )  # fmt: skip
+    return build.solver(cfg, weights=weights, steps=steps), weights.label
+
+
+def adapt_steps(cfg: DictConfig) -> int | None:
+    """The one number of updates for upscaling; the largest where several were given."""
+    value = cfg.adapt_steps
+    if "steps" not in cfg.solver:
+        return None
+    if value is None:
+        return int(cfg.solver.steps)
+    steps = [value] if isinstance(value, int) else list(value)
+    if not steps or not all(isinstance(s, int) and s >= 0 for s in steps):
+        raise InputError(f"adapt_steps must be a number of at least 0, or a list of them, got {value}")
+    return max(steps)
+
+
+def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, seed: int = 0) -> tuple[Photo, Solution]:
+    """Enlarge a photo; transparency is enlarged bicubically and carried along, greyscale stays greyscale.
+
+    Args:
+        solver: the solver.
+        photo: of any size.
+        degradation: how the photo is taken to have come about; its scale is the factor.
+        seed: of the solver's draws.
+    """
+    solution = solver.solve(photo.rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
+    sr = solution.sr[0].cpu()
+    if photo.grey:
+        sr = sr.mean(0, keepdim=True).expand(3, -1, -1)
+    alpha: Tensor | None = None
+    if photo.alpha is not None:
+        alpha = imresize(photo.alpha[None], degradation.scale)[0].clamp(0, 1)
+    return Photo(sr.contiguous(), alpha, photo.grey, photo.bits, photo.icc_profile), solution
+
+
+def upscale(cfg: DictConfig) -> list[Upscaled]:
+    """Upscale ``cfg.input`` to ``cfg.output``, telling each file's result.
+
+    All outputs are checked before the first photo is worked on, so that nothing fails at the end of a long run.
+
+    Raises:
+        MetasrError: for bad input, weights or output; see the message.
+    """
+    if not cfg.input:
+        raise InputError("task=upscale needs input=FILE or input=FOLDER")
+    degradation = names.parse(cfg.kernel, scale=cfg.scale)
+    pairs = pairs_of_files(cfg.input, cfg.output, scale=cfg.scale)
+    pictures = [_beside(b) for _, b in pairs] if cfg.side_by_side else []
+    for path in [*(b for _, b in pairs), *pictures]:
+        check_output(path, overwrite=cfg.overwrite)
+    device = build.device(cfg.device)
+    solver, weights = solver_for(cfg, degradation)
+    done = []
+    for source, target in pairs:
+        start = time.perf_counter()
+        photo = read_photo(source)
+        check_output(target, overwrite=cfg.overwrite, alpha=photo.alpha is not None and bool((photo.alpha < 1).any()))
+        moved = Photo(photo.rgb.to(device), photo.alpha, photo.grey, photo.bits, photo.icc_profile)
+        enlarged, solution = upscale_photo(solver, moved, degradation, seed=seed_from(cfg.seed, source.name))
+        write_photo(enlarged, target, overwrite=cfg.overwrite)
+        if cfg.side_by_side:
+            _draw(photo, enlarged, degradation, _beside(target), solution)
+        seconds = time.perf_counter() - start
+        done.append(Upscaled(source, target, seconds, solution.updates, weights))
+        size, new = photo.rgb.shape[-2:], enlarged.rgb.shape[-2:]
+        log.info(
+            "%s (%dx%d) -> %s (%dx%d), kernel %s, weights %s, %d updates, %.1f s", source, size[1], size[0], target,
+            new[1], new[0], degradation, weights, solution.updates, seconds,
+        )  # fmt: skip
+    return done
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f"{target.stem}_side_by_side.png")
+
+
+def _draw(photo: Photo, enlarged: Photo, degradation: Degradation, path: Path, solution: Solution) -> None:
+    plain = imresize(photo.rgb[None], degradation.scale, shift=degradation.shift).clamp(0, 1)
+    shown: Sequence[tuple[str, torch.Tensor]] = (
+        ("bicubic", plain),
+        (f"{solution.updates} updates", enlarged.rgb[None]),
+    )
+    figures.comparison(dict(shown), path, title=f"{path.stem.removesuffix('_side_by_side')}, kernel {degradation}")

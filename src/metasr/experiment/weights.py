@@ -1,0 +1,151 @@
+"""Weights from files, run folders and the released set: read without executing anything, checked, and named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metasr.degradation.pipeline import Degradation
+from metasr.errors import StageError, WeightsError, nearest
+from metasr.experiment.run_card import CARD_NAME, WEIGHTS_NAME, read_card
+from metasr.recipes.base import require_match
+
+RATE_PREFIXES = ("inner_rates", "meta_rates.")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors with a name.
+
+    Attributes:
+        label: what tables call them: ``run``, ``released/<name>``, or the file.
+        state: the tensors.
+        card: what is known of their making.
+    """
+
+    label: str
+    state: dict[str, Tensor]
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def network(self) -> dict[str, Tensor]:
+        """The network's tensors, without inner rates."""
+        return {k: v for k, v in self.state.items() if not k.startswith(RATE_PREFIXES)}
+
+    def load_into(self, model: nn.Module) -> nn.Module:
+        """Load the network's tensors, every one, into a model, and freeze nothing.
+
+        Raises:
+            WeightsError: if they belong to another network.
+        """
+        require_match(model.state_dict(), self.network, origin=self.label)
+        model.load_state_dict(self.network)
+        return model
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a weights file: ``.safetensors``, or a torch file that holds nothing but tensors.
+
+    Raises:
+        WeightsError: if the file is missing, unreadable, or needs code to be executed to read it (which is refused).
+    """
+    if not path.is_file():
+        raise WeightsError(f"no weights file {path}; give an existing .safetensors file, a run folder, or 'released'")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds here; none of them may lead to unpickling
+        raise WeightsError(
+            f"{path} cannot be read as plain tensors and was not executed ({type(error).__name__}); "
+            "weights must be .safetensors, or a torch file of tensors saved with torch.save(model.state_dict(), ...)"
+        ) from error
+    for key in ("state_dict", "model", "params"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise WeightsError(f"{path} holds no state dict of tensors, but {type(loaded).__name__}")
+    return loaded
+
+
+def from_file(path: Path) -> Weights:
+    """Weights of a file, with the card beside it if there is one."""
+    card_path = path.with_suffix(".json")
+    card = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
+    return Weights(label=str(path), state=read_tensors(path), card=card)
+
+
+def from_run(folder: Path) -> Weights:
+    """Weights of the last finished stage of a run folder.
+
+    Raises:
+        StageError: if no stage of it is finished.
+    """
+    cards = sorted(folder.glob(f"*/{CARD_NAME}"))
+    finished = [c.parent for c in cards if read_card(c.parent).get("status") == "finished"]
+    if not finished or not (finished[-1] / WEIGHTS_NAME).is_file():
+        raise StageError(
+            f"{folder} has no finished stage: finish it with `python src/run.py +experiment=... run={folder}`"
+        )
+    return Weights(label="run", state=read_tensors(finished[-1] / WEIGHTS_NAME), card=read_card(finished[-1]))
+
+
+def released(folder: Path) -> dict[str, dict[str, Any]]:
+    """The cards of all released weights, by name."""
+    cards = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))}
+    return {name: card for name, card in cards.items() if (folder / f"{name}.safetensors").is_file()}
+
+
+def from_release(folder: Path, name: str) -> Weights:
+    """Released weights by name.
+
+    Raises:
+        WeightsError: for an unknown name, with the nearest ones.
+    """
+    cards = released(folder)
+    if name not in cards:
+        raise WeightsError(f"no released weights {name!r}: {nearest(name, cards)}")
+    return Weights(f"released/{name}", read_tensors(folder / f"{name}.safetensors"), cards[name])
+
+
+def released_for(folder: Path, degradation: Degradation, *, method: str = "mzsr") -> Weights:
+    """The released weights trained for a degradation's subsampling, of the nearest scale.
+
+    Raises:
+        WeightsError: if there are none for the subsampling.
+    """
+    wanted = "direct" if degradation.downsample == "direct" else "bicubic"
+    fitting = {
+        name: card
+        for name, card in released(folder).items()
+        if card.get("method") == method and card.get("downsample") == wanted and card.get("default", True)
+    }
+    if not fitting:
+        raise WeightsError(f"no released weights of {method} for {wanted} subsampling in {folder}; give weights=FILE")
+    name = min(fitting, key=lambda n: (abs(float(fitting[n].get("scale", 2)) - degradation.scale), n))
+    return from_release(folder, name)
+
+
+def resolve(source: str, *, folder: Path) -> Weights:
+    """Weights by what a user writes: a file, a run folder, or ``released/<name>``.
+
+    Raises:
+        WeightsError: if it is none of these.
+    """
+    if source.startswith("released/"):
+        return from_release(folder, source.removeprefix("released/"))
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return from_run(path)
+    return from_file(path)

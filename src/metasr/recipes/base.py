@@ -1,0 +1,123 @@
+"""What all recipes share: optimiser schedule, finiteness, export and import of weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from metasr.errors import DivergenceError, InputError, WeightsError
+
+Schedule = Literal["constant", "cosine", "staircase"]
+
+
+def schedule_factor(schedule: Schedule, step: int, steps: int, *, every: int = 100_000, floor: float = 0.25) -> float:
+    """What a learning rate is multiplied by at a step.
+
+    Args:
+        schedule: ``constant``; ``cosine`` from 1 to 0 over ``steps``; ``staircase`` halves ``every`` steps, down to ``floor``.
+        step: from 0.
+        steps: of the whole stage.
+        every: width of a stair.
+        floor: lowest factor of the staircase.
+    """
+    if schedule == "constant":
+        return 1.0
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(step, steps) / max(1, steps)))
+    if schedule == "staircase":
+        return float(max(0.5 ** (step // every), floor))
+    raise InputError(f"schedule must be 'constant', 'cosine' or 'staircase', got {schedule!r}")
+
+
+class Recipe(pl.LightningModule):
+    """One training stage. A subclass gives ``training_step`` and says what it optimises.
+
+    Args:
+        model: the network to train.
+        steps: optimiser steps of the stage, for the schedule.
+        schedule: how the learning rates go on.
+    """
+
+    unit = "step"  # what the progress bar counts
+
+    def __init__(self, model: nn.Module, *, steps: int, schedule: Schedule = "cosine") -> None:
+        super().__init__()
+        self.model = model
+        self.steps = steps
+        self.schedule = schedule
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameter groups for Adam, each with its learning rate."""
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> Any:
+        """Adam over the groups, with the schedule stepped at every optimiser step."""
+        optimizer = torch.optim.Adam(self.parameter_groups())
+        factor = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: schedule_factor(self.schedule, step, self.steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
+
+    def require_finite(self, loss: Tensor, *, of: str) -> None:
+        """Stop training when a loss is no longer finite (looked at every step on the CPU, every 50th on a GPU).
+
+        Raises:
+            DivergenceError: telling step, learning rate and what it was the loss of.
+        """
+        if loss.device.type != "cpu" and self.global_step % 50:
+            return
+        if not bool(torch.isfinite(loss)):
+            rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+            raise DivergenceError(
+                f"{type(self).__name__}: loss became {float(loss)} at step {self.global_step} for {of} with learning "
+                f"rate {rate:.2e}; lower the learning rate or the inner rate, then resume from the last good checkpoint"
+            )
+
+    def export(self) -> dict[str, Tensor]:
+        """The tensors that the next stage, or a solver, takes from this one."""
+        return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+
+    def load_parent(self, state: dict[str, Tensor], *, origin: str) -> str:
+        """Start from an earlier stage's tensors: every tensor of the network must be there, with its shape.
+
+        Returns:
+            One line that counts what came from where.
+
+        Raises:
+            WeightsError: naming the tensors that are missing, of another shape, or left over.
+        """
+        own = self.model.state_dict()
+        extra = sorted(k for k in state if k not in own and not k.startswith(("inner_rates", "meta_rates")))
+        require_match(own, {k: v for k, v in state.items() if k in own or k in extra}, origin=origin)
+        self.model.load_state_dict({k: state[k] for k in own})
+        left = len(state) - len(own)
+        return f"{len(own)} of {len(own)} network tensors from {origin}" + (f", {left} rate tensors not used" if left else "")
+
+
+def require_match(own: dict[str, Tensor], given: dict[str, Tensor], *, origin: str) -> None:
+    """Require two state dicts to have the same names and shapes.
+
+    Raises:
+        WeightsError: with the first few differences.
+    """
+    missing = sorted(set(own) - set(given))
+    extra = sorted(set(given) - set(own))
+    shapes = [
+        f"{k}: expected {tuple(own[k].shape)}, got {tuple(given[k].shape)}"
+        for k in own
+        if k in given and own[k].shape != given[k].shape
+    ]
+    if not (missing or extra or shapes):
+        return
+    parts = []
+    for label, names in (("missing", missing), ("unknown", extra), ("of another shape", shapes)):
+        if names:
+            parts.append(f"{len(names)} {label} ({'; '.join(names[:3])}{'; ...' if len(names) > 3 else ''})")
+    raise WeightsError(
+        f"{origin} holds the weights of another network: {', '.join(parts)}; "
+        "choose the file made for this model, or the model it was made for (model=...)"
+    )

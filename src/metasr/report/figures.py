@@ -1,0 +1,111 @@
+"""Pictures of results, by matplotlib, without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def _pyplot() -> Any:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _pixels(image: Tensor) -> np.ndarray:
+    return image.detach().float().cpu().clamp(0, 1).reshape(3, *image.shape[-2:]).permute(1, 2, 0).numpy()
+
+
+def comparison(
+    images: Mapping[str, Tensor], path: Path, *, title: str = "", crop: int = 96, corner: tuple[int, int] | None = None
+) -> Path:
+    """Versions of one picture side by side: above the whole picture with the region marked, below the region enlarged.
+
+    Args:
+        images: ``(1, 3, H, W)`` or ``(3, H, W)`` by caption, all of one size.
+        path: PNG to write.
+        title: above all.
+        crop: side of the region in pixels.
+        corner: row and column of its upper left corner; by default where the last image has most detail.
+    """
+    plt = _pyplot()
+    pictures = {k: _pixels(v) for k, v in images.items()}
+    last = next(reversed(pictures.values()))
+    height, width = last.shape[:2]
+    crop = min(crop, height, width)
+    y, x = corner or _busiest(last, crop)
+    figure, axes = plt.subplots(
+        2, len(pictures), figsize=(2.6 * len(pictures), 2.6 * (1 + height / width) + 0.6), squeeze=False,
+        height_ratios=[height / width, 1], layout="constrained",
+    )  # fmt: skip
+    for column, (caption, picture) in enumerate(pictures.items()):
+        top, bottom = axes[0, column], axes[1, column]
+        top.imshow(picture, interpolation="antialiased")
+        top.add_patch(plt.Rectangle((x - 0.5, y - 0.5), crop, crop, fill=False, color="yellow", linewidth=1))
+        top.set_title(caption, fontsize=9)
+        bottom.imshow(picture[y : y + crop, x : x + crop], interpolation="nearest")
+        for axis in (top, bottom):
+            axis.set_xticks([])
+            axis.set_yticks([])
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return _save(figure, path)
+
+
+def _busiest(picture: np.ndarray, crop: int) -> tuple[int, int]:
+    """Corner of the region with the largest mean gradient."""
+    grey = torch.from_numpy(picture.mean(2))[None, None]
+    detail = torch.nn.functional.pad((grey[..., 1:, :-1] - grey[..., :-1, :-1]).abs(), (0, 1, 0, 1))
+    detail = detail + torch.nn.functional.pad((grey[..., :-1, 1:] - grey[..., :-1, :-1]).abs(), (0, 1, 0, 1))
+    means = torch.nn.functional.avg_pool2d(detail, crop, stride=max(1, crop // 8))[0, 0]
+    row, column = divmod(int(means.argmax()), means.shape[1])
+    return row * max(1, crop // 8), column * max(1, crop // 8)
+
+
+def adaptation_curves(
+    psnr: Mapping[str, Mapping[int, float]], losses: Mapping[str, Sequence[float]], path: Path
+) -> Path:
+    """PSNR and self-supervised loss against the number of updates, one line per degradation."""
+    plt = _pyplot()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    for label, points in psnr.items():
+        steps = sorted(points)
+        left.plot(steps, [points[s] for s in steps], marker="o", markersize=3, label=label)
+    for label, values in losses.items():
+        right.plot(range(len(values)), values, label=label)
+    left.set(xlabel="updates", ylabel="PSNR on Y in dB")
+    right.set(xlabel="updates", ylabel="L1 loss on the image itself", yscale="log")
+    left.legend(fontsize=8)
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    return _save(figure, path)
+
+
+def kernels(pictures: Mapping[str, Tensor], path: Path) -> Path:
+    """Blur kernels side by side, each scaled to its own largest value; ``(kH, kW)`` by caption."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(
+        1, max(1, len(pictures)), figsize=(1.8 * max(1, len(pictures)), 2.1), squeeze=False, layout="constrained"
+    )
+    for axis in axes[0]:
+        axis.axis("off")
+    for axis, (caption, kernel) in zip(axes[0], pictures.items(), strict=False):
+        axis.imshow(kernel.detach().cpu().numpy(), cmap="magma")
+        axis.set_title(caption, fontsize=9)
+    return _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # No software version and no date in the file: the same picture is the same bytes.
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    _pyplot().close(figure)
+    return path

@@ -1,0 +1,213 @@
+"""Tables of results: rows, CSV files, and what is printed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from statistics import fmean
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from metasr.report.published_results import method_of, published
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """The score of one image."""
+
+    testset: str
+    degradation: str
+    scale: float
+    solver: str
+    weights: str
+    updates: int
+    image: str
+    psnr_y: float
+    ssim_y: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """The mean score of one (degradation, solver, weights, number of updates)."""
+
+    testset: str
+    degradation: str
+    scale: float
+    solver: str
+    weights: str
+    updates: int
+    images: int
+    psnr_y: float
+    ssim_y: float
+    seconds: float
+    published_psnr_y: float | None = None
+    published_ssim_y: float | None = None
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What distinguishes the columns of a printed table."""
+        return self.solver, self.weights, self.updates
+
+
+class Table:
+    """Scores of images, and their means.
+
+    Attributes:
+        images: one row per image, in the order they were added.
+    """
+
+    def __init__(self, images: Iterable[ImageRow] = (), *, compare: bool = True) -> None:
+        self.images = list(images)
+        self.compare = compare
+
+    def add(self, row: ImageRow) -> None:
+        """Add one image's score."""
+        self.images.append(row)
+
+    @property
+    def rows(self) -> list[Row]:
+        """Means over images, in order of first appearance, with published numbers where there are any."""
+        groups: dict[tuple[str, str, float, str, str, int], list[ImageRow]] = {}
+        for r in self.images:
+            groups.setdefault((r.testset, r.degradation, r.scale, r.solver, r.weights, r.updates), []).append(r)
+        rows = []
+        for (testset, degradation, scale, solver, weights, updates), members in groups.items():
+            known = None
+            if self.compare:
+                known = published(
+                    method_of(solver, updates), testset=testset, degradation=degradation, scale=scale
+                )
+            rows.append(
+                Row(
+                    testset, degradation, scale, solver, weights, updates, len(members),
+                    fmean(m.psnr_y for m in members), fmean(m.ssim_y for m in members),
+                    fmean(m.seconds for m in members),
+                    known.psnr_y if known else None, known.ssim_y if known else None,
+                )
+            )  # fmt: skip
+        return rows
+
+    def to_csv(self) -> str:
+        """Means, one line per (degradation, solver, weights, updates)."""
+        return _csv(Row, self.rows)
+
+    def images_to_csv(self) -> str:
+        """One line per image."""
+        return _csv(ImageRow, self.images)
+
+
+def _csv(kind: type, rows: Sequence[object]) -> str:
+    names = [f.name for f in fields(kind)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_cell(name, getattr(row, name)) for name in names])
+    return text.getvalue()
+
+
+def _cell(name: str, value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        if name == "scale":
+            return f"{value:g}"
+        return f"{value:.4f}" if math.isfinite(value) else str(value)
+    return value
+
+
+def format_pivot(table: Table, *, title: str, highlight: tuple[str, str, int] | None = None) -> str:
+    """One line per degradation, one column per (solver, weights, updates), PSNR on Y in dB.
+
+    Args:
+        table: the results.
+        title: printed above.
+        highlight: the column whose seconds per image are shown; none for the last.
+    """
+    rows = table.rows
+    keys = list(dict.fromkeys(r.key for r in rows))
+    # Released weights differ from one degradation to the next: one column for all of them.
+    columns = list(dict.fromkeys(_column(k) for k in keys))
+    cells = {(r.degradation, _column(r.key)): r for r in rows}
+    degradations = list(dict.fromkeys(r.degradation for r in rows))
+    known = {d: _best_known(rows, d) for d in degradations} if table.compare else {}
+    timed = _column(highlight) if highlight else columns[-1]
+
+    grid = RichTable(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
+    grid.add_column("degradation")
+    for column in columns:
+        grid.add_column(_heading(column), justify="right")
+    if any(known.values()):
+        grid.add_column("published\nMZSR(10)", justify="right")
+    grid.add_column(f"s / image\n{_heading(timed).splitlines()[-1]}", justify="right")
+    for d in degradations:
+        line = [d]
+        line += [f"{cells[d, c].psnr_y:.2f}" if (d, c) in cells else "-" for c in columns]
+        if any(known.values()):
+            line.append(known[d] or "-")
+        line.append(f"{cells[d, timed].seconds:.2f}" if (d, timed) in cells else "-")
+        grid.add_row(*line)
+    return _render(grid)
+
+
+def _best_known(rows: Sequence[Row], degradation: str) -> str | None:
+    mine = next(r for r in rows if r.degradation == degradation)
+    found = published("MZSR(10)", testset=mine.testset, degradation=degradation, scale=mine.scale)
+    return f"{found.psnr_y:.2f}" if found else None
+
+
+def _column(key: tuple[str, str, int]) -> tuple[str, str, int]:
+    solver, weights, updates = key
+    return solver, "released" if weights.startswith("released/") else weights, updates
+
+
+def _heading(column: tuple[str, str, int]) -> str:
+    solver, weights, updates = column
+    if weights == "-":
+        return {"interpolate": "bicubic\nas published", "interpolate_aligned": "bicubic\naligned"}.get(solver, solver)
+    name = {"run": "this run", "released": "released"}.get(weights, weights.rsplit("/", 1)[-1])
+    if solver == "network":
+        return f"{name}\nnetwork"
+    return f"{name}\n{updates} update{'' if updates == 1 else 's'}"
+
+
+def format_rows(table: Table, *, title: str) -> str:
+    """One line per (degradation, solver, weights, updates): PSNR, SSIM, seconds, and the published numbers."""
+    grid = RichTable(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
+    rows = table.rows
+    compared = any(r.published_psnr_y is not None for r in rows)
+    for name in ("degradation", "solver", "weights"):
+        grid.add_column(name)
+    for name in ("updates", "PSNR", "SSIM", "s / image"):
+        grid.add_column(name, justify="right")
+    if compared:
+        grid.add_column("published", justify="right")
+        grid.add_column("gap dB", justify="right")
+    before = None
+    for r in rows:
+        if before is not None and r.degradation != before:
+            grid.add_section()
+        line = [
+            r.degradation if r.degradation != before else "", r.solver, r.weights, str(r.updates),
+            f"{r.psnr_y:.2f}", f"{r.ssim_y:.4f}", f"{r.seconds:.2f}",
+        ]  # fmt: skip
+        if compared:
+            if r.published_psnr_y is None:
+                line += ["-", "-"]
+            else:
+                similarity = f" / {r.published_ssim_y:.4f}" if r.published_ssim_y is not None else ""
+                line += [f"{r.published_psnr_y:.2f}{similarity}", f"{r.psnr_y - r.published_psnr_y:+.2f}"]
+        grid.add_row(*line)
+        before = r.degradation
+    return _render(grid)
+
+
+def _render(grid: RichTable) -> str:
+    text = io.StringIO()
+    Console(file=text, width=140, color_system=None).print(grid)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
