@@ -25,7 +25,9 @@ def check_image(image: Tensor, *, name: str = "image") -> None:
     if min(image.shape) == 0:
         raise InputError(f"{name} must not be empty, got shape {tuple(image.shape)}")
     if not image.is_floating_point():
-        raise InputError(f"{name} must be floating point in [0, 1], got {image.dtype}; convert with image.float() / 255")
+        raise InputError(
+            f"{name} must be floating point in [0, 1], got {image.dtype}; convert with image.float() / 255"
+        )
     if not bool(torch.isfinite(image).all()):
         count = int((~torch.isfinite(image)).sum())
         raise InputError(f"{name} must be finite, got {count} NaN or infinite values; clean the file first")

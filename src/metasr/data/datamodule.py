@@ -35,8 +35,8 @@ class _Steps(Dataset[int]):
 class PatchData(pl.LightningDataModule):
     """Batches for a recipe, drawn anew at every step.
 
-    The batch of a step depends on (seed, stage, step, rank) alone: a run resumed in the middle draws what an uninterrupted
-    one would have drawn, and each device of several draws its own.
+    The batch of a step depends on (seed, stage, step, rank) alone: a run resumed in the middle draws what an
+    uninterrupted one would have drawn, and each device of several draws its own.
 
     Args:
         images: the training images, decoded once when training starts.

@@ -13,8 +13,8 @@ from metasr.errors import DataError, InputError
 class PatchPool(nn.Module):
     """All images of a training set, 8-bit, in one flat buffer that lives on the training device.
 
-    A batch of patches, with random turns and flips, costs one index computation and one gather, so that training is never
-    starved. 400 photographs of 481×321 take 185 MB.
+    A batch of patches, with random turns and flips, costs one index computation and one gather, so that training is
+    never starved. 400 photographs of 481×321 take 185 MB.
 
     Args:
         images: ``(3, H, W)`` each, uint8 or floating point in [0, 1].

@@ -58,8 +58,8 @@ def isotropic(variance: float, *, size: int = TEST_SIZE) -> Tensor:
 
 def anisotropic(variance1: float, variance2: float, theta: float, *, size: int = TEST_SIZE) -> Tensor:
     """Gaussian kernel with eigenvalues ``variance1`` (along ``theta``) and ``variance2``, ``(size, size)`` float64."""
-    values = (torch.tensor(float(v), dtype=torch.float64) for v in (variance1, variance2, theta))
-    return gaussian(*values, size)
+    first, second, angle = torch.tensor([variance1, variance2, theta], dtype=torch.float64)
+    return gaussian(first, second, angle, size)
 
 
 def delta(*, size: int = 1) -> Tensor:

@@ -66,7 +66,7 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
         return Degradation(scale=scale, kernel=kernel, downsample=downsample, noise_std=noise_std, name=text)
     suffix = f"_n{noise_std * 255:g}" if noise_std else ""
     if base in PLAIN:
-        return Degradation(scale=scale, downsample=base, noise_std=noise_std, name=base + suffix)  # type: ignore[arg-type]
+        return Degradation(scale=scale, downsample=base, noise_std=noise_std, name=base + suffix)
     found = _GAUSSIAN.fullmatch(ALIASES.get(base, base))
     if found is None:
         raise InputError(f"unknown degradation {name!r}: {nearest(text, EXAMPLES)}, or a kernel file (.mat .npy .png)")

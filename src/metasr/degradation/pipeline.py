@@ -88,7 +88,9 @@ class Degradation:
         lr = self.linear(hr)
         if self.noise_std > 0:
             if generator is None:
-                raise InputError(f"degradation {self} has noise: pass a torch.Generator, so that the draw is repeatable")
+                raise InputError(
+                    f"degradation {self} has noise: pass a torch.Generator, so that the draw is repeatable"
+                )
             lr = add_gaussian_noise(lr, self.noise_std, generator=generator)
         if self.mask is not None:
             if self.mask.shape[-2:] != lr.shape[-2:]:
@@ -117,7 +119,7 @@ class Degradation:
 
     @property
     def shift(self) -> float:
-        """Where the LR grid lies against bicubic alignment, in HR pixels towards the upper left: (s - 1)/2 for direct."""
+        """How far up and left of bicubic alignment the LR grid lies, in HR pixels: (s - 1)/2 for direct."""
         return (self.scale - 1) / 2 if self.downsample == "direct" else 0.0
 
     def for_son(self, *, noise_std: float = 0.0) -> Degradation:

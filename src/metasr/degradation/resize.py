@@ -32,12 +32,17 @@ def output_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def imresize(
-    image: Tensor, scale: float | tuple[float, float] | None = None, *, size: tuple[int, int] | None = None, shift: float = 0.0
+    image: Tensor,
+    scale: float | tuple[float, float] | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    shift: float = 0.0,
 ) -> Tensor:
     """Resize a batch of images as MATLAB's ``imresize(image, scale, 'bicubic')``.
 
     Args:
-        image: ``(..., H, W)``, float32 or float64, any range (values may overshoot it, as MATLAB's do in floating point).
+        image: ``(..., H, W)``, float32 or float64, any range (values may overshoot it, as MATLAB's do in floating
+            point).
         scale: factor above 0, for both axes or ``(vertical, horizontal)``; below 1 shrinks, with antialiasing.
         size: output ``(H, W)``; without ``scale`` the factors are ``size / input size``, with it only the extent of the
             sampled grid changes.
@@ -61,7 +66,9 @@ def imresize(
             raise InputError("imresize needs a scale or a size, got neither")
         factors = (size[0] / height, size[1] / width)
     else:
-        factors = (float(scale), float(scale)) if isinstance(scale, (int, float)) else (float(scale[0]), float(scale[1]))
+        factors = (
+            (float(scale), float(scale)) if isinstance(scale, (int, float)) else (float(scale[0]), float(scale[1]))
+        )
     for factor in factors:
         check_scale(factor)
     if size is None:
@@ -112,7 +119,7 @@ def _mirror(index: Tensor, n: int) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _whole_pixel_padding(n: int, m: int, scale: float) -> int | None:
-    """Smallest padding beyond the kernel's reach that moves the output by whole pixels; None if there is no small one."""
+    """Smallest padding beyond the kernel's reach that moves the output by whole pixels, if there is a small one."""
     reach = math.ceil(_SUPPORT / min(scale, 1.0)) + 1
     for p in range(reach, reach + 16):
         if abs(p * scale - round(p * scale)) < 1e-9 and round(p * scale) + m <= math.floor((n + 2 * p) * scale + 1e-9):
@@ -120,9 +127,7 @@ def _whole_pixel_padding(n: int, m: int, scale: float) -> int | None:
     return None
 
 
-def _resize_padded(
-    image: Tensor, size: tuple[int, int], factors: tuple[float, float], pads: tuple[int, int]
-) -> Tensor:
+def _resize_padded(image: Tensor, size: tuple[int, int], factors: tuple[float, float], pads: tuple[int, int]) -> Tensor:
     batch = image.reshape(-1, 1, *image.shape[-2:]) if image.ndim != 4 else image
     padded = pad_symmetric(batch, (pads[1], pads[1], pads[0], pads[0]))
     whole = (

@@ -30,10 +30,10 @@ def psnr(image: Tensor, reference: Tensor) -> Tensor:
 def ssim(image: Tensor, reference: Tensor) -> Tensor:
     """Structural similarity (Wang et al., 2004), 11×11 Gaussian window of σ 1.5, valid region only, one per image.
 
-    What had to be set in torchmetrics: ``sigma=1.5`` (from which it derives the 11×11 window), ``data_range=255``, float64
-    (variances as differences of means of squares lose digits in float32), and the border. It pads by reflection and
-    averages over the *whole* map, which on BSD100 reads up to 0.002 higher than MATLAB's ``filter2(..., 'valid')``: so the
-    full map is asked for and its outer 5 pixels are cut.
+    What had to be set in torchmetrics: ``sigma=1.5`` (from which it derives the 11×11 window), ``data_range=255``,
+    float64 (variances as differences of means of squares lose digits in float32), and the border. It pads by reflection
+    and averages over the *whole* map, which on BSD100 reads up to 0.002 higher than MATLAB's ``filter2(..., 'valid')``:
+    so the full map is asked for and its outer 5 pixels are cut.
 
     Args:
         image: ``(B, C, H, W)`` on the 0-255 scale, at least 11×11.

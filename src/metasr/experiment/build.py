@@ -28,9 +28,14 @@ log = logging.getLogger(__name__)
 
 
 def _instantiate(config: Any, /, **kwargs: Any) -> Any:
-    """Hydra's instantiate, with our own errors coming through as they are."""
+    """Hydra's instantiate, with our own errors coming through as they are.
+
+    Objects made elsewhere are handed over after hydra is done, so that it neither copies nor converts them.
+    """
     try:
-        return instantiate(config, _convert_="all", **kwargs)
+        if kwargs:
+            return instantiate(config, _convert_="all", _partial_=True)(**kwargs)
+        return instantiate(config, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, MetasrError):
             raise error.__cause__ from error
@@ -60,9 +65,7 @@ def recipe(cfg: DictConfig, stage: str) -> Recipe:
 def images(cfg: DictConfig, split: Any) -> ImageSet:
     """Training or validation images of the run."""
     data = cfg.data
-    found = image_set(
-        data.name, split=split, root=data.root, download=data.download, val_fraction=data.val_fraction
-    )
+    found = image_set(data.name, split=split, root=data.root, download=data.download, val_fraction=data.val_fraction)
     return found.subset(data.max_images)
 
 
@@ -96,7 +99,7 @@ def trainer(
 
 
 def loggers(cfg: DictConfig, folder: Path, *, group: str, job: str) -> list[Any]:
-    """The loggers of one job: CSV files, and wandb (offline unless asked otherwise) with all its files in ``folder``."""
+    """The loggers of one job: CSV files, and wandb (offline by default) with all its files in ``folder``."""
     made: list[Any] = []
     if cfg.logger.csv:
         from pytorch_lightning.loggers import CSVLogger
@@ -174,7 +177,7 @@ def solver(cfg: DictConfig, *, weights: Weights | None, steps: int | None = None
 
 
 def _rates(kind: Any, weights: Weights | None) -> Rates | None:
-    """Test-time rates: ``learned`` with the weights, ``published`` (none: the solver knows them), or a list of numbers."""
+    """Test-time rates: ``learned`` with the weights, ``published`` (the solver knows them), or a list of numbers."""
     if kind == "published":
         return None
     if isinstance(kind, list):

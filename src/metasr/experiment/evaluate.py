@@ -116,9 +116,7 @@ def evaluate(
     return table
 
 
-def _solve(
-    entry: Entry, lr: Tensor, scale: float, degradation: Degradation, seed: int
-) -> list[Solution]:
+def _solve(entry: Entry, lr: Tensor, scale: float, degradation: Degradation, seed: int) -> list[Solution]:
     solver = entry.made_by
     if entry.updates is not None and isinstance(solver, SnapshotSolver):
         found = solver.snapshots(lr, scale=scale, updates=entry.updates, degradation=degradation, seed=seed)

@@ -1,4 +1,4 @@
-"""One job: run an experiment, evaluate weights, or upscale photos. Composed config in, files and a printed table out."""
+"""One job: run an experiment, evaluate weights, or upscale photos; composed config in, files and a table out."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ from metasr.project import weights_folder
 from metasr.report.table import Table, format_pivot, format_rows
 
 log = logging.getLogger(__name__)
+
+_UNFITTING_HINTS = (
+    ".*does not have many workers.*",
+    ".*mid-epoch.*",
+    ".*`max_epochs`.*",
+    ".*lr_scheduler.step.*",
+    ".*number of training batches.*",
+    ".*Checkpoint directory.*",
+    ".*logs directory.*",
+    ".*isinstance.*LeafSpec.*",
+)
 
 
 def execute(cfg: DictConfig, folder: Path) -> None:
@@ -206,8 +217,8 @@ def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, s
         )
     again = shlex.quote(str(folder))
     print(
-        f"the same weights on Set5: python src/run.py +experiment={cfg.name} task=evaluate weights={again} testset=set5 "
-        "testset_root=FOLDER"
+        f"the same weights on Set5: python src/run.py +experiment={cfg.name} task=evaluate weights={again} "
+        "testset=set5 testset_root=FOLDER"
     )
 
 
@@ -218,7 +229,9 @@ def _describe(testset: ImageSet) -> str:
 def _newest(cfg: DictConfig) -> str:
     found = run_folders(Path(cfg.paths.outputs) / (cfg.name or "unnamed"))
     if not found:
-        raise WeightsError(f"weights=last, but {cfg.name} has not been run yet: python src/run.py +experiment={cfg.name}")
+        raise WeightsError(
+            f"weights=last, but {cfg.name} has not been run yet: python src/run.py +experiment={cfg.name}"
+        )
     return str(found[-1])
 
 
@@ -239,8 +252,5 @@ def _quieten() -> None:
     """Silence hints of Lightning's that do not fit: data is drawn on the device, one epoch is the whole stage."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for text in (".*does not have many workers.*", ".*mid-epoch.*", ".*`max_epochs`.*", ".*lr_scheduler.step.*",
-                 ".*number of training batches.*", ".*Checkpoint directory.*", ".*logs directory.*", ".*isinstance.*LeafSpec.*"):  # fmt: skip
+    for text in _UNFITTING_HINTS:
         warnings.filterwarnings("ignore", message=text)
-
-

@@ -45,7 +45,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise StageError(f"card {path} cannot be read ({error}); remove the stage's folder to train it again") from error
+        raise StageError(
+            f"card {path} cannot be read ({error}); remove the stage's folder to train it again"
+        ) from error
     if not isinstance(card, dict):
         raise StageError(f"card {path} must hold a JSON object; remove the stage's folder to train it again")
     return card
@@ -73,14 +75,16 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose a writable place with room") from error
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; choose a writable place with room"
+        ) from error
 
 
 def environment() -> dict[str, Any]:
     """Versions, machine and time."""
     import torch
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

@@ -27,7 +27,8 @@ def run_folder(run: str | None, name: str | None, task: str, outputs: str) -> st
     """The folder a job writes to.
 
     Args:
-        run: ``last`` (the newest run of the experiment, or a new one if there is none), a folder, or none for a new one.
+        run: ``last`` (the newest run of the experiment, or a new one if there is none), a folder, or none for a new
+            one.
         name: the experiment.
         task: jobs other than ``run`` get folders of their own, below the task's name.
         outputs: the project's folder of outputs.

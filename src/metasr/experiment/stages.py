@@ -1,8 +1,8 @@
-"""The stage chain: each stage in its own folder, with weights and a card; finished ones are skipped, one cut short goes on.
+"""The stage chain: a folder with weights and a card for each; finished stages are skipped, one cut short goes on.
 
-A stage's identity is the hash of its configuration, its data, the seed, and its parent's weights. What lies in a stage's
-folder counts only if its card carries that identity: anything else is foreign or stale, and an error that says what
-differs and what to type.
+A stage's identity is the hash of its configuration, its data, the seed, and its parent's weights. What lies in a
+stage's folder counts only if its card carries that identity: anything else is foreign or stale, and an error that says
+what differs and what to type.
 """
 
 from __future__ import annotations
@@ -162,9 +162,7 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None) 
         StageProgress(place.name, unit=recipe.unit),
     ]
     if score is not None:
-        validation = Validation(
-            lambda r: score(cfg, place.name, r), every=cfg.stages[place.name].validation.every
-        )
+        validation = Validation(lambda r: score(cfg, place.name, r), every=cfg.stages[place.name].validation.every)
         callbacks.insert(0, validation)
     loggers = build.loggers(cfg, place.folder, group=run.name, job=place.name)
     trainer = build.trainer(cfg, place.name, place.folder, callbacks=callbacks, loggers=loggers)
@@ -210,8 +208,9 @@ def _parent_state(cfg: DictConfig, place: Place, again: str) -> dict[str, Tensor
         )
     if card.get("experiment") != cfg.name or card.get("stage") != parent.name:
         raise StageError(
-            f"{parent.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, but stage "
-            f"{place.name!r} of {cfg.name!r} needs {parent.name!r} of its own experiment; run the chain in a new folder: "
+            f"{parent.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, but "
+            f"stage {place.name!r} of {cfg.name!r} needs {parent.name!r} of its own experiment; run the chain in a new "
+            "folder: "
             f"python src/run.py +experiment={cfg.name}"
         )
     if file_hash(weights) != card.get("weights"):
@@ -222,9 +221,7 @@ def _parent_state(cfg: DictConfig, place: Place, again: str) -> dict[str, Tensor
     return read_tensors(weights)
 
 
-def _require_ours(
-    cfg: DictConfig, place: Place, card: Mapping[str, Any], wanted: Mapping[str, Any], run: Path
-) -> None:
+def _require_ours(cfg: DictConfig, place: Place, card: Mapping[str, Any], wanted: Mapping[str, Any], run: Path) -> None:
     if card.get("experiment") != cfg.name or card.get("stage") != place.name:
         raise StageError(
             f"{place.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, expected "
@@ -233,8 +230,8 @@ def _require_ours(
     if card.get("hash") != config_hash(wanted):
         changed = ", ".join(_differences(card.get("identity", {}), wanted)) or "its identity"
         raise StageError(
-            f"stage {place.name!r} in {place.folder} is stale: it was made with other choices ({changed}). Take them back, "
-            f"or start a new run by leaving run= out, or remove {place.folder} to train it again"
+            f"stage {place.name!r} in {place.folder} is stale: it was made with other choices ({changed}). Take them "
+            f"back, or start a new run by leaving run= out, or remove {place.folder} to train it again"
         )
     if card.get("status") == "finished":
         weights = place.folder / WEIGHTS_NAME

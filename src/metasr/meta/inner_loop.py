@@ -70,8 +70,8 @@ def inner_loop(
     Raises:
         DivergenceError: if the support loss is not finite; the message tells step, rate and label. (Checked where there
             is a ``trace`` or ``order`` is ``none``: in training the outer loss is checked instead, once per step.)
-        InputError: for a negative number of steps, BatchNorm with running statistics, or both or none of the two ways to
-            gradients.
+        InputError: for a negative number of steps, BatchNorm with running statistics, or both or none of the two ways
+            to gradients.
     """
     if steps < 0:
         raise InputError(f"the number of inner steps must be at least 0, got {steps}")

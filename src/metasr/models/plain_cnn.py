@@ -12,11 +12,12 @@ from metasr.errors import InputError
 class PlainCNN(nn.Module):
     """Convolutions 3×3 with ReLU between them, none at the end, and the input added to the output.
 
-    With 8 layers of 64 channels it has 225,091 parameters (ZSSR, section 3.2; MZSR, section 5.1). It works at the size of
-    the HR image: its input is the LR image, already enlarged bicubically.
+    With 8 layers of 64 channels it has 225,091 parameters (ZSSR, section 3.2; MZSR, section 5.1). It works at the size
+    of the HR image: its input is the LR image, already enlarged bicubically.
 
-    Initialised as He et al. (2015) but for the last layer, which starts at a tenth of that: a departure from the papers'
-    plain He initialisation, whose residual at first swamps the image and costs a short schedule its first hundred steps.
+    Initialised as He et al. (2015) but for the last layer, which starts at a tenth of that: a departure from the
+    papers' plain He initialisation, whose residual at first swamps the image and costs a short schedule its first
+    hundred steps.
 
     Attributes:
         receptive_radius: how far, in pixels, an output pixel sees: tiles that overlap by this much have no seams.

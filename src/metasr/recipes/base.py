@@ -18,7 +18,8 @@ def schedule_factor(schedule: Schedule, step: int, steps: int, *, every: int = 1
     """What a learning rate is multiplied by at a step.
 
     Args:
-        schedule: ``constant``; ``cosine`` from 1 to 0 over ``steps``; ``staircase`` halves ``every`` steps, down to ``floor``.
+        schedule: ``constant``; ``cosine`` from 1 to 0 over ``steps``; ``staircase`` halves ``every`` steps, down to
+            ``floor``.
         step: from 0.
         steps: of the whole stage.
         every: width of a stair.
@@ -95,7 +96,9 @@ class Recipe(pl.LightningModule):
         require_match(own, {k: v for k, v in state.items() if k in own or k in extra}, origin=origin)
         self.model.load_state_dict({k: state[k] for k in own})
         left = len(state) - len(own)
-        return f"{len(own)} of {len(own)} network tensors from {origin}" + (f", {left} rate tensors not used" if left else "")
+        return f"{len(own)} of {len(own)} network tensors from {origin}" + (
+            f", {left} rate tensors not used" if left else ""
+        )
 
 
 def require_match(own: dict[str, Tensor], given: dict[str, Tensor], *, origin: str) -> None:

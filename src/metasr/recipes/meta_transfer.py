@@ -17,7 +17,8 @@ from metasr.recipes.base import Recipe, Schedule
 class MetaTransfer(Recipe):
     """Train initial weights (and inner rates) from which a few gradient steps on a task bring its query loss down.
 
-    Departure from the paper, on by default: inner rates are learned, one per (step, tensor), instead of 1e-2 throughout.
+    Departure from the paper, on by default: inner rates are learned, one per (step, tensor), instead of 1e-2
+    throughout.
     ``rates="fixed"`` is the published form.
 
     Args:

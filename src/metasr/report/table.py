@@ -79,9 +79,7 @@ class Table:
         for (testset, degradation, scale, solver, weights, updates), members in groups.items():
             known = None
             if self.compare:
-                known = published(
-                    method_of(solver, updates), testset=testset, degradation=degradation, scale=scale
-                )
+                known = published(method_of(solver, updates), testset=testset, degradation=degradation, scale=scale)
             rows.append(
                 Row(
                     testset, degradation, scale, solver, weights, updates, len(members),

@@ -22,8 +22,8 @@ from metasr.solvers.tiles import overlap_of, split, tiled_l1, within_budget
 class AdaptSolver(NetworkSolver):
     """Adapt a clone of a meta-learned network to one image, then run it.
 
-    The LR image is degraded once more by its own degradation; the network learns, by ``steps`` of gradient descent on the
-    L1 loss, to bring that "son" back to the LR image, and is then applied to the LR image.
+    The LR image is degraded once more by its own degradation; the network learns, by ``steps`` of gradient descent on
+    the L1 loss, to bring that "son" back to the LR image, and is then applied to the LR image.
 
     Args:
         network: meta-learned weights; a clone is adapted, they are never changed.
@@ -93,9 +93,7 @@ class AdaptSolver(NetworkSolver):
             before = time.perf_counter()
             sr = self.render(learner, lr, degradation)
             after = time.perf_counter()
-            so_far = replace(
-                trace, losses=list(trace.losses), rates=list(trace.rates), seconds=list(trace.seconds)
-            )
+            so_far = replace(trace, losses=list(trace.losses), rates=list(trace.rates), seconds=list(trace.seconds))
             solutions[step] = Solution(
                 sr=sr, kernel=degradation.kernel, trace=so_far, updates=step, seconds=after - start - rendering
             )
@@ -128,4 +126,3 @@ class AdaptSolver(NetworkSolver):
         """The LR image degraded once more and enlarged again: the input from which the LR is to be recovered."""
         son = degradation.for_son(noise_std=self.son_noise / 255)(lr, generator=generator)
         return imresize(son, degradation.scale, size=(lr.shape[-2], lr.shape[-1]))
-

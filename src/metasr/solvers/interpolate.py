@@ -18,8 +18,8 @@ class InterpolateSolver:
 
     Attributes:
         aligned: put the image back where it came from. Direct subsampling keeps pixels 0, s, 2s, ..., so plain bicubic
-            enlargement (as published tables have it) shows it (s - 1)/2 pixels too far to the lower right, which costs it
-            up to 3.6 dB that have nothing to do with resolution.
+            enlargement (as published tables have it) shows it (s - 1)/2 pixels too far to the lower right, which costs
+            it up to 3.6 dB that have nothing to do with resolution.
     """
 
     aligned: bool = False

@@ -32,8 +32,8 @@ def symmetries_of(degradation: Degradation) -> tuple[Symmetry, ...]:
     """Turns and flips that commute with a degradation: those under which its kernel and sampling grid stay the same.
 
     Averaging over the others would average images that were degraded in another way than the network expects. Bicubic
-    sampling allows all eight as far as the kernel does; direct sampling keeps the upper left pixel of each block, so only
-    the transposition is left.
+    sampling allows all eight as far as the kernel does; direct sampling keeps the upper left pixel of each block, so
+    only the transposition is left.
     """
     allowed: tuple[Symmetry, ...] = ((0, False), (1, True)) if degradation.downsample == "direct" else SYMMETRIES
     kernel = degradation.kernel
@@ -67,10 +67,10 @@ def self_ensemble(
 
 
 def back_project(sr: Tensor, lr: Tensor, degradation: Degradation, *, rounds: int) -> Tensor:
-    """Pull an SR image towards agreement with its LR: SR += bicubic↑(LR - degrade(SR)), some rounds (Irani & Peleg, 1991).
+    """Pull an SR image towards agreement with its LR: SR += bicubic↑(LR - degrade(SR)), some rounds (Irani and Peleg).
 
-    The correction is put back where the LR pixels came from: for direct subsampling that is (s - 1)/2 pixels to the upper
-    left of where plain bicubic enlargement would put it.
+    The correction is put back where the LR pixels came from: for direct subsampling that is (s - 1)/2 pixels to the
+    upper left of where plain bicubic enlargement would put it.
 
     Args:
         sr: ``(1, 3, H, W)``.

@@ -1,14 +1,15 @@
 """Working through an image in overlapping tiles: the same numbers, in bounded memory.
 
 A convolutional network of receptive radius r gives, on a tile that reaches r pixels beyond the part that is kept, the
-very values it gives on the whole image: only where a tile ends inside the image does its zero padding reach fewer than r
-pixels inwards. So there are no seams to blend, and gradients summed over tiles are the whole image's gradient.
+very values it gives on the whole image: only where a tile ends inside the image does its zero padding reach fewer than
+r pixels inwards. So there are no seams to blend, and gradients summed over tiles are the whole image's gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,7 @@ class Tile:
     @property
     def inner(self) -> tuple[slice, slice]:
         """The core, as slices within the outer part."""
-        rows, columns = (
-            slice(c.start - o.start, c.stop - o.start) for c, o in zip(self.core, self.outer, strict=True)
-        )
+        rows, columns = (slice(c.start - o.start, c.stop - o.start) for c, o in zip(self.core, self.outer, strict=True))
         return rows, columns
 
 
@@ -50,7 +49,7 @@ def split(height: int, width: int, *, tile: int | None, overlap: int) -> list[Ti
     def parts(n: int) -> Iterator[tuple[slice, slice]]:
         count = 1 if tile is None else -(-n // tile)
         edges = [round(i * n / count) for i in range(count + 1)]
-        for a, b in zip(edges, edges[1:], strict=False):
+        for a, b in pairwise(edges):
             yield slice(a, b), slice(max(0, a - overlap), min(n, b + overlap))
 
     return [Tile((r, c), (ro, co)) for r, ro in parts(height) for c, co in parts(width)]
@@ -119,7 +118,7 @@ def tiled_l1(
 
 
 def within_budget(tiles: list[Tile], pixels: int | None) -> list[Tile]:
-    """Tiles spread evenly over the image whose cores have at most ``pixels`` in all (at least one tile); none for all."""
+    """Tiles spread evenly over the image, of at most ``pixels`` in all (but at least one tile); none for all."""
     if pixels is None or sum(_area(t.core) for t in tiles) <= pixels:
         return tiles
     largest = max(_area(t.core) for t in tiles)

@@ -1,0 +1,58 @@
+# metasr: `make help` tells what there is.
+PYTHON ?= python3
+VENV ?= .venv
+# The address of an index of torch wheels, for a CPU build or a particular CUDA version (PyTorch's installation page lists
+# them); without it pip's own choice is taken.
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.metasr-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-all lint type format bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml requirements-learn2learn.txt
+	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON): set PYTHON=... to a Python of 3.11 or newer"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: set PYTHON=..."; exit 1; }
+	@echo "installing into $(VENV) (a minute or two) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+	$(if $(TORCH_INDEX),$(PIP) install --quiet --index-url $(TORCH_INDEX) 'torch>=2.6$(comma)<2.14')
+	$(PIP) install --quiet --editable '.[dev]'
+	$(PIP) install --quiet --no-deps --requirement requirements-learn2learn.txt
+	@touch $@
+
+comma := ,
+
+setup: $(STAMP)  ## make .venv and install everything
+
+run: $(STAMP)  ## train and evaluate MZSR x2 with the quick profile (a few minutes)
+	$(BIN)/python src/run.py +experiment=mzsr_x2
+
+test: $(STAMP)  ## the fast tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(STAMP)  ## mypy
+	$(BIN)/mypy
+
+format: $(STAMP)  ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## measure speed and memory
+	$(BIN)/python benchmarks/upscale.py
+
+clean:  ## remove .venv and caches (outputs/ is kept)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

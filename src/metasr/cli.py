@@ -1,0 +1,122 @@
+"""The console command: ``metasr upscale PATH``. Paths are taken as they are, whatever signs they contain."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metasr import __version__
+from metasr.errors import InputError, MetasrError
+
+if TYPE_CHECKING:
+    from metasr.experiment.upscale import Upscaled
+
+_EXAMPLES = """examples:
+  metasr upscale photo.jpg                             bicubically shrunk photo, to photo_x2.png beside it
+  metasr upscale photo.jpg -o large.png -k g2.0d       blurred by a Gaussian of variance 2.0, every second pixel kept
+  metasr upscale photo.jpg -k kernel.mat --steps 20    a kernel of your own (.mat, .npy, .png)
+  metasr upscale scans/ -o enlarged/ --son-noise 5     a folder of noisy images
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="metasr", description="Super-resolution that adapts to the image in front of it."
+    )
+    top.add_argument("--version", action="version", version=f"metasr {__version__}")
+    commands = top.add_subparsers(dest="command", required=True)
+    up = commands.add_parser(
+        "upscale",
+        help="enlarge a photo, or a folder of photos",
+        description="Enlarge a photo, or each photo of a folder, by a network that first adapts to it.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    up.add_argument("path", metavar="PATH", help="an image file, or a folder of them")
+    up.add_argument("-o", "--output", metavar="PATH", help="file or folder to write (default: NAME_x2.png beside it)")
+    up.add_argument(
+        "-k", "--kernel", default="bicubic", metavar="NAME|FILE",
+        help="how the photo came to be small: bicubic (default), g2.0d, iso_1.5_b, aniso_4_1_0.5_d, or a kernel file",
+    )  # fmt: skip
+    up.add_argument("-s", "--scale", type=float, default=2.0, help="factor of enlargement (default: 2)")
+    up.add_argument("-n", "--steps", type=int, default=10, help="gradient steps on the photo (default: 10; 0 for none)")
+    up.add_argument("--solver", default="adapt", help="adapt (default), network, interpolate, interpolate_aligned")
+    up.add_argument("-w", "--weights", default="released", help="released (default), a file, or a run folder")
+    up.add_argument(
+        "--rates", default="learned", choices=("learned", "published"), help="step sizes (default: learned)"
+    )
+    up.add_argument(
+        "--son-noise", type=float, default=0.0, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)"
+    )
+    up.add_argument(
+        "--back-projection", type=int, default=0, metavar="N", help="rounds of back-projection (default: 0)"
+    )
+    up.add_argument("--ensemble", action="store_true", help="average over turns and flips where that is valid (slower)")
+    up.add_argument(
+        "--tile", type=int, default=256, help="side of the parts worked on, which bounds memory (default: 256)"
+    )
+    up.add_argument("--side-by-side", action="store_true", help="also write a picture beside plain bicubic enlargement")
+    up.add_argument("--overwrite", action="store_true", help="replace an existing output (never the input)")
+    up.add_argument("--device", default="auto", help="auto (default), cpu, cuda")
+    up.add_argument("--seed", type=int, default=1, help="of the random draws (default: 1)")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; errors that a user can mend come as one line, with exit status 2."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        for result in _upscale(options):
+            print(f"{result.output}  ({result.seconds:.1f} s, {result.updates} updates, weights {result.weights})")
+    except MetasrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _upscale(options: argparse.Namespace) -> list[Upscaled]:
+    if not Path(options.path).exists():
+        raise InputError(f"no file or folder {options.path}; give an existing image or a folder of images")
+    from hydra import compose, initialize_config_dir
+    from omegaconf import open_dict
+
+    from metasr.experiment.cli_checks import check_choices
+    from metasr.experiment.run_folder import register_resolvers
+    from metasr.experiment.schema import register
+    from metasr.experiment.upscale import upscale
+    from metasr.project import conf_folder
+
+    register()
+    register_resolvers()
+    check_choices([f"solver={options.solver}"], conf_folder())
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        cfg = compose("config", overrides=["task=upscale", f"solver={options.solver}", "logger=none"])
+    # Set on the composed config, past hydra's grammar of overrides: any path is fine.
+    with open_dict(cfg):
+        cfg.input, cfg.output, cfg.kernel = options.path, options.output, options.kernel
+        cfg.scale, cfg.seed, cfg.device, cfg.weights = options.scale, options.seed, options.device, options.weights
+        cfg.side_by_side, cfg.overwrite = options.side_by_side, options.overwrite
+        cfg.adapt_steps = options.steps
+        for key, value in (
+            ("rates", options.rates),
+            ("son_noise", options.son_noise),
+            ("back_projection", options.back_projection),
+            ("ensemble", options.ensemble),
+            ("tile", options.tile),
+        ):
+            if key in cfg.solver:
+                cfg.solver[key] = value
+    return upscale(cfg)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
