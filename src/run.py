@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from metasr.errors import MetasrError
-from metasr.experiment.cli_checks import check_choices
+from metasr.experiment.cli_checks import check_choices, plain
 from metasr.experiment.run_folder import register_resolvers
 from metasr.experiment.schema import register
 from metasr.project import conf_folder
@@ -35,15 +38,32 @@ def main(cfg: DictConfig) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; go on with the same command and run=last", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "stopped; the same command with run=last goes on", file=sys.stderr)
         sys.exit(130)
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """Everything from the command line to the exit status: errors that a user can mend come without a traceback."""
+    # Hydra would print errors, mostly with a traceback, and exit; so it hands them on.
+    shown_whole = os.environ.setdefault("HYDRA_FULL_ERROR", "0") != "0"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         check_choices(sys.argv[1:], conf_folder())
+        main()
     except MetasrError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    main()
+        return 2
+    except (HydraException, OmegaConfBaseException) as error:
+        if shown_whole:
+            raise
+        print(f"error: {plain(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

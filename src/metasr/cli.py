@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from metasr import __version__
 from metasr.errors import InputError, MetasrError
+from metasr.project import conf_folder
 
 if TYPE_CHECKING:
     from metasr.experiment.upscale import Upscaled
@@ -45,7 +48,10 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     up.add_argument("-s", "--scale", type=float, default=2.0, help="factor of enlargement (default: 2)")
     up.add_argument("-n", "--steps", type=int, default=10, help="gradient steps on the photo (default: 10; 0 for none)")
-    up.add_argument("--solver", default="adapt", help="adapt (default), network, interpolate, interpolate_aligned")
+    up.add_argument(
+        "--solver", default="adapt", choices=sorted(path.stem for path in (conf_folder() / "solver").glob("*.yaml")),
+        help="how (default: adapt)",
+    )  # fmt: skip
     up.add_argument("-w", "--weights", default="released", help="released (default), a file, or a run folder")
     up.add_argument(
         "--rates", default="learned", choices=("learned", "published"), help="step sizes (default: learned)"
@@ -70,6 +76,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; errors that a user can mend come as one line, with exit status 2."""
     options = parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not stop anything
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         for result in _upscale(options):
@@ -89,21 +98,19 @@ def _upscale(options: argparse.Namespace) -> list[Upscaled]:
     from hydra import compose, initialize_config_dir
     from omegaconf import open_dict
 
-    from metasr.experiment.cli_checks import check_choices
     from metasr.experiment.run_folder import register_resolvers
     from metasr.experiment.schema import register
     from metasr.experiment.upscale import upscale
-    from metasr.project import conf_folder
 
     register()
     register_resolvers()
-    check_choices([f"solver={options.solver}"], conf_folder())
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("config", overrides=["task=upscale", f"solver={options.solver}", "logger=none"])
     # Set on the composed config, past hydra's grammar of overrides: any path is fine.
     with open_dict(cfg):
-        cfg.input, cfg.output, cfg.kernel = options.path, options.output, options.kernel
-        cfg.scale, cfg.seed, cfg.device, cfg.weights = options.scale, options.seed, options.device, options.weights
+        for key in ("output", "kernel", "weights", "device"):
+            cfg[key] = _verbatim(getattr(options, key))
+        cfg.input, cfg.scale, cfg.seed = _verbatim(options.path), options.scale, options.seed
         cfg.side_by_side, cfg.overwrite = options.side_by_side, options.overwrite
         cfg.adapt_steps = options.steps
         for key, value in (
@@ -116,6 +123,13 @@ def _upscale(options: argparse.Namespace) -> list[Upscaled]:
             if key in cfg.solver:
                 cfg.solver[key] = value
     return upscale(cfg)
+
+
+def _verbatim(text: str | None) -> str | None:
+    """A text as omegaconf reads it back unchanged: ``${`` is escaped, and backslashes before it doubled."""
+    if text == "???":  # omegaconf's word for a missing value
+        return "./???"
+    return text if text is None else re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ latter a traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class MetasrError(Exception):
@@ -37,6 +38,15 @@ class StageError(MetasrError):
 
 class DivergenceError(MetasrError, ArithmeticError):
     """A loss or gradient stopped being finite."""
+
+
+@contextmanager
+def told_of(what: object) -> Iterator[None]:
+    """Put a name (a file, an image) before the messages of :class:`InputError` raised within."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
 
 
 def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:

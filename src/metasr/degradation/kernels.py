@@ -90,22 +90,20 @@ def load_kernel(path: str | Path, *, index: int = 0, normalise: bool = True) -> 
     path = Path(path)
     if not path.is_file():
         raise DataError(f"no kernel file {path}; give an existing {', '.join(KERNEL_SUFFIXES)} file")
+    if path.suffix.lower() not in _READERS:
+        raise DataError(f"kernel file must end in {', '.join(KERNEL_SUFFIXES)}, got {path.name}")
     try:
-        array = _READERS[path.suffix.lower()](path)
-    except KeyError:
-        raise DataError(f"kernel file must end in {', '.join(KERNEL_SUFFIXES)}, got {path.name}") from None
-    except (ValueError, OSError, NotImplementedError, TypeError) as error:
+        array = np.asarray(_READERS[path.suffix.lower()](path))
+    except Exception as error:  # a damaged file makes the readers raise anything (EOFError, MatReadError, zlib.error)
         raise DataError(f"cannot read a kernel from {path}: {error}") from error
-    array = np.asarray(array)
     if array.dtype == object:  # MATLAB cell array
-        cells = array.ravel()
-        array = np.stack([np.asarray(c, np.float64) for c in cells]) if len({c.shape for c in cells}) == 1 else cells
+        array = array.ravel()
     elif array.ndim == 3 and array.shape[0] == array.shape[1] != array.shape[2]:  # MATLAB stacks along the last axis
         array = np.moveaxis(array, -1, 0)
     if array.ndim == 3 or array.dtype == object:
         if not 0 <= index < len(array):
             raise DataError(f"{path} holds {len(array)} kernels, index must be 0 to {len(array) - 1}, got {index}")
-        array = array[index]
+        array = np.asarray(array[index])
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
         raise DataError(f"{path} must hold a 2-D array of numbers, got shape {array.shape} of {array.dtype}")
     return check_kernel(torch.from_numpy(np.array(array, np.float64)), normalise=normalise)

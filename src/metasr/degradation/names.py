@@ -16,6 +16,7 @@ Kernels of named degradations are 21×21. Source of the first rows: MZSR (CVPR 2
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -57,22 +58,25 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
         InputError: for an unknown name (with the nearest ones) or an impossible width.
     """
     text = str(name).strip()
-    noise_std, base = 0.0, text
+    noise, base = 0.0, text
     if found := _NOISE.fullmatch(text):
-        base, noise_std = found["base"], float(found["noise"]) / 255
+        base, noise = found["base"], float(found["noise"])
+    noise_std = noise / 255
     if found := _FILE.fullmatch(base):
         kernel = kernels.load_kernel(Path(found["path"]).expanduser(), index=int(found["index"] or 0))
         downsample = _DOWNSAMPLE[found["end"] or "d"]
         return Degradation(scale=scale, kernel=kernel, downsample=downsample, noise_std=noise_std, name=text)
-    suffix = f"_n{noise_std * 255:g}" if noise_std else ""
+    suffix = f"_n{_shortest(noise)}" if noise else ""
     if base in PLAIN:
         return Degradation(scale=scale, downsample=base, noise_std=noise_std, name=base + suffix)
     found = _GAUSSIAN.fullmatch(ALIASES.get(base, base))
     if found is None:
         raise InputError(f"unknown degradation {name!r}: {nearest(text, EXAMPLES)}, or a kernel file (.mat .npy .png)")
     variance1, variance2, theta = _parameters(found)
-    if min(variance1, variance2) <= 0:
-        raise InputError(f"degradation {name!r}: widths must be above 0; for no blur use 'bicubic' or 'direct'")
+    if not all(0 < v < math.inf for v in (variance1, variance2)):
+        raise InputError(
+            f"degradation {name!r}: widths must be finite and above 0; for no blur use 'bicubic' or 'direct'"
+        )
     return Degradation(
         scale=scale,
         kernel=kernels.anisotropic(variance1, variance2, theta, size=size),
@@ -90,10 +94,13 @@ def _parameters(found: re.Match[str]) -> tuple[float, float, float]:
 
 
 def _canonical(found: re.Match[str]) -> str:
-    if found["v1"]:
-        text = f"aniso_{float(found['v1']):g}_{float(found['v2']):g}_{float(found['theta']):g}_{found['end']}"
-    elif found["sig"]:
-        text = f"sig_{float(found['sig']):g}_{found['end']}"
-    else:
-        text = f"iso_{float(found['g'] or found['iso']):g}_{found['end']}"
+    form = "aniso" if found["v1"] else "sig" if found["sig"] else "iso"
+    given = [found[key] for key in ("v1", "v2", "theta", "sig", "iso", "g") if found[key]]
+    text = "_".join([form, *(_shortest(float(number)) for number in given), found["end"]])
     return {meaning: alias for alias, meaning in ALIASES.items()}.get(text, text)
+
+
+def _shortest(number: float) -> str:
+    """The shortest text that reads back as the same number."""
+    text = f"{number:g}"
+    return text if float(text) == number else repr(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -26,10 +27,11 @@ class Degradation:
     """How a low-resolution image comes from a high-resolution one; callable on a batch.
 
     Attributes:
-        scale: factor above 0 between HR and LR; whole for ``direct``.
+        scale: factor above 0 between HR and LR; whole for ``direct`` and ``area``.
         kernel: ``(kH, kW)`` or ``(B, kH, kW)``; none for no blur.
         downsample: ``direct`` keeps pixels 0, s, 2s, ... (the image then sits (s - 1)/2 HR pixels up and left of where
-            bicubic resizing would put it); ``bicubic`` is MATLAB's imresize; ``area`` is the mean over s × s blocks.
+            bicubic resizing would put it); ``bicubic`` is MATLAB's imresize; ``area`` is the mean over s × s blocks
+            (over what there is of them at the lower and right border).
         padding: border of the blur.
         noise_std: standard deviation on the [0, 1] scale.
         mask: ``(1 or B, 1, h, w)`` at LR size, 1 where the image is seen.
@@ -56,15 +58,17 @@ class Degradation:
             raise InputError(f"downsample must be 'direct', 'bicubic' or 'area', got {self.downsample!r}")
         if self.downsample == "direct" and self.scale != int(self.scale):
             raise InputError(f"direct subsampling keeps every s-th pixel: scale must be whole, got {self.scale}")
-        if self.noise_std < 0:
-            raise InputError(f"noise_std must be at least 0, got {self.noise_std}")
+        if self.downsample == "area" and self.scale != int(self.scale):
+            raise InputError(f"area subsampling averages s x s blocks: scale must be whole, got {self.scale}")
+        if not 0 <= self.noise_std < math.inf:
+            raise InputError(f"noise_std must be finite and at least 0, got {self.noise_std}")
         if not 0 < self.gain <= 1:
             raise InputError(f"gain must be in (0, 1], got {self.gain}")
 
     def __str__(self) -> str:
         if self.name:
             return self.name
-        noise = f"_n{self.noise_std * 255:g}" if self.noise_std else ""
+        noise = f"_n{self.noise_std * 255:.12g}" if self.noise_std else ""
         if self.kernel is None:
             return self.downsample + noise
         size = "x".join(str(n) for n in self.kernel.shape[-2:])
@@ -111,10 +115,7 @@ class Degradation:
         elif self.downsample == "bicubic":
             lr = imresize(blurred, 1 / self.scale)
         else:
-            size = [max(1, -(-n // int(self.scale))) for n in hr.shape[-2:]]
-            if self.scale != int(self.scale):
-                size = [max(1, round(n / self.scale)) for n in hr.shape[-2:]]
-            lr = F.interpolate(blurred, size=size, mode="area")
+            lr = F.avg_pool2d(blurred, int(self.scale), ceil_mode=True)
         return lr * self.gain if self.gain != 1 else lr
 
     @property

@@ -120,7 +120,9 @@ def _mirror(index: Tensor, n: int) -> Tensor:
 @lru_cache(maxsize=256)
 def _whole_pixel_padding(n: int, m: int, scale: float) -> int | None:
     """Smallest padding beyond the kernel's reach that moves the output by whole pixels, if there is a small one."""
-    reach = math.ceil(_SUPPORT / min(scale, 1.0)) + 1
+    support = _SUPPORT / min(scale, 1.0)
+    last = (m - 0.5) / scale - 0.5 + support  # input coordinate of the last tap; beyond n where a larger size is asked
+    reach = max(math.ceil(support) + 1, math.ceil(last) - n + 1)
     for p in range(reach, reach + 16):
         if abs(p * scale - round(p * scale)) < 1e-9 and round(p * scale) + m <= math.floor((n + 2 * p) * scale + 1e-9):
             return p

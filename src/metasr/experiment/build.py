@@ -26,6 +26,10 @@ from metasr.solvers.base import Solver
 
 log = logging.getLogger(__name__)
 
+_OWN_MODEL = (
+    "for a network of your own write model=own model._target_=package.Class, and its arguments as +model.NAME=VALUE"
+)
+
 
 def _instantiate(config: Any, /, **kwargs: Any) -> Any:
     """Hydra's instantiate, with our own errors coming through as they are.
@@ -44,9 +48,15 @@ def _instantiate(config: Any, /, **kwargs: Any) -> Any:
 
 def model(cfg: DictConfig) -> nn.Module:
     """The network, freshly initialised from the run's seed."""
+    if OmegaConf.is_missing(cfg.model, "_target_"):
+        raise InputError(f"model=own needs a class: {_OWN_MODEL}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
-        network = _instantiate(cfg.model)
+        try:
+            network = _instantiate(cfg.model)
+        except InstantiationException as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise InputError(f"model._target_={cfg.model._target_} cannot be made: {reason}; {_OWN_MODEL}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"model._target_ must make a torch.nn.Module, got {type(network).__name__}")
     return network
@@ -174,6 +184,18 @@ def solver(cfg: DictConfig, *, weights: Weights | None, steps: int | None = None
     if not isinstance(made, Solver):
         raise InputError(f"solver._target_ must make a metasr Solver, got {type(made).__name__}")
     return made
+
+
+def update_counts(value: Any) -> tuple[int, ...]:
+    """Numbers of updates, sorted, from what ``adapt_steps`` was given: one number or a list of them.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    counts = list(value) if isinstance(value, Sequence) else [value]
+    if not counts or not all(isinstance(n, int) and n >= 0 for n in counts):
+        raise InputError(f"adapt_steps must be a number of at least 0, or a list of them, got {value}")
+    return tuple(sorted(set(counts)))
 
 
 def _rates(kind: Any, weights: Weights | None) -> Rates | None:

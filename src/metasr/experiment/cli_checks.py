@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,3 +33,12 @@ def check_choices(arguments: Sequence[str], conf: Path) -> None:
         for choice in value.split(","):
             if choice and choice not in known and choice != "null":
                 raise InputError(f"no {group} {choice!r}: {nearest(choice, known)}")
+
+
+def plain(error: Exception) -> str:
+    """A message of hydra's or omegaconf's on one line, without the insides of the config."""
+    lines = [line for part in (error, error.__cause__) if part is not None for line in str(part).splitlines()]
+    # Four spaces begin lines on the insides; to append is no help against a typing error.
+    kept = [line for line in dict.fromkeys(lines) if line.strip() and not line.startswith(("    ", "To append"))]
+    text = "; ".join(line.strip().removesuffix(".") for line in kept)
+    return re.sub(r"\w+Error raised while resolving interpolation: ", "", text)

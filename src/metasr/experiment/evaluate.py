@@ -14,6 +14,7 @@ from torch import Tensor
 from metasr.data.catalog import ImageSet
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
+from metasr.errors import told_of
 from metasr.evaluation.protocol import LumaProtocol
 from metasr.report.table import ImageRow, Table
 from metasr.seeds import generator_from, seed_from
@@ -90,18 +91,23 @@ def evaluate(
     """
     table = Table(compare=compare)
     label = testset or images.name
-    for name in degradations:
-        degradation = names.parse(name, scale=scale)
+    problems = {str(d): d for d in (names.parse(name, scale=scale) for name in degradations)}  # aliases counted once
+    for degradation in problems.values():
         rows = [*baselines(), *entries(degradation)]
         start = time.perf_counter()
         for i, image in enumerate(images.names):
-            hr = protocol.crop_reference(images.load(i), scale)[None].to(device or "cpu")  # (1, 3, H, W)
-            lr = degradation(hr, generator=generator_from(seed, image, str(degradation), "degrade"))
+            hr = images.load(i)[None].to(device or "cpu")
+            with told_of(f"image {image!r}"):
+                hr = protocol.crop_reference(hr, scale)  # (1, 3, H, W)
+                lr = degradation(hr, generator=generator_from(seed, image, str(degradation), "degrade"))
             solve_seed = seed_from(seed, image, str(degradation), "solve")
             for entry in rows:
-                for solution in _solve(entry, lr, scale, degradation, solve_seed):
+                with told_of(f"image {image!r}"):
+                    solutions = _solve(entry, lr, scale, degradation, solve_seed)
+                for solution in solutions:
                     sr = solution.sr[..., : hr.shape[-2], : hr.shape[-1]]
-                    score = protocol(sr, hr, scale=scale)
+                    with told_of(f"image {image!r}"):
+                        score = protocol(sr, hr, scale=scale)
                     table.add(
                         ImageRow(
                             label, str(degradation), float(scale), entry.solver, entry.weights, solution.updates,

@@ -13,20 +13,21 @@ from omegaconf import DictConfig
 
 from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.data.images import list_images
+from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
-from metasr.errors import InputError, WeightsError, nearest
+from metasr.errors import InputError, OutputError, WeightsError, nearest
 from metasr.experiment import build
 from metasr.experiment import weights as weights_store
 from metasr.experiment.evaluate import Entry, evaluate
 from metasr.experiment.pictures import PictureBook
 from metasr.experiment.run_card import write_text
-from metasr.experiment.run_folder import run_folders
+from metasr.experiment.run_folder import is_stamp, quoted, run_folders
 from metasr.experiment.schema import TaskName
 from metasr.experiment.stages import run_chain
 from metasr.experiment.upscale import upscale
 from metasr.experiment.validation import validate
 from metasr.experiment.weights import Weights
-from metasr.project import weights_folder
+from metasr.project import conf_folder, weights_folder
 from metasr.report.table import Table, format_pivot, format_rows
 
 log = logging.getLogger(__name__)
@@ -62,11 +63,14 @@ def execute(cfg: DictConfig, folder: Path) -> None:
 
 def run_experiment(cfg: DictConfig, folder: Path) -> None:
     """Train the chain, evaluate its weights beside the released ones, and print the table."""
+    if cfg.name is None:
+        known = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
+        raise InputError(f"no experiment is chosen: add +experiment=NAME, one of {', '.join(known)}")
+    testset = check_evaluation(cfg)
     start = time.perf_counter()
     trained = run_chain(cfg, folder, score=validate) if cfg.stages else None
     _link_latest(folder)
     trained_seconds = time.perf_counter() - start
-    testset = test_images(cfg)
     store = weights_folder()
 
     def entries(degradation: Degradation) -> list[Entry]:
@@ -89,6 +93,21 @@ def run_experiment(cfg: DictConfig, folder: Path) -> None:
     _print_run(cfg, folder, table, testset, trained_seconds)
 
 
+def check_evaluation(cfg: DictConfig) -> ImageSet:
+    """Check everything that the evaluation will ask for, so that no training is lost to a typing error; give images.
+
+    Raises:
+        MetasrError: telling what is wrong.
+    """
+    for name in cfg.degradations:
+        names.parse(name, scale=cfg.scale)
+    build.solver(cfg, weights=None, steps=max(steps_of(cfg)) if "steps" in cfg.solver else None)
+    build.protocol(cfg)
+    if cfg.table and (above := Path(cfg.table).expanduser()).is_dir():
+        raise OutputError(f"table={above} is a folder; give a file name in it, for instance {above / 'table.csv'}")
+    return test_images(cfg)
+
+
 def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
     """Evaluate given weights and print the table."""
     needs = bool(cfg.solver.get("needs_network", False))
@@ -109,7 +128,7 @@ def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
             made[weights.label] = entry(cfg, weights, updates=steps_of(cfg))
         return [made[weights.label]]
 
-    testset = test_images(cfg)
+    testset = check_evaluation(cfg)
     book = PictureBook()
     table = _evaluate(cfg, testset, entries, book)
     path = _write_tables(table, folder, cfg.table)
@@ -128,11 +147,7 @@ def entry(cfg: DictConfig, weights: Weights, *, updates: tuple[int, ...]) -> Ent
 
 def steps_of(cfg: DictConfig) -> tuple[int, ...]:
     """The numbers of updates to show."""
-    value = [0, 1, 10] if cfg.adapt_steps is None else cfg.adapt_steps
-    steps = [value] if isinstance(value, int) else list(value)
-    if not steps or not all(isinstance(s, int) and s >= 0 for s in steps):
-        raise InputError(f"adapt_steps must be a list of numbers of at least 0, got {value}")
-    return tuple(sorted(set(steps)))
+    return build.update_counts([0, 1, 10] if cfg.adapt_steps is None else cfg.adapt_steps)
 
 
 def test_images(cfg: DictConfig) -> ImageSet:
@@ -142,14 +157,20 @@ def test_images(cfg: DictConfig) -> ImageSet:
         InputError: for an unknown name that is no folder either.
     """
     name = cfg.testset
-    if name in CATALOG and name != "image_folder":
+    if is_known_set(name):
         found = image_set(name, split="test", root=cfg.testset_root, download=cfg.data.download)
     elif Path(name).expanduser().is_dir():
         path = Path(name).expanduser()
         found = ImageSet(path.name, "test", tuple(list_images(path)))
     else:
-        raise InputError(f"testset {name!r} is neither a folder nor a known set: {nearest(name, CATALOG)}")
+        known = nearest(name, filter(is_known_set, CATALOG))
+        raise InputError(f"testset {name!r} is neither a folder nor a known set: {known}")
     return found.subset(cfg.max_images)
+
+
+def is_known_set(name: str) -> bool:
+    """Whether a testset's name means a set of the catalog, rather than a folder of the user's."""
+    return name in CATALOG and name != "image_folder"
 
 
 def _evaluate(cfg: DictConfig, testset: ImageSet, entries: object, book: PictureBook) -> Table:
@@ -161,7 +182,7 @@ def _evaluate(cfg: DictConfig, testset: ImageSet, entries: object, book: Picture
         seed=cfg.seed,
         protocol=build.protocol(cfg),
         device=build.device(cfg.device),
-        compare=testset.name in CATALOG and cfg.max_images is None,
+        compare=is_known_set(cfg.testset) and cfg.max_images is None,
         watch=book,
     )
 
@@ -215,9 +236,9 @@ def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, s
             f"the published schedule: python src/run.py +experiment={cfg.name} profile=paper data=div2k "
             f"data.root=FOLDER   (half an hour on one GPU: profile=gpu)"
         )
-    again = shlex.quote(str(folder))
+    these = shlex.quote(f"weights={quoted(str(folder))}")
     print(
-        f"the same weights on Set5: python src/run.py +experiment={cfg.name} task=evaluate weights={again} "
+        f"the same weights on Set5: python src/run.py +experiment={cfg.name} task=evaluate {these} "
         "testset=set5 testset_root=FOLDER"
     )
 
@@ -238,7 +259,7 @@ def _newest(cfg: DictConfig) -> str:
 def _link_latest(folder: Path) -> None:
     """Point ``latest`` beside the run folders at this one; file systems without links do without."""
     link = folder.parent / "latest"
-    if not folder.name[:2].isdigit() or (link.exists() and not link.is_symlink()):
+    if not is_stamp(folder.name) or (link.exists() and not link.is_symlink()):
         return
     temporary = folder.parent / f".latest.{os.getpid()}"
     try:
@@ -252,5 +273,6 @@ def _quieten() -> None:
     """Silence hints of Lightning's that do not fit: data is drawn on the device, one epoch is the whole stage."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells when it looks for fonts
     for text in _UNFITTING_HINTS:
         warnings.filterwarnings("ignore", message=text)

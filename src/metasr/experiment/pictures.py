@@ -66,7 +66,8 @@ class PictureBook:
 def _caption(entry: Entry, solution: Solution) -> str:
     if entry.weights == "-":
         return {"interpolate": "bicubic", "interpolate_aligned": "bicubic, aligned"}.get(entry.solver, entry.solver)
-    return f"{entry.weights.removeprefix('released/')}, {solution.updates} updates"
+    plural = "" if solution.updates == 1 else "s"
+    return f"{entry.weights.removeprefix('released/')}, {solution.updates} update{plural}"
 
 
 def _safe(text: str) -> str:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from datetime import datetime
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from metasr.errors import StageError
+from metasr.errors import OutputError, StageError
 from metasr.project import outputs_folder, weights_folder
+
+_STAMP = "%Y-%m-%d_%H-%M-%S-%f"
 
 
 def stamp() -> str:
     """The time to the microsecond, as a folder name: two runs never share one."""
-    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    return datetime.now().strftime(_STAMP)
+
+
+def is_stamp(name: str) -> bool:
+    """Whether a folder's name is one that :func:`stamp` made."""
+    try:
+        datetime.strptime(name, _STAMP)
+    except ValueError:
+        return False
+    return True
 
 
 def run_folders(experiment: Path) -> list[Path]:
     """The runs of an experiment's folder, oldest first."""
     if not experiment.is_dir():
         return []
-    return sorted(p for p in experiment.iterdir() if p.is_dir() and p.name[:2].isdigit() and not p.is_symlink())
+    return sorted(p for p in experiment.iterdir() if p.is_dir() and is_stamp(p.name) and not p.is_symlink())
 
 
 def run_folder(run: str | None, name: str | None, task: str, outputs: str) -> str:
@@ -32,19 +46,53 @@ def run_folder(run: str | None, name: str | None, task: str, outputs: str) -> st
         name: the experiment.
         task: jobs other than ``run`` get folders of their own, below the task's name.
         outputs: the project's folder of outputs.
+
+    Raises:
+        StageError: if ``run`` is a file.
+        OutputError: if the folder cannot be made or written.
     """
     base = Path(outputs) / (name or "unnamed")
     if task != "run":
-        return str(base / task / stamp())
-    if run is None:
-        return str(base / stamp())
-    if run == "last":
+        folder = base / task / stamp()
+    elif run is None:
+        folder = base / stamp()
+    elif run == "last":
         earlier = run_folders(base)
-        return str(earlier[-1] if earlier else base / stamp())
-    folder = Path(run).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
-        raise StageError(f"run={run} is a file; give a folder, 'last', or leave it out for a new run")
+        folder = earlier[-1] if earlier else base / stamp()
+    else:
+        folder = Path(run).expanduser().absolute()
+        if folder.exists() and not folder.is_dir():
+            raise StageError(f"run={run} is a file; give a folder, 'last', or leave it out for a new run")
+    _require_writable(folder)
     return str(folder)
+
+
+def _require_writable(folder: Path) -> None:
+    above = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+    if not above.is_dir():
+        raise OutputError(
+            f"cannot make the run folder {folder}: {above} is not a folder; set METASR_OUTPUTS, or run=FOLDER"
+        )
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write in {above}: no permission; set METASR_OUTPUTS, or run=FOLDER, elsewhere")
+
+
+def command(name: str | None, run: str | Path) -> str:
+    """What to type to go on with a run: the present command line's choices, or outside of one the experiment alone."""
+    from hydra.core.hydra_config import HydraConfig
+
+    choices = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [f"+experiment={name}"]
+    kept = [choice for choice in choices if choice.partition("=")[0].lstrip("+") not in ("run", "only")]
+    return shlex.join(["python", "src/run.py", *kept, f"run={quoted(str(run))}"])
+
+
+def quoted(value: str) -> str:
+    """A text as hydra's grammar of overrides takes it: as it is where it may be, else in quotation marks."""
+    if re.fullmatch(r"[\w/.+@%*?:-]+", value, re.ASCII):
+        return value
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)  # backslashes count before a quotation mark only
+    tail = re.search(r"\\*$", escaped)
+    return f"'{escaped}{tail.group() if tail else ''}'"
 
 
 def register_resolvers() -> None:
@@ -54,7 +102,8 @@ def register_resolvers() -> None:
         return run_folder(run, name, getattr(task, "name", str(task)), outputs)
 
     OmegaConf.register_new_resolver("metasr.run_folder", folder, replace=True)
-    OmegaConf.register_new_resolver("metasr.stamp", stamp, replace=True)
+    # Cached, so that all jobs of one sweep see one time.
+    OmegaConf.register_new_resolver("metasr.stamp", stamp, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("metasr.outputs", lambda: str(outputs_folder()), replace=True)
     OmegaConf.register_new_resolver("metasr.weights", lambda: str(weights_folder()), replace=True)
     OmegaConf.register_new_resolver("metasr.times", lambda a, b: a * b, replace=True)

@@ -10,16 +10,18 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from metasr.errors import OutputError, StageError, nearest
+from metasr.errors import MetasrError, OutputError, StageError, nearest
 from metasr.experiment import build
 from metasr.experiment.callbacks import RESUME_NAME, ResumePoint, StageProgress, Validation
 from metasr.experiment.run_card import (
@@ -31,6 +33,7 @@ from metasr.experiment.run_card import (
     read_card,
     write_card,
 )
+from metasr.experiment.run_folder import command
 from metasr.experiment.weights import Weights, read_tensors
 from metasr.recipes.base import Recipe
 
@@ -87,14 +90,16 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
         StageError: for a missing, foreign or stale stage.
     """
     chain = places(cfg, run)
-    chosen = list(chain) if cfg.only is None else list(cfg.only)
-    for name in chosen:
+    wanted = list(chain) if cfg.only is None else list(cfg.only)
+    for name in wanted:
         if name not in chain:
             raise StageError(f"no stage {name!r} in {cfg.name}: {nearest(name, chain)}")
-    for name, place in chain.items():
-        if name in chosen:
-            run_stage(cfg, place, run, score=score)
-    last = chain[chosen[-1]]
+    if not wanted:
+        raise StageError(f"only=[] leaves no stage to run: leave it out, or name some of {', '.join(chain)}")
+    chosen = [place for name, place in chain.items() if name in wanted]
+    for place in chosen:
+        run_stage(cfg, place, run, score=score)
+    last = chosen[-1]
     return Weights(label="run", state=read_tensors(last.folder / WEIGHTS_NAME), card=read_card(last.folder))
 
 
@@ -118,7 +123,7 @@ def identity(cfg: DictConfig, place: Place, fingerprint: str) -> dict[str, Any]:
 
 def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None) -> None:
     """Train one stage, or go on with it, or find that it is finished."""
-    again = f"python src/run.py +experiment={cfg.name} run={run}"
+    again = command(cfg.name, run)
     parent = _parent_state(cfg, place, again)
     data = build.stage_data(cfg, place.name)
     wanted = identity(cfg, place, data.images.fingerprint())
@@ -128,7 +133,7 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None) 
         if card["status"] == "finished":
             log.info("stage %s is finished: skipped (%s)", place.name, place.folder)
             return
-    elif place.folder.exists() and any(place.folder.iterdir()):
+    elif place.folder.exists() and any(not p.name.startswith(".") for p in place.folder.iterdir()):
         raise StageError(
             f"{place.folder} holds files but no {CARD_NAME}: it was not made by this program; "
             "choose another run folder, or empty it"
@@ -168,14 +173,26 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None) 
     trainer = build.trainer(cfg, place.name, place.folder, callbacks=callbacks, loggers=loggers)
     start = time.perf_counter()
     if resume.is_file():
+        _require_whole(resume, place, again)
         log.info("stage %s: going on from %s", place.name, resume)
-    trainer.fit(recipe, datamodule=data, ckpt_path=str(resume) if resume.is_file() else None, weights_only=True)
+    total = cfg.stages[place.name].steps
+    try:
+        trainer.fit(recipe, datamodule=data, ckpt_path=str(resume) if resume.is_file() else None, weights_only=True)
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C (ignoring any further one) and of SIGTERM
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt(
+            f"stopped in stage {place.name!r} at {recipe.unit} {trainer.global_step} of {total}; go on with: {again}"
+        ) from stop
+    except OSError as error:
+        if isinstance(error, MetasrError):
+            raise
+        raise OutputError(
+            f"stage {place.name!r} cannot write in {place.folder}: {error.strerror or error}; make room, then go on "
+            f"with: {again}"
+        ) from error
     _close(loggers)
-    if trainer.interrupted or trainer.global_step < cfg.stages[place.name].steps:
-        raise StageError(
-            f"stage {place.name!r} stopped at step {trainer.global_step} of {cfg.stages[place.name].steps}; "
-            f"go on with: {again}"
-        )
+    if trainer.interrupted or trainer.global_step < total:
+        raise StageError(f"stage {place.name!r} stopped at step {trainer.global_step} of {total}; go on with: {again}")
     if not trainer.is_global_zero:
         return
     save_tensors(recipe.export(), place.folder / WEIGHTS_NAME)
@@ -192,6 +209,19 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None) 
     write_card(place.folder, card)
     resume.unlink(missing_ok=True)
     log.info("stage %s finished in %.1f s: %s", place.name, card["seconds"], place.folder)
+
+
+def _require_whole(resume: Path, place: Place, again: str) -> None:
+    """Require a resume point that can be read, and whose step can be told."""
+    try:
+        step = torch.load(resume, map_location="cpu", weights_only=True)["global_step"]
+        if not isinstance(step, int):
+            raise TypeError(f"its step is {step!r}")
+    except Exception as error:  # torch raises many kinds here
+        raise StageError(
+            f"stage {place.name!r} cannot go on from {resume}: the file is damaged ({type(error).__name__}); remove it "
+            f"to train the stage from its beginning, then: {again}"
+        ) from error
 
 
 def _parent_state(cfg: DictConfig, place: Place, again: str) -> dict[str, Tensor] | None:
@@ -238,7 +268,7 @@ def _require_ours(cfg: DictConfig, place: Place, card: Mapping[str, Any], wanted
         if not weights.is_file() or file_hash(weights) != card.get("weights"):
             raise StageError(
                 f"{weights} is missing or not the file that its card describes; remove {place.folder} and run again: "
-                f"python src/run.py +experiment={cfg.name} run={run}"
+                f"{command(cfg.name, run)}"
             )
 
 
@@ -263,6 +293,7 @@ def save_tensors(state: dict[str, Tensor], path: Path) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         save_file({k: v.contiguous() for k, v in state.items()}, temporary)
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)

@@ -12,11 +12,11 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from metasr.data.images import Photo, check_output, list_images, read_photo, same_file, write_photo
+from metasr.data.images import Photo, check_output, list_images, read_photo, write_photo
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError, OutputError
+from metasr.errors import InputError, OutputError, told_of
 from metasr.experiment import build
 from metasr.experiment import weights as weights_store
 from metasr.project import weights_folder
@@ -51,7 +51,8 @@ def pairs_of_files(source: str | Path, output: str | Path | None, *, scale: floa
     source = Path(source)
     ending = f"_x{scale:g}.png"
     if source.is_dir():
-        target = Path(output) if output is not None else source.with_name(source.name + ending.removesuffix(".png"))
+        whole = source.resolve()  # "." and ".." have no name to add to
+        target = Path(output) if output is not None else whole.with_name(whole.name + ending.removesuffix(".png"))
         if target.is_file():
             raise OutputError(f"input is a folder, so output must be a folder too, but {target} is a file")
         files = list_images(source)
@@ -69,10 +70,20 @@ def pairs_of_files(source: str | Path, output: str | Path | None, *, scale: floa
         pairs = [(source, target)]
     else:
         raise InputError(f"no file or folder {source}; give an existing image or a folder of images")
-    for a, b in pairs:
-        if same_file(a, b):
-            raise OutputError(f"output {b} is the input itself, which is never written over; choose another output")
+    require_apart([a for a, _ in pairs], [b for _, b in pairs])
     return pairs
+
+
+def require_apart(sources: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Require that no output is an input, by whatever path, symbolic or hard link.
+
+    Raises:
+        OutputError: naming the first that is.
+    """
+    inputs = {(stat.st_dev, stat.st_ino) for stat in (path.stat() for path in sources if path.exists())}
+    for output in outputs:
+        if output.exists() and ((stat := output.stat()).st_dev, stat.st_ino) in inputs:
+            raise OutputError(f"output {output} is an input itself, which is never written over; choose another output")
 
 
 def solver_for(cfg: DictConfig, degradation: Degradation) -> tuple[Solver, str]:
@@ -87,7 +98,7 @@ def solver_for(cfg: DictConfig, degradation: Degradation) -> tuple[Solver, str]:
     else:
         weights = weights_store.resolve(source, folder=folder)
     trained = weights.card.get("scale")
-    if trained is not None and float(trained) != degradation.scale:
+    if isinstance(trained, int | float) and trained != degradation.scale:
         log.warning(
             "%s was trained for scale %g and is used for %g: expect less than its scores", weights.label, trained,
             degradation.scale,
@@ -100,12 +111,7 @@ def adapt_steps(cfg: DictConfig) -> int | None:
     value = cfg.adapt_steps
     if "steps" not in cfg.solver:
         return None
-    if value is None:
-        return int(cfg.solver.steps)
-    steps = [value] if isinstance(value, int) else list(value)
-    if not steps or not all(isinstance(s, int) and s >= 0 for s in steps):
-        raise InputError(f"adapt_steps must be a number of at least 0, or a list of them, got {value}")
-    return max(steps)
+    return int(cfg.solver.steps) if value is None else max(build.update_counts(value))
 
 
 def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, seed: int = 0) -> tuple[Photo, Solution]:
@@ -140,6 +146,7 @@ def upscale(cfg: DictConfig) -> list[Upscaled]:
     degradation = names.parse(cfg.kernel, scale=cfg.scale)
     pairs = pairs_of_files(cfg.input, cfg.output, scale=cfg.scale)
     pictures = [_beside(b) for _, b in pairs] if cfg.side_by_side else []
+    require_apart([a for a, _ in pairs], pictures)
     for path in [*(b for _, b in pairs), *pictures]:
         check_output(path, overwrite=cfg.overwrite)
     device = build.device(cfg.device)
@@ -150,7 +157,8 @@ def upscale(cfg: DictConfig) -> list[Upscaled]:
         photo = read_photo(source)
         check_output(target, overwrite=cfg.overwrite, alpha=photo.alpha is not None and bool((photo.alpha < 1).any()))
         moved = Photo(photo.rgb.to(device), photo.alpha, photo.grey, photo.bits, photo.icc_profile)
-        enlarged, solution = upscale_photo(solver, moved, degradation, seed=seed_from(cfg.seed, source.name))
+        with told_of(source):
+            enlarged, solution = upscale_photo(solver, moved, degradation, seed=seed_from(cfg.seed, source.name))
         write_photo(enlarged, target, overwrite=cfg.overwrite)
         if cfg.side_by_side:
             _draw(photo, enlarged, degradation, _beside(target), solution)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import StageError, WeightsError, nearest
-from metasr.experiment.run_card import CARD_NAME, WEIGHTS_NAME, read_card
+from metasr.experiment.run_card import CARD_NAME, WEIGHTS_NAME, file_hash, read_card
 from metasr.recipes.base import require_match
 
 RATE_PREFIXES = ("inner_rates", "meta_rates.")
@@ -81,9 +81,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def from_file(path: Path) -> Weights:
     """Weights of a file, with the card beside it if there is one."""
+    state = read_tensors(path)
     card_path = path.with_suffix(".json")
-    card = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
-    return Weights(label=str(path), state=read_tensors(path), card=card)
+    return Weights(label=str(path), state=state, card=_card(card_path) if card_path.is_file() else {})
 
 
 def from_run(folder: Path) -> Weights:
@@ -91,6 +91,7 @@ def from_run(folder: Path) -> Weights:
 
     Raises:
         StageError: if no stage of it is finished.
+        WeightsError: if the file is not the one that its card describes.
     """
     cards = sorted(folder.glob(f"*/{CARD_NAME}"))
     finished = [c.parent for c in cards if read_card(c.parent).get("status") == "finished"]
@@ -98,25 +99,51 @@ def from_run(folder: Path) -> Weights:
         raise StageError(
             f"{folder} has no finished stage: finish it with `python src/run.py +experiment=... run={folder}`"
         )
-    return Weights(label="run", state=read_tensors(finished[-1] / WEIGHTS_NAME), card=read_card(finished[-1]))
+    card = read_card(finished[-1])
+    _require_hash(finished[-1] / WEIGHTS_NAME, card.get("weights"))
+    scale = card.get("config", {}).get("scale")
+    return Weights(label="run", state=read_tensors(finished[-1] / WEIGHTS_NAME), card={**card, "scale": scale})
 
 
 def released(folder: Path) -> dict[str, dict[str, Any]]:
     """The cards of all released weights, by name."""
-    cards = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))}
-    return {name: card for name, card in cards.items() if (folder / f"{name}.safetensors").is_file()}
+    return {
+        path.stem: _card(path) for path in sorted(folder.glob("*.json")) if path.with_suffix(".safetensors").is_file()
+    }
 
 
 def from_release(folder: Path, name: str) -> Weights:
     """Released weights by name.
 
     Raises:
-        WeightsError: for an unknown name, with the nearest ones.
+        WeightsError: for an unknown name, with the nearest ones, or a damaged file.
     """
     cards = released(folder)
     if name not in cards:
         raise WeightsError(f"no released weights {name!r}: {nearest(name, cards)}")
-    return Weights(f"released/{name}", read_tensors(folder / f"{name}.safetensors"), cards[name])
+    path = folder / f"{name}.safetensors"
+    _require_hash(path, cards[name].get("sha256"))
+    return Weights(f"released/{name}", read_tensors(path), cards[name])
+
+
+def _card(path: Path) -> dict[str, Any]:
+    """A weights card, a JSON object beside a weights file."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise WeightsError(f"weights card {path} cannot be read: {error}; mend it, or remove it") from error
+    if not isinstance(card, dict):
+        raise WeightsError(f"weights card {path} must hold a JSON object, got {type(card).__name__}; mend or remove it")
+    return card
+
+
+def _require_hash(path: Path, wanted: str | None) -> None:
+    """Require a file to be the one that its card describes, where the card tells a hash."""
+    if wanted is not None and file_hash(path) != wanted:
+        raise WeightsError(
+            f"{path} is not the file that its card describes (SHA-256 differs: changed, or cut short); fetch it again, "
+            "or give it as weights=FILE without its card if the change is meant"
+        )
 
 
 def released_for(folder: Path, degradation: Degradation, *, method: str = "mzsr") -> Weights:

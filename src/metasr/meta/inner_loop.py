@@ -81,12 +81,12 @@ def inner_loop(
         raise InputError("own gradients cannot be differentiated through: use order='none'")
     _refuse_shared_statistics(model)
     start = time.perf_counter()
-    learner: nn.Module = clone_module(model)
-    if order == "none":
-        _detach(learner)
-    if after_step is not None:
-        after_step(0, learner)
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
+        learner: nn.Module = clone_module(model)
+        if order == "none":
+            _detach(learner)
+        if after_step is not None:
+            after_step(0, learner)
         for step in range(steps):
             parameters = [p for p in learner.parameters() if p.requires_grad]
             row = rates.at(step)
@@ -99,6 +99,11 @@ def inner_loop(
                 if trace is not None or order == "none":
                     value = float(loss.detach())
             per_tensor = row if isinstance(row, list) else [row] * len(parameters)
+            if len(per_tensor) != len(parameters):
+                raise InputError(
+                    f"the inner rates are for {len(per_tensor)} tensors, but the network adapts {len(parameters)}; "
+                    "use the rates that were learned with these weights"
+                )
             if value is not None:
                 _require_finite(value, step, per_tensor, label)
             if trace is not None and value is not None:
@@ -128,11 +133,14 @@ def _spread(learner: nn.Module, parameters: list[nn.Parameter], updates: list[Te
 
 
 def _detach(module: nn.Module) -> None:
-    """Make a clone's parameters leaves of their own, so that no history is kept."""
+    """Make a clone's parameters leaves of their own, so that no history is kept; shared ones stay shared."""
+    leaves: dict[int, Tensor] = {}
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:
-                part._parameters[name] = parameter.detach().requires_grad_(parameter.requires_grad)  # type: ignore[assignment]
+                if id(parameter) not in leaves:
+                    leaves[id(parameter)] = parameter.detach().requires_grad_(parameter.requires_grad)
+                part._parameters[name] = leaves[id(parameter)]  # type: ignore[assignment]
 
 
 def _mean_rate(per_tensor: Sequence[float | Tensor]) -> float:

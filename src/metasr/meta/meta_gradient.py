@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from metasr.data.tasks import Task
 from metasr.degradation.resize import imresize
+from metasr.errors import InputError
 from metasr.meta.inner_loop import Order, inner_loop
 from metasr.meta.rates import Rates
 
@@ -61,7 +62,15 @@ def meta_gradient(
 
     Returns:
         Gradient and losses, averaged over the tasks.
+
+    Raises:
+        InputError: if there are no tasks, or there is not one weight per step with one of them above 0.
     """
+    if not tasks or len(step_weights) != steps or not any(step_weights):
+        raise InputError(
+            "a meta-gradient needs at least one task and one weight per inner step, not all 0, "
+            f"got {len(tasks)} tasks and weights {list(step_weights)} for {steps} steps"
+        )
     parameters = [*(p for p in model.parameters() if p.requires_grad), *rates.parameters()]
     sums = [torch.zeros_like(p) for p in parameters]
     query: list[list[Tensor]] = [[] for _ in range(steps + 1)]

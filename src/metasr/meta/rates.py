@@ -76,8 +76,8 @@ class PerStepRates(nn.Module):
 
     @classmethod
     def of(cls, values: Tensor, *, tail: float = 0.5) -> PerStepRates:
-        """Rates with given values, ``(steps, tensors)``."""
-        rates = cls(*values.shape, initial=1.0, bounds=(1e-12, 1e12), tail=tail)
+        """Rates with given values, ``(steps, tensors)``, in their precision and on their device."""
+        rates = cls(*values.shape, initial=1.0, bounds=(1e-12, 1e12), tail=tail).to(values)
         with torch.no_grad():
             rates.inner_rates.copy_(values)
         return rates

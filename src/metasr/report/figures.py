@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from metasr.errors import OutputError
 
 
 def _pyplot() -> Any:
@@ -50,13 +53,13 @@ def comparison(
         top, bottom = axes[0, column], axes[1, column]
         top.imshow(picture, interpolation="antialiased")
         top.add_patch(plt.Rectangle((x - 0.5, y - 0.5), crop, crop, fill=False, color="yellow", linewidth=1))
-        top.set_title(caption, fontsize=9)
+        top.set_title(_literal(caption), fontsize=9)
         bottom.imshow(picture[y : y + crop, x : x + crop], interpolation="nearest")
         for axis in (top, bottom):
             axis.set_xticks([])
             axis.set_yticks([])
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(_literal(title), fontsize=10)
     return _save(figure, path)
 
 
@@ -99,13 +102,26 @@ def kernels(pictures: Mapping[str, Tensor], path: Path) -> Path:
         axis.axis("off")
     for axis, (caption, kernel) in zip(axes[0], pictures.items(), strict=False):
         axis.imshow(kernel.detach().cpu().numpy(), cmap="magma")
-        axis.set_title(caption, fontsize=9)
+        axis.set_title(_literal(caption), fontsize=9)
     return _save(figure, path)
 
 
 def _save(figure: Any, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # No software version and no date in the file: the same picture is the same bytes.
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    _pyplot().close(figure)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # No software version and no date in the file: the same picture is the same bytes.
+        figure.savefig(path, dpi=110, metadata={"Software": None})
+    except OSError as error:
+        with suppress(OSError):  # the folder itself may be what is wrong
+            path.unlink()
+        raise OutputError(
+            f"cannot write the picture {path}: {error.strerror or error}; make room, or write elsewhere"
+        ) from error
+    finally:
+        _pyplot().close(figure)
     return path
+
+
+def _literal(text: str) -> str:
+    """A text that matplotlib does not take for mathematics."""
+    return text.replace("$", r"\$")

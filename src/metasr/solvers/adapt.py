@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError
+from metasr.errors import DivergenceError, InputError
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates, Rates, published_schedule
 from metasr.solvers.base import Solution, check_problem
@@ -63,6 +63,7 @@ class AdaptSolver(NetworkSolver):
         solved = self.snapshots(lr, scale=scale, updates=(self.steps,), degradation=degradation, seed=seed)
         return solved[self.steps]
 
+    @torch.inference_mode(False)
     def snapshots(
         self,
         lr: Tensor,
@@ -77,6 +78,8 @@ class AdaptSolver(NetworkSolver):
         ``seconds`` of each solution is what it alone would have taken: the adaptation up to it and its own output.
         """
         degradation = check_problem(lr, scale, degradation)
+        if lr.is_inference():  # such a tensor cannot take part in a gradient
+            lr = lr.clone()
         wanted = sorted(set(updates))
         if not wanted or wanted[0] < 0:
             raise InputError(f"updates must name at least one number of steps, all at least 0, got {list(updates)}")
@@ -93,6 +96,10 @@ class AdaptSolver(NetworkSolver):
             before = time.perf_counter()
             sr = self.render(learner, lr, degradation)
             after = time.perf_counter()
+            if not bool(torch.isfinite(sr).all()):
+                raise DivergenceError(
+                    f"the output after {step} updates for degradation {degradation} is not finite; lower the inner rate"
+                )
             so_far = replace(trace, losses=list(trace.losses), rates=list(trace.rates), seconds=list(trace.seconds))
             solutions[step] = Solution(
                 sr=sr, kernel=degradation.kernel, trace=so_far, updates=step, seconds=after - start - rendering

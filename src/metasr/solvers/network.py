@@ -36,6 +36,8 @@ class NetworkSolver:
         ensemble: bool = False,
         back_projection: int = 0,
     ) -> None:
+        if back_projection < 0:
+            raise InputError(f"back_projection must be at least 0 rounds, got {back_projection}")
         self.network = network
         self.enlarge_first = enlarge_first
         self.tile = tile
@@ -60,7 +62,8 @@ class NetworkSolver:
             sr = apply_scaling(network, image, scale=degradation.scale, tile=self.tile, overlap=overlap)
             return sr
 
-        sr = self_ensemble(run, lr, symmetries_of(degradation)) if self.ensemble else run(lr)
+        size = (lr.shape[-2], lr.shape[-1])
+        sr = self_ensemble(run, lr, symmetries_of(degradation, size=size)) if self.ensemble else run(lr)
         if self.back_projection:
             sr = back_project(sr, lr, degradation, rounds=self.back_projection)
         return sr.clamp(0, 1)

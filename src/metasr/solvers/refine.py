@@ -28,14 +28,21 @@ def undo(image: Tensor, symmetry: Symmetry) -> Tensor:
     return turned.rot90(-symmetry[0], (-2, -1))
 
 
-def symmetries_of(degradation: Degradation) -> tuple[Symmetry, ...]:
+def symmetries_of(degradation: Degradation, *, size: tuple[int, int] | None = None) -> tuple[Symmetry, ...]:
     """Turns and flips that commute with a degradation: those under which its kernel and sampling grid stay the same.
 
     Averaging over the others would average images that were degraded in another way than the network expects. Bicubic
     sampling allows all eight as far as the kernel does; direct sampling keeps the upper left pixel of each block, so
-    only the transposition is left.
+    only the transposition (three quarter turns, then a flip) is left. So it is where an LR side times the scale is not
+    whole: the SR grid then begins with the LR image at the upper left and ends beyond it.
+
+    Args:
+        degradation: what made the LR image.
+        size: of the LR image, ``(H, W)``; without it whole SR sides are taken for granted.
     """
-    allowed: tuple[Symmetry, ...] = ((0, False), (1, True)) if degradation.downsample == "direct" else SYMMETRIES
+    whole = size is None or all(abs(n * degradation.scale - round(n * degradation.scale)) < 1e-9 for n in size)
+    anchored = degradation.downsample == "direct" or not whole
+    allowed: tuple[Symmetry, ...] = ((0, False), (3, True)) if anchored else SYMMETRIES
     kernel = degradation.kernel
     if kernel is None:
         return allowed
@@ -80,7 +87,8 @@ def back_project(sr: Tensor, lr: Tensor, degradation: Degradation, *, rounds: in
     """
     model = replace(degradation, noise_std=0.0, quantise=None, mask=None)
     for _ in range(rounds):
-        residual = lr - model.linear(sr)
+        again = model.linear(sr)[..., : lr.shape[-2], : lr.shape[-1]]  # SR sides are rounded up at real scales
+        residual = lr - again
         correction = imresize(residual, degradation.scale, size=(sr.shape[-2], sr.shape[-1]), shift=degradation.shift)
         sr = sr + correction
     return sr

@@ -71,19 +71,32 @@ def apply_tiled(network: Callable[[Tensor], Tensor], image: Tensor, *, tile: int
 
     Returns:
         ``(B, C', H, W)``.
+
+    Raises:
+        InputError: if the network does not keep the size.
     """
     tiles = split(*image.shape[-2:], tile=tile, overlap=overlap)
     with torch.no_grad():
         if len(tiles) == 1:
-            return network(_fast_layout(image))
+            return _keeping_size(network, image)
         result: Tensor | None = None
         for part in tiles:
-            piece = network(_fast_layout(image[..., part.outer[0], part.outer[1]]))
+            piece = _keeping_size(network, image[..., part.outer[0], part.outer[1]])
             if result is None:
                 result = piece.new_empty(*piece.shape[:-2], *image.shape[-2:])
             result[..., part.core[0], part.core[1]] = piece[..., part.inner[0], part.inner[1]]
     assert result is not None
     return result
+
+
+def _keeping_size(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    output = network(_fast_layout(image))
+    if output.shape[-2:] != image.shape[-2:]:
+        raise InputError(
+            f"the network gave {tuple(output.shape[-2:])} for an input of {tuple(image.shape[-2:])}, expected the same size; "
+            "set solver.enlarge_first=false if it enlarges the image itself"
+        )
+    return output
 
 
 def tiled_l1(

@@ -1,0 +1,158 @@
+"""Every config is composed and built."""
+
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from running import PROJECT, compose, environment
+
+from metasr.degradation import names
+from metasr.errors import WeightsError
+from metasr.experiment import build
+from metasr.experiment import weights as weights_store
+from metasr.experiment.stages import places
+from metasr.project import conf_folder, weights_folder
+from metasr.recipes.base import Recipe
+from metasr.solvers.base import Solver
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+
+
+EXPERIMENTS, PROFILES, SOLVERS = choices("experiment"), choices("profile"), choices("solver")
+BASE = ("+experiment=mzsr_x2",)
+
+
+@pytest.mark.parametrize(("experiment", "profile"), list(product(EXPERIMENTS, PROFILES)))
+def test_every_experiment_builds_in_every_profile(experiment: str, profile: str, tmp_path: Path) -> None:
+    cfg = compose(f"+experiment={experiment}", f"profile={profile}")
+    assert cfg.name == experiment
+    assert cfg.profile_name == profile
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    for stage in cfg.stages:
+        assert isinstance(build.recipe(cfg, stage), Recipe)
+        data = build.stage_data(cfg, stage)
+        assert data.steps == cfg.stages[stage].steps
+        assert callable(data.sampler.draw)
+        trainer = build.trainer(cfg, stage, tmp_path, callbacks=[], loggers=[])
+        assert trainer.max_steps == cfg.stages[stage].steps
+        for name in cfg.stages[stage].validation.degradations:
+            names.parse(name, scale=cfg.scale)
+    if cfg.stages:
+        assert list(places(cfg, tmp_path)) == list(cfg.stages)
+    assert isinstance(build.solver(cfg, weights=None), Solver)
+    for name in cfg.degradations:
+        degradation = names.parse(name, scale=cfg.scale)
+        if cfg.solver.get("needs_network"):
+            try:
+                weights = weights_store.released_for(weights_folder(), degradation)
+            except WeightsError:
+                continue
+            assert isinstance(build.solver(cfg, weights=weights), Solver)
+    build.protocol(cfg)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_builds(solver: str) -> None:
+    cfg = compose(*BASE, f"solver={solver}")
+    assert isinstance(build.solver(cfg, weights=None), Solver)
+    assert cfg.solver.name == solver
+
+
+def _every_file() -> list[str]:
+    found = (p.relative_to(conf_folder()).as_posix() for p in conf_folder().rglob("*.yaml"))
+    return sorted(name for name in found if name != "config.yaml")
+
+
+@pytest.mark.parametrize("name", _every_file())
+def test_every_config_file_is_reachable(name: str) -> None:
+    group, _, choice = name.removesuffix(".yaml").rpartition("/")
+    if group in ("hydra/job_logging", "hydra/hydra_logging"):
+        text = (conf_folder() / "config.yaml").read_text(encoding="utf-8")
+        assert f"override {group}: {choice}" in text
+    elif group == "experiment":
+        assert compose(f"+experiment={choice}").name == choice
+    elif group == "stage":
+        cfg = compose(*BASE, f"+stage@stages.extra={choice}")
+        assert cfg.stages.extra.recipe["_target_"].startswith("metasr.recipes.")
+    else:
+        plus = "+" if group == "sweep" else ""
+        assert compose(*BASE, f"{plus}{group}={choice}").name == "mzsr_x2"
+
+
+def test_every_data_config_names_its_set() -> None:
+    for choice in choices("data"):
+        assert compose(*BASE, f"data={choice}").data.name == choice
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "sead=2", "data.rot=x", "stages.pretrain.stps=2", "stages.pretrain.recipe.rat=1",
+        "budget.pretrain.stps=2", "solver.step=3", "model.chanels=3", "trainer.foo=1", "evaluation.foo=1",
+        "seed=one", "task=evalute", "only=pretrain", "profile=smok", "stages.pretrain.steps=1.5",
+    ],
+)  # fmt: skip
+def test_a_mistyped_key_or_value_is_an_error(override: str) -> None:
+    with pytest.raises((HydraException, OmegaConfBaseException, ConfigCompositionException)):
+        compose(*BASE, override)
+
+
+def test_profiles_are_ordered_by_their_effort() -> None:
+    steps = [
+        [compose(*BASE, f"profile={p}").stages[s].steps for p in ("smoke", "quick", "gpu", "paper")]
+        for s in ("pretrain", "meta_transfer")
+    ]
+    assert all(row == sorted(row) and len(set(row)) == len(row) for row in steps)
+
+
+def test_quick_is_the_default_profile_and_wandb_offline_the_default_logger() -> None:
+    cfg = compose(*BASE)
+    assert cfg.profile_name == "quick"
+    assert cfg.logger.csv
+    assert cfg.logger.wandb.offline is True
+
+
+def test_the_published_schedule_is_the_papers() -> None:
+    recipe = build.recipe(compose(*BASE, "profile=paper"), "meta_transfer")
+    assert (recipe.inner_steps, recipe.rate, recipe.order) == (5, 1e-4, "second")
+    assert list(recipe.rates.parameters()) == []  # fixed
+    sampler = build.stage_data(compose(*BASE, "profile=paper"), "meta_transfer").sampler
+    assert (sampler.meta_batch, sampler.support, sampler.query) == (5, 8, 8)
+    assert tuple(sampler.degradations.kernels.variance) == (1.0, 5.0)
+
+
+def test_the_kernels_width_grows_with_the_scale() -> None:
+    sampler = build.stage_data(compose(*BASE, "scale=4"), "meta_transfer").sampler
+    assert tuple(sampler.degradations.kernels.variance) == (1.0, 10.0)
+    assert [float(s) for s in sampler.degradations.scales] == [4.0]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["+experiment=mzsr_x2", "--cfg", "job"]])
+def test_help_and_config_come_without_heavy_imports(arguments: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "src/run.py", *arguments], cwd=PROJECT, env=environment(tmp_path / "out"),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
+    assert "hydra" in imported
+    for heavy in ("torch", "pytorch_lightning", "wandb", "torchmetrics", "matplotlib", "scipy"):
+        assert heavy not in imported
+    assert "mzsr_x2" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_lists_the_choices(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "src/run.py", "--help"], cwd=PROJECT, env=environment(tmp_path), capture_output=True, text=True,
+        timeout=60, check=True,
+    )  # fmt: skip
+    for word in (*EXPERIMENTS, *PROFILES, "task=upscale", "testset", "metasr upscale", "run=last"):
+        assert word in done.stdout

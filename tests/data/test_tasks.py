@@ -1,0 +1,105 @@
+"""Tasks and pairs: what is degraded by what."""
+
+from itertools import combinations
+
+import pytest
+import torch
+
+from metasr.data.patches import PatchPool
+from metasr.data.tasks import PairSampler, TaskSampler
+from metasr.degradation.kernels import GaussianSampler
+from metasr.degradation.pipeline import DegradationSampler
+from metasr.errors import InputError
+from metasr.seeds import generator_from
+
+KERNELS = GaussianSampler(size=7)
+POOL = PatchPool([torch.randint(0, 256, (3, 40, 31), generator=generator_from(0), dtype=torch.uint8)], patch_size=12)
+
+
+def draw_tasks(*, seed: int = 0, count: int = 4, noise: float = 0.0, kernels: GaussianSampler | None = KERNELS):
+    degradations = DegradationSampler(kernels=kernels, scales=(2.0, 3.0), downsample="direct", noise_std=(noise, noise))
+    sampler = TaskSampler(meta_batch=count, support=3, query=2, degradations=degradations)
+    return sampler.draw(POOL, generator=generator_from(seed))
+
+
+def test_support_and_query_share_their_tasks_degradation() -> None:
+    for task in draw_tasks():
+        assert task.degradation.kernel.shape == (1, 7, 7)
+        torch.testing.assert_close(task.degradation(task.support_hr), task.support_lr, rtol=0, atol=1e-6)
+        torch.testing.assert_close(task.degradation(task.query_hr), task.query_lr, rtol=0, atol=1e-6)
+
+
+def test_shapes() -> None:
+    scales = set()
+    for task in draw_tasks(count=8):
+        side = 12 // int(task.degradation.scale)
+        scales.add(task.degradation.scale)
+        assert task.support_hr.shape == (3, 3, 12, 12)
+        assert task.query_hr.shape == (2, 3, 12, 12)
+        assert task.support_lr.shape == (3, 3, side, side)
+        assert task.query_lr.shape == (2, 3, side, side)
+    assert scales == {2.0, 3.0}
+
+
+def test_every_task_has_its_own_kernel_and_every_patch_is_another() -> None:
+    tasks = draw_tasks()
+    for a, b in combinations(tasks, 2):
+        assert (a.degradation.kernel - b.degradation.kernel).abs().max() > 1e-3
+    patches = torch.cat([torch.cat([t.support_hr, t.query_hr]) for t in tasks])
+    assert all(not torch.equal(a, b) for a, b in combinations(patches, 2))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_tasks_depend_on_the_generator_alone(noise: float) -> None:
+    one, same, other = (draw_tasks(seed=s, noise=noise) for s in (1, 1, 2))
+    for a, b in zip(one, same, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a[:4], b[:4], strict=True))
+        assert torch.equal(a.degradation.kernel, b.degradation.kernel)
+    assert not torch.equal(one[0].support_hr, other[0].support_hr)
+    assert not torch.equal(one[0].degradation.kernel, other[0].degradation.kernel)
+
+
+def test_noise_differs_between_patches() -> None:
+    (task,) = draw_tasks(count=1, noise=0.1)
+    left = torch.cat([task.support_lr, task.query_lr]) - task.degradation.linear(
+        torch.cat([task.support_hr, task.query_hr])
+    )
+    inside = left.abs() < 0.3  # LR is clipped; what is left of the noise is not
+    assert inside.float().mean() > 0.9
+    assert all((a - b).std() > 0.05 for a, b in combinations(left, 2))
+
+
+def test_tasks_without_blur() -> None:
+    (task,) = draw_tasks(count=1, kernels=None)
+    step = int(task.degradation.scale)
+    assert task.degradation.kernel is None
+    assert torch.equal(task.support_lr, task.support_hr[..., ::step, ::step])
+
+
+@pytest.mark.parametrize(("batch", "support", "query"), [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_empty_tasks_are_refused(batch: int, support: int, query: int) -> None:
+    with pytest.raises(InputError, match=f"at least 1, got {batch}, {support} and {query}"):
+        TaskSampler(meta_batch=batch, support=support, query=query, degradations=DegradationSampler())
+
+
+def draw_pairs(*, seed: int = 0, noise: float = 0.0):
+    degradations = DegradationSampler(kernels=KERNELS, noise_std=(noise, noise))
+    return PairSampler(batch_size=5, degradations=degradations).draw(POOL, generator=generator_from(seed))
+
+
+def test_each_pair_has_its_own_kernel() -> None:
+    pairs = draw_pairs()
+    assert pairs.lr.shape == (5, 3, 6, 6)
+    assert pairs.hr.shape == (5, 3, 12, 12)
+    assert pairs.degradation.kernel.shape == (5, 7, 7)
+    torch.testing.assert_close(pairs.degradation(pairs.hr), pairs.lr, rtol=0, atol=1e-6)
+    for a, b in combinations(pairs.degradation.kernel, 2):
+        assert (a - b).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_pairs_depend_on_the_generator_alone(noise: float) -> None:
+    one, same, other = (draw_pairs(seed=s, noise=noise) for s in (1, 1, 2))
+    assert torch.equal(one.lr, same.lr)
+    assert torch.equal(one.hr, same.hr)
+    assert not torch.equal(one.hr, other.hr)

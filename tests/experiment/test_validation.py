@@ -1,0 +1,46 @@
+"""Validation of a recipe in the making."""
+
+import math
+
+import pytest
+import torch
+from running import SMOKE, compose
+
+from metasr.experiment import build
+from metasr.experiment.validation import validate
+
+FEW = (*SMOKE, "stages.meta_transfer.validation.updates=[0,1]", "stages.meta_transfer.validation.crop=64",
+       "stages.pretrain.validation.crop=64", "model.channels=8", "model.layers=3")  # fmt: skip
+
+
+def test_scores_by_degradation_and_updates_with_the_rates() -> None:
+    cfg = compose(*FEW)
+    recipe = build.recipe(cfg, "meta_transfer")
+    before = {k: v.clone() for k, v in recipe.state_dict().items()}
+    found = validate(cfg, "meta_transfer", recipe)
+    keys = {f"val/{m}/{d}@{u}" for m in ("psnr_y", "ssim_y") for d in ("g0.2d", "g2.0d") for u in (0, 1)}
+    assert set(found) == keys | {"rates/step_1", "rates/step_2"}
+    assert all(math.isfinite(v) for v in found.values())
+    assert found["rates/step_1"] == pytest.approx(0.01)
+    after = recipe.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert validate(cfg, "meta_transfer", recipe) == found
+
+
+def test_the_global_random_state_is_left_alone() -> None:
+    cfg = compose(*FEW)
+    recipe = build.recipe(cfg, "pretrain")
+    state = torch.random.get_rng_state()
+    found = validate(cfg, "pretrain", recipe)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert set(found) == {"val/psnr_y/bicubic@0", "val/ssim_y/bicubic@0"}
+
+
+def test_no_degradations_no_work() -> None:
+    cfg = compose(*FEW, "stages.pretrain.validation.degradations=[]")
+    assert validate(cfg, "pretrain", build.recipe(cfg, "pretrain")) == {}
+
+
+def test_validation_images_are_not_training_images() -> None:
+    cfg = compose(*SMOKE)
+    assert not set(build.images(cfg, "train").paths) & set(build.images(cfg, "val").paths)

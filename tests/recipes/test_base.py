@@ -1,0 +1,135 @@
+"""What all recipes share."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from metasr.errors import DivergenceError, InputError, WeightsError
+from metasr.models.plain_cnn import PlainCNN
+from metasr.recipes.base import Recipe, require_match, schedule_factor
+from recipes.fitting import fit
+
+
+class Toy(Recipe):
+    """One weight; its loss is the batch."""
+
+    unit = "toy step"
+
+    def __init__(self, *, steps: int = 4, schedule: Any = "constant") -> None:
+        super().__init__(nn.Linear(1, 1, bias=False), steps=steps, schedule=schedule)
+        self.rates_seen: list[float] = []
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.model.parameters()), "lr": 0.5}]
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.rates_seen.append(self.optimizers().param_groups[0]["lr"])
+        loss = (self.model.weight * batch).sum()
+        self.require_finite(loss, of="tasks g2.0d, gani_d")
+        return loss
+
+
+def test_constant() -> None:
+    assert [schedule_factor("constant", step, 10) for step in (0, 5, 10, 99)] == [1.0] * 4
+
+
+def test_cosine_falls_from_one_to_zero() -> None:
+    want = {0: 1.0, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 75: (1 - math.sqrt(0.5)) / 2, 100: 0.0, 170: 0.0}
+    for step, factor in want.items():
+        assert schedule_factor("cosine", step, 100) == pytest.approx(factor, abs=1e-12)
+    assert schedule_factor("cosine", 0, 0) == 1.0
+
+
+def test_staircase_is_the_published_decay() -> None:
+    """4e-4 halved every 100,000 steps, not below 1e-4."""
+    steps = [0, 99_999, 100_000, 199_999, 200_000, 300_000, 1_000_000]
+    rates = [4e-4 * schedule_factor("staircase", step, 10) for step in steps]
+    assert rates == pytest.approx([4e-4, 4e-4, 2e-4, 2e-4, 1e-4, 1e-4, 1e-4])
+    assert schedule_factor("staircase", 25, 10, every=10, floor=0.01) == 0.25
+
+
+def test_unknown_schedule_is_refused() -> None:
+    with pytest.raises(InputError, match="'constant', 'cosine' or 'staircase', got 'linear'"):
+        schedule_factor("linear", 0, 1)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_optimiser_follows_the_schedule_step_by_step(schedule: str) -> None:
+    toy = Toy(schedule=schedule)
+    fit(toy, [torch.ones(1)], steps=4)
+    assert toy.rates_seen == pytest.approx([0.5 * schedule_factor(schedule, step, 4) for step in range(4)])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_training_stops_at_a_loss_that_is_not_finite(value: float) -> None:
+    toy = Toy(schedule="cosine")
+    with torch.no_grad():
+        toy.model.weight.fill_(10.0)
+    good = torch.ones(1)
+    with pytest.raises(
+        DivergenceError,
+        match=rf"Toy: loss became {value} at step 2 for tasks g2\.0d, gani_d with learning rate 2\.50e-01",
+    ):
+        fit(toy, [good, good, good * value, good], steps=4)
+    assert toy.model.weight.isfinite().all()
+
+
+def test_export_is_a_copy() -> None:
+    toy = Toy()
+    exported = toy.export()
+    assert list(exported) == ["weight"]
+    with torch.no_grad():
+        toy.model.weight.add_(1.0)
+    assert torch.equal(exported["weight"] + 1, toy.model.weight)
+    assert not exported["weight"].requires_grad
+
+
+class Plain(Recipe):
+    """A recipe of the suite's network, never trained here."""
+
+    def __init__(self, layers: int = 3) -> None:
+        super().__init__(PlainCNN(channels=4, layers=layers), steps=1)
+
+
+def test_parent_is_loaded_and_counted() -> None:
+    torch.manual_seed(0)
+    parent, child = Plain(), Plain()
+    assert not torch.equal(parent.model.conv1.weight, child.model.conv1.weight)
+    assert child.load_parent(parent.export(), origin="01_pretrain") == "6 of 6 network tensors from 01_pretrain"
+    assert all(torch.equal(v, parent.export()[k]) for k, v in child.export().items())
+
+
+def test_rates_of_a_parent_are_counted_as_not_used() -> None:
+    state = Plain().export() | {"inner_rates": torch.ones(2, 6)}
+    assert Plain().load_parent(state, origin="here") == "6 of 6 network tensors from here, 1 rate tensors not used"
+
+
+def test_a_parent_that_does_not_fit_is_refused_and_changes_nothing() -> None:
+    child = Plain()
+    before = child.export()
+    whole = Plain().export()
+    wider = PlainCNN(channels=5, layers=3).state_dict()
+    deeper = PlainCNN(channels=4, layers=4).state_dict()
+    cases = [
+        ({k: v for k, v in whole.items() if k != "conv2.bias"}, r"1 missing \(conv2\.bias\);"),
+        (whole | {"head": torch.ones(1), "inner_rates": torch.ones(1, 6)}, r"1 unknown \(head\);"),
+        ({}, r"6 missing \(conv1\.bias; conv1\.weight; conv2\.bias; \.\.\.\);"),
+        (wider, r"5 of another shape \(conv1\.weight: expected \(4, 3, 3, 3\), got \(5, 3, 3, 3\); "),
+        (
+            deeper,
+            r"2 unknown \(conv4\.bias; conv4\.weight\), 2 of another shape \(conv3\.weight: expected \(3, 4, 3, 3\)",
+        ),
+    ]
+    for state, message in cases:
+        with pytest.raises(WeightsError, match="^some file holds the weights of another network: " + message) as caught:
+            child.load_parent(state, origin="some file")
+        assert "choose the file made for this model" in str(caught.value)
+    assert all(torch.equal(v, before[k]) for k, v in child.export().items())
+
+
+def test_require_match_accepts_equal_names_and_shapes() -> None:
+    state = Plain().export()
+    assert require_match(state, {k: v + 1 for k, v in state.items()}, origin="x") is None

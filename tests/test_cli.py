@@ -1,0 +1,184 @@
+"""The console command: paths as they are, errors in one line."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from running import PROJECT, environment, save_picture
+
+from metasr import __version__
+from metasr.cli import _verbatim, main, parser
+from metasr.data.images import read_photo
+
+NAMES = [
+    "plain.png", "two words.png", "[x](y){z}.png", "a=b.png", "a,b.png", "Zoë à la plage – été.jpg", "写真.png", "'quoted\".png",
+    "$HOME ${oc.env:HOME}.png", "\\${x}.png", "back\\slash.png", "#1 & co;.png", "100%.png", "???", "~tilde.png", "*.png",
+    " spaces .png", "-dash.png", "null", "1e5", "${", "a\\\\${b}.png",
+]  # fmt: skip
+QUICK = ("--solver", "interpolate")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_is_taken_verbatim(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_picture(tmp_path / "x.png", 9, 11).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    output = f"out of {name}.png"
+    assert main(["upscale", *QUICK, "-o", output, "--", name]) == 0
+    assert read_photo(output).rgb.shape == (3, 18, 22)
+    assert main(["upscale", *QUICK, "--overwrite", "--", name]) == 0
+    assert read_photo(f"{Path(name).stem}_x2.png").rgb.shape == (3, 18, 22)
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{output}  (0.")
+    assert "0 updates, weights -)" in shown
+
+
+@pytest.mark.parametrize("text", [*NAMES, "", "\\", "\\\\", "$", "{", "${a}${b}", "\\\\\\${x}", None])
+def test_texts_go_through_the_config_unchanged(text: str | None) -> None:
+    cfg = OmegaConf.create({"key": None})
+    cfg.key = _verbatim(text)
+    assert cfg.key == ("./???" if text == "???" else text)
+
+
+def test_kernel_file_and_weights_with_odd_names(tmp_path: Path) -> None:
+    import numpy as np
+
+    from metasr.degradation.kernels import isotropic
+    from metasr.project import weights_folder
+
+    source = save_picture(tmp_path / "a.png", 25, 23)
+    np.save(tmp_path / "my kernel, v=2 [${x}].npy", isotropic(1.0, size=9).numpy())
+    shutil.copy(weights_folder() / "mzsr_x2_meta.safetensors", tmp_path / "w = [1], ${y}.safetensors")
+    done = main(["upscale", str(source), "-k", str(tmp_path / "my kernel, v=2 [${x}].npy"), "-n", "1",
+                 "-w", str(tmp_path / "w = [1], ${y}.safetensors"), "-o", str(tmp_path / "o.png")])  # fmt: skip
+    assert done == 0
+    assert (tmp_path / "o.png").is_file()
+
+
+def test_options_reach_the_solver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save_picture(tmp_path / "a.png", 27, 25)
+    made = []
+    for i, more in enumerate([[], ["--rates", "published"], ["--son-noise", "9"], ["--back-projection", "2"], ["--ensemble"],
+                              ["-n", "2"], ["-k", "iso_1_b"], ["-w", "released/mzsr_x2_pretrain"], ["--solver", "network"]]):  # fmt: skip
+        assert main(["upscale", str(source), "-n", "1", "-o", str(tmp_path / f"{i}.png"), *more]) == 0
+        made.append((tmp_path / f"{i}.png").read_bytes())
+    assert len(set(made)) == len(made)
+    assert main(["upscale", str(source), "-n", "1", "-o", str(tmp_path / "t.png"), "--tile", "16"]) == 0
+    assert main(["upscale", str(source), "-n", "1", "-s", "3", "--side-by-side", "-o", str(tmp_path / "s.png")]) == 0
+    assert read_photo(tmp_path / "s.png").rgb.shape == (3, 81, 75)
+    assert (tmp_path / "s_side_by_side.png").is_file()
+    assert "1 updates, weights released/mzsr_x2_bicubic_meta" in capsys.readouterr().out
+
+
+def test_the_seed_counts_where_there_is_noise(tmp_path: Path) -> None:
+    source = save_picture(tmp_path / "a.png", 27, 25)
+    made = []
+    for i, seed in enumerate((1, 1, 2)):
+        arguments = ["upscale", str(source), "-n", "1", "--son-noise", "20", "--seed", str(seed)]
+        assert main([*arguments, "-o", str(tmp_path / f"{i}.png")]) == 0
+        made.append((tmp_path / f"{i}.png").read_bytes())
+    assert made[0] == made[1] != made[2]
+
+
+def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("b.png", "a.png"):
+        save_picture(tmp_path / "my scans" / name, 9, 9)
+    assert main(["upscale", *QUICK, str(tmp_path / "my scans") + "/"]) == 0
+    assert sorted(p.name for p in (tmp_path / "my scans_x2").iterdir()) == ["a.png", "b.png"]
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.png"], "no file or folder none.png; give an existing image or a folder of images"),
+        (["empty.png"], "empty.png"),
+        (["text.png"], "none of the known formats"),
+        (["a.png", "-o", "a.png"], "is an input itself, which is never written over"),
+        (["a.png", "-o", "exists.png"], "exists.png exists already"),
+        (["a.png", "-o", "a.png/x.png"], "is a file, not a folder"),
+        (["a.png", "-o", "x.docx"], "expected a file name that ends in .png"),
+        (["a.png", "-k", "g2.0"], "unknown degradation 'g2.0': did you mean"),
+        (["a.png", "-k", "none.mat"], "no kernel file none.mat"),
+        (["a.png", "-s", "0"], "scale must be a finite number above 0"),
+        (["a.png", "-s", "nan"], "scale must be a finite number above 0"),
+        (["a.png", "-n", "-1"], "adapt_steps must be a number of at least 0"),
+        (["a.png", "-k", "g2.0d"], "a.png: image of 12x13 is smaller than the 21x21 kernel"),
+        (["a.png", "-w", "none.pt"], "no weights file none.pt"),
+        (["a.png", "-w", "text.png"], "text.png cannot be read as plain tensors and was not executed"),
+        (["a.png", "--device", "gpu"], "device 'gpu' is not available"),
+        (["a.png", "--tile", "0"], "tile must be at least 1 pixel"),
+    ],
+)
+def test_errors_in_one_line_with_status_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_picture(tmp_path / "a.png", 12, 13)
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("text")
+    (tmp_path / "exists.png").write_text("kept")
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    assert main(["upscale", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("arguments", [[], ["upscale"], ["shrink", "x"], ["upscale", "x", "--solver", "adapt,network"],
+                                       ["upscale", "x", "-n", "many"], ["upscale", "x", "--rates", "fast"]])  # fmt: skip
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: metasr" in capsys.readouterr().err
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--version"], ["upscale", "--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"metasr {__version__}" in shown
+    assert "metasr upscale photo.jpg -k kernel.mat --steps 20" in shown
+    assert parser().prog == "metasr"
+
+
+def test_a_terminal_that_cannot_show_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    source = save_picture(tmp_path / "写真.png", 9, 9)
+    assert main(["upscale", *QUICK, str(source)]) == 0
+    assert (tmp_path / "写真_x2.png").is_file()
+
+
+def command() -> list[str]:
+    found = shutil.which("metasr", path=os.fspath(Path(sys.executable).parent))
+    return [found] if found else [sys.executable, "-m", "metasr.cli"]
+
+
+def test_the_installed_command(tmp_path: Path) -> None:
+    source = save_picture(tmp_path / "a = [b], été.png", 9, 9)
+    assert main(["upscale", *QUICK, str(source)]) == 0
+    done = subprocess.run(
+        [*command(), "upscale", *QUICK, source.name], cwd=tmp_path, env=environment(tmp_path / "out"), text=True,
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2  # the second time it exists
+    assert done.stdout == ""
+    assert done.stderr == "error: a = [b], été_x2.png exists already; choose another name or pass overwrite=true\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a = [b], été.png", "a = [b], été_x2.png"]
+
+
+def test_help_is_light(tmp_path: Path) -> None:
+    code = "import sys, metasr.cli; metasr.cli.parser(); assert not {'torch', 'hydra', 'omegaconf'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(tmp_path), check=True, timeout=60)

@@ -1,0 +1,110 @@
+"""The layers of the package: who may import whom. Read from the syntax, so that no import is missed or run."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[1] / "src"
+FILES = sorted(SRC.rglob("*.py"))
+LONGEST = 400
+
+# From the bottom to the top. A file imports from its own layer and from those below, never from above.
+LAYERS = [
+    {"errors", "checks", "seeds", "project"},
+    {"degradation", "evaluation", "models"},
+    {"meta", "data"},
+    {"recipes", "solvers"},
+    {"report"},
+    {"experiment"},
+    {"cli", "run"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def part(path: Path) -> str:
+    """The layer's member that a file belongs to; none for the package's own ``__init__``."""
+    inside = path.relative_to(SRC).parts
+    name = inside[1] if inside[0] == "metasr" else inside[0]
+    return name.removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """Line and full name of every import, anywhere in the file (inside functions and ``TYPE_CHECKING`` too)."""
+    found = []
+    package = path.relative_to(SRC).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            found += [(node.lineno, f"{module}.{alias.name}") for alias in node.names]
+    return found
+
+
+def all_imports() -> list[tuple[Path, int, str]]:
+    return [(path, line, name) for path in FILES for line, name in imports(path)]
+
+
+def where(path: Path, line: int) -> str:
+    return f"{path.relative_to(SRC)}:{line}"
+
+
+def test_every_file_has_a_layer():
+    own_init = SRC / "metasr" / "__init__.py"
+    assert {part(path) for path in FILES if path != own_init} == set(LEVEL)
+
+
+def test_the_packages_own_init_imports_nothing_of_it():
+    assert [name for _, name in imports(SRC / "metasr" / "__init__.py") if name.startswith("metasr")] == []
+
+
+def test_imports_go_one_way():
+    upward = []
+    for path, line, name in all_imports():
+        package, _, rest = name.partition(".")
+        target = rest.split(".")[0]
+        if package != "metasr" or target in ("", "__version__") or part(path) not in LEVEL:
+            continue
+        if LEVEL[target] > LEVEL[part(path)]:
+            upward.append(f"{where(path, line)} ({part(path)}) imports {name}")
+    assert upward == []
+
+
+def test_errors_and_checks_stand_alone():
+    for name, allowed in (("errors", set()), ("seeds", set()), ("project", {"errors"}), ("checks", {"errors"})):
+        targets = {n.split(".")[1] for _, n in imports(SRC / "metasr" / f"{name}.py") if n.startswith("metasr.")}
+        assert targets <= allowed, name
+
+
+def test_lightning_is_imported_only_where_training_is():
+    def allowed(path: Path) -> bool:
+        return part(path) in ("recipes", "experiment") or path == SRC / "metasr" / "data" / "datamodule.py"
+
+    users = [(p, n) for p, n, name in all_imports() if name.split(".")[0] in ("pytorch_lightning", "lightning")]
+    assert users
+    assert [where(p, n) for p, n in users if not allowed(p)] == []
+
+
+def test_objects_are_instantiated_in_one_file():
+    users = {p for p, _, name in all_imports() if name.startswith("hydra") and name.split(".")[-1] == "instantiate"}
+    assert users == {SRC / "metasr" / "experiment" / "build.py"}
+    for path in FILES:  # nor by `hydra.utils.instantiate(...)`
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr == "instantiate":
+                assert path in users, where(path, node.lineno)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
+def test_no_file_is_too_long(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def test_the_reader_of_imports_sees_all_kinds(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.SRC", tmp_path)
+    (tmp_path / "metasr" / "data").mkdir(parents=True)
+    path = tmp_path / "metasr" / "data" / "x.py"
+    path.write_text("import a.b\ndef f():\n    from c import d\nfrom . import e\nfrom ..errors import g\n")
+    assert sorted(imports(path)) == [(1, "a.b"), (3, "c.d"), (4, "metasr.data.e"), (5, "metasr.errors.g")]
+    assert part(path) == "data"
