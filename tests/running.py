@@ -48,7 +48,7 @@ def run_py(*arguments: str, outputs: Path, timeout: float = 240, **more: str) ->
     """Run ``python src/run.py`` to its end, without a terminal and without input."""
     return subprocess.run(
         [sys.executable, "src/run.py", *arguments], cwd=PROJECT, env=environment(outputs, **more), text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False,
     )  # fmt: skip
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from running import PROJECT, environment, save_picture
 
 from metasr import __version__
 from metasr.cli import _verbatim, main, parser
 from metasr.data.images import read_photo
+from running import PROJECT, environment, save_picture
 
 NAMES = [
     "plain.png", "two words.png", "[x](y){z}.png", "a=b.png", "a,b.png", "Zoë à la plage – été.jpg", "写真.png", "'quoted\".png",
@@ -64,8 +64,10 @@ def test_kernel_file_and_weights_with_odd_names(tmp_path: Path) -> None:
 def test_options_reach_the_solver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = save_picture(tmp_path / "a.png", 27, 25)
     made = []
-    for i, more in enumerate([[], ["--rates", "published"], ["--son-noise", "9"], ["--back-projection", "2"], ["--ensemble"],
-                              ["-n", "2"], ["-k", "iso_1_b"], ["-w", "released/mzsr_x2_pretrain"], ["--solver", "network"]]):  # fmt: skip
+    for i, more in enumerate([[], ["--rates", "published"], ["--son-noise", "9"], ["--back-projection", "2"],
+    ["--ensemble"],
+                              ["-n", "2"], ["-k", "iso_1_b"], ["-w", "released/mzsr_x2_pretrain"], ["--solver",
+                              "network"]]):  # fmt: skip
         assert main(["upscale", str(source), "-n", "1", "-o", str(tmp_path / f"{i}.png"), *more]) == 0
         made.append((tmp_path / f"{i}.png").read_bytes())
     assert len(set(made)) == len(made)
@@ -117,7 +119,11 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_errors_in_one_line_with_status_two(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save_picture(tmp_path / "a.png", 12, 13)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -13,9 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from running import NO_VALIDATION, PROJECT, SMOKE, environment, run_py, save_picture
 
-COLUMNS = "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y"
+COLUMNS = (
+    "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y"
+)
 FIRST, SECOND = "01_pretrain", "02_meta_transfer"
 
 
@@ -45,7 +49,9 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, short: tuple[str, ...]) -> D
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
-    return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()
+    }
 
 
 def weights(run: Path, stage: str = SECOND) -> bytes:
@@ -245,7 +251,10 @@ def test_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
     ("arguments", "message"),
     [
         (["degradations=[g2.0x]"], "error: unknown degradation 'g2.0x': did you mean 'g2.0d'"),
-        (["task=evaluate", "testset=set6"], "error: testset 'set6' is neither a folder nor a known set: did you mean 'set5'"),
+        (
+            ["task=evaluate", "testset=set6"],
+            "error: testset 'set6' is neither a folder nor a known set: did you mean 'set5'",
+        ),
         (["task=upscale", "input=none.png"], "error: no file or folder none.png"),
         (["only=[meta_transfer]"], "error: stage 'meta_transfer' needs stage 'pretrain' first, which is missing in"),
     ],
@@ -258,7 +267,6 @@ def test_mistakes_that_need_more_than_the_config(tmp_path: Path, arguments: list
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-@pytest.mark.slow
 def test_outputs_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run_py(*SMOKE, outputs=tmp_path / "file" / "outputs")
@@ -277,13 +285,12 @@ def test_outputs_below_a_file(tmp_path: Path) -> None:
 def test_a_full_disk(tmp_path: Path, short: tuple[str, ...], limit: int, more: tuple[str, ...], message: str) -> None:
     arguments = (*short, *more, "only=[pretrain]", f"run={tmp_path / 'run'}")
     done = subprocess.run(
-        [sys.executable, "src/run.py", *arguments], cwd=PROJECT, env=environment(tmp_path), capture_output=True, text=True,
-        timeout=180, check=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        [sys.executable, "src/run.py", *arguments], cwd=PROJECT, env=environment(tmp_path), capture_output=True,
+        text=True, timeout=180, check=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit,
+        limit)),
     )  # fmt: skip
     assert done.returncode == 2
-    assert pytest.approx(done.stderr.count("\n")) == 1
-    import re
-
+    assert done.stderr.count("\n") == 1
     assert re.search(message, done.stderr)
     assert not (tmp_path / "run" / FIRST / "weights.safetensors").exists()
     assert run_py(*arguments, outputs=tmp_path).returncode == 0  # with room again it goes on
@@ -356,7 +363,8 @@ def test_wandb_stays_in_the_run_folder_and_is_readable_offline(
         assert len(folders) == 1
         read = subprocess.run(
             [Path(sys.executable).with_name("wandb"), "leet", "inspect", "--summary", "--json", str(folders[0])],
-            capture_output=True, text=True, env=environment(work, HOME=str(tmp_path / "other home")), timeout=60, check=True,
+            capture_output=True, text=True, env=environment(work, HOME=str(tmp_path / "other home")), timeout=60,
+            check=True,
         )  # fmt: skip
         found[part] = json.loads(read.stdout)
         assert found[part]["state"] == "finished"

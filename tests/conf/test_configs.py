@@ -9,7 +9,6 @@ import pytest
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from running import PROJECT, compose, environment
 
 from metasr.degradation import names
 from metasr.errors import WeightsError
@@ -19,6 +18,7 @@ from metasr.experiment.stages import places
 from metasr.project import conf_folder, weights_folder
 from metasr.recipes.base import Recipe
 from metasr.solvers.base import Solver
+from running import PROJECT, compose, environment
 
 
 def choices(group: str) -> list[str]:
@@ -151,8 +151,8 @@ def test_help_and_config_come_without_heavy_imports(arguments: list[str], tmp_pa
 
 def test_help_lists_the_choices(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "src/run.py", "--help"], cwd=PROJECT, env=environment(tmp_path), capture_output=True, text=True,
-        timeout=60, check=True,
+        [sys.executable, "src/run.py", "--help"], cwd=PROJECT, env=environment(tmp_path), capture_output=True,
+        text=True, timeout=60, check=True,
     )  # fmt: skip
     for word in (*EXPERIMENTS, *PROFILES, "task=upscale", "testset", "metasr upscale", "run=last"):
         assert word in done.stdout

@@ -10,6 +10,7 @@ from scipy.ndimage import correlate
 from metasr.degradation import kernels
 from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.pipeline import Degradation, DegradationSampler
+from metasr.degradation.resize import imresize
 from metasr.errors import InputError
 
 SIZE = (23, 31)
@@ -184,10 +185,24 @@ def test_for_son_keeps_blur_and_scale_and_drops_the_rest():
 @pytest.mark.parametrize(("downsample", "shift"), [("direct", 1.5), ("bicubic", 0.0), ("area", 0.0)])
 def test_shift_is_where_the_centre_of_a_block_lies_against_the_kept_pixel(downsample, shift):
     degradation = Degradation(scale=4, downsample=downsample, quantise=None)
-    assert degradation.shift == shift
+    assert degradation.shift == (shift, shift)
     ramp = torch.arange(64, dtype=torch.float64).expand(1, 1, 64, 64) / 64
     seen = degradation(ramp)[0, 0, 5, 5].item() * 64  # which HR coordinate the pixel shows
     assert seen == pytest.approx(4 * 5 + 1.5 - shift, abs=1e-9)
+
+
+def test_an_off_centre_kernel_shifts_too():
+    # All the weight one row below and two columns left of the middle: each LR pixel shows that neighbour.
+    kernel = torch.zeros(5, 5)
+    kernel[3, 0] = 1.0
+    degradation = Degradation(scale=2, kernel=kernel, downsample="direct", quantise=None)
+    assert degradation.shift == (0.5 - 1, 0.5 + 2)
+    y, x = torch.meshgrid(torch.arange(33) / 7, torch.arange(41) / 7, indexing="ij")
+    hr = ((y + 1.3 * x).sin() / 2 + 0.5)[None, None].double()
+    restored = imresize(degradation(hr), 2, size=(33, 41), shift=degradation.shift)
+    inner = (..., slice(8, -8), slice(8, -8))
+    assert (restored - hr)[inner].abs().max() < 1e-3
+    assert (imresize(degradation(hr), 2, size=(33, 41), shift=0.5) - hr)[inner].abs().max() > 0.05
 
 
 def test_gradient_reaches_image_and_kernel():
@@ -234,6 +249,8 @@ def test_text_of_an_unnamed_kernel_tells_kernels_apart():
         ({"scale": 2, "noise_std": math.nan}, "noise_std must be finite and at least 0, got nan"),
         ({"scale": 2, "gain": 0.0}, r"gain must be in \(0, 1\], got 0\.0"),
         ({"scale": 2, "gain": 1.5}, r"gain must be in \(0, 1\], got 1\.5"),
+        ({"scale": 2, "quantise": "floor"}, "'round', 'truncate' or none, got 'floor'"),
+        ({"scale": 2, "padding": "edge"}, "padding must be one of .*'edge'"),
         ({"scale": 2, "kernel": torch.ones(3, 3)}, "kernel must sum to 1, got 9"),
         ({"scale": 2, "kernel": torch.full((2, 2), 0.25)}, "odd sides, got 2x2"),
     ],
@@ -251,12 +268,6 @@ def test_impossible_degradations_are_refused_when_made(arguments, message):
         (Degradation(scale=2, kernel=KERNEL), torch.rand(1, 3, 9, 5), "image of 9x5 is smaller than the 7x7 kernel"),
         (Degradation(scale=2, mask=MASK), torch.rand(1, 3, 9, 7), r"LR size \(5, 4\), got \(12, 16\)"),
         (Degradation(scale=2, kernel=BATCH), torch.rand(3, 3, 9, 7), "2 kernels came for 3 images"),
-        (Degradation(scale=2, quantise="floor"), torch.rand(1, 3, 9, 7), "'round', 'truncate' or none, got 'floor'"),
-        (
-            Degradation(scale=2, kernel=KERNEL, padding="edge"),
-            torch.rand(1, 3, 9, 7),
-            "padding must be one of .*'edge'",
-        ),
     ],
 )
 def test_errors_when_called_say_what_came(degradation, hr, message):

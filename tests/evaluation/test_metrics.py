@@ -62,6 +62,13 @@ def test_ssim(size):
         assert value.item() == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-10)
 
 
+def test_strips_change_nothing(monkeypatch):
+    a, b = pair((37, 23), count=2)
+    whole = ssim(b, a)
+    monkeypatch.setattr("metasr.evaluation.metrics._STRIP_PIXELS", 23 * 4)
+    np.testing.assert_allclose(ssim(b, a), whole, rtol=0, atol=1e-12)
+
+
 def test_one_value_per_image_independent_of_the_others():
     a, b = pair((17, 23), count=3)
     assert psnr(b, a).shape == ssim(b, a).shape == (3,)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import OWN_NETWORKS, SMOKE, compose
 
 from metasr.errors import DataError, InputError
 from metasr.experiment import build
 from metasr.experiment.weights import from_release
 from metasr.meta.rates import FixedRates
 from metasr.project import weights_folder
+from running import OWN_NETWORKS, SMOKE, compose
 
 
 @pytest.fixture
@@ -43,7 +43,10 @@ def test_an_own_network_with_arguments(own: str) -> None:
     ("overrides", "message"),
     [
         (["model=own"], r"model=own needs a class: for a network of your own write model=own model\._target_="),
-        (["model._target_={own}.Sharp"], r"Sharp cannot be made: .*unexpected keyword argument.*; for a network of your own"),
+        (
+            ["model._target_={own}.Sharp"],
+            r"Sharp cannot be made: .*unexpected keyword argument.*; for a network of your own",
+        ),
         (["model=own", "model._target_={own}.not_a_module"], r"must make a torch.nn.Module, got int"),
         (["model=own", "model._target_=nowhere.Net"], r"model\._target_=nowhere\.Net cannot be made"),
         (["model.layers=1"], r"PlainCNN needs at least 2 layers"),
@@ -71,7 +74,9 @@ def test_rates_of_the_solver() -> None:
     assert build.solver(compose(*SMOKE, "solver.rates=published"), weights=weights).rates is None  # type: ignore[attr-defined]
     given = build.solver(compose(*SMOKE, "solver.rates=[0.1,0.2]"), weights=weights).rates  # type: ignore[attr-defined]
     assert isinstance(given, FixedRates)
-    with pytest.raises(InputError, match=r"solver\.rates must be 'learned', 'published' or a list of numbers, got 'fast'"):
+    with pytest.raises(
+        InputError, match=r"solver\.rates must be 'learned', 'published' or a list of numbers, got 'fast'"
+    ):
         build.solver(compose(*SMOKE, "solver.rates=fast"), weights=weights)
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 from omegaconf import OmegaConf
-from running import compose
 
 from metasr.errors import InputError
 from metasr.experiment.cli_checks import check_choices, plain
 from metasr.project import conf_folder
+from running import compose
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import compose, save_picture
 
 from metasr.data.catalog import ImageSet
 from metasr.data.images import list_images
@@ -17,6 +16,7 @@ from metasr.experiment.weights import released_for
 from metasr.project import weights_folder
 from metasr.report.table import ImageRow, Table
 from metasr.solvers.interpolate import InterpolateSolver
+from running import compose, save_picture
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture
 from safetensors.torch import save_file
 
 from metasr.errors import DataError, InputError, OutputError, StageError, WeightsError
 from metasr.experiment import build, job, stages
-from metasr.experiment.job import execute, steps_of, test_images as images_of
+from metasr.experiment.job import execute, steps_of
+from metasr.experiment.job import test_images as images_of
 from metasr.experiment.pictures import PictureBook
 from metasr.experiment.stages import run_chain
 from metasr.experiment.weights import from_run
 from metasr.solvers.adapt import AdaptSolver
+from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture
 
-COLUMNS = "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y"
+COLUMNS = (
+    "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y"
+)
 EVALUATE = (*SMOKE, "task=evaluate", "max_images=null")
 
 
@@ -63,7 +66,8 @@ def test_table_of_released_weights(tmp_path: Path, photos: Path, capsys: pytest.
     assert (tmp_path / "table.csv").read_text().splitlines()[0] == COLUMNS
     assert [(r["degradation"], r["solver"], r["weights"], r["updates"]) for r in table] == [
         (d, s, w, u) for d, name in (("g2.0d", "mzsr_x2_meta"), ("g1.3b", "mzsr_x2_bicubic_meta"))
-        for s, w, u in (("interpolate", "-", "0"), ("interpolate_aligned", "-", "0"), ("adapt", f"released/{name}", "0"),
+        for s, w, u in (("interpolate", "-", "0"), ("interpolate_aligned", "-", "0"), ("adapt", f"released/{name}",
+        "0"),
                         ("adapt", f"released/{name}", "2"))
     ]  # fmt: skip
     assert {(r["testset"], r["scale"], r["images"]) for r in table} == {("set5", "2", "3")}
@@ -99,7 +103,8 @@ def test_the_interpolation_solver_adds_no_row(tmp_path: Path, photos: Path) -> N
 def test_table_where_asked_for(tmp_path: Path, photos: Path) -> None:
     wanted = tmp_path / "new" / "out.csv"
     execute(
-        compose(*EVALUATE, f"testset={photos}", "solver=interpolate", f"table={wanted}", "max_images=1"), tmp_path / "job"
+        compose(*EVALUATE, f"testset={photos}", "solver=interpolate", f"table={wanted}", "max_images=1"),
+        tmp_path / "job",
     )
     assert wanted.read_text().splitlines()[0] == COLUMNS
     assert (tmp_path / "new" / "out_images.csv").is_file()
@@ -159,10 +164,14 @@ def test_an_own_network_of_another_output_size(tmp_path: Path, photos: Path, own
     weights = tmp_path / "w.pt"
     torch.save({"gain": torch.tensor(1.0)}, weights)
     fixed = (f"testset={photos}", "solver=network", "model=own", f"weights={weights}", "degradations=[bicubic]")
-    with pytest.raises(InputError, match=r"image 'img9': .*\(28, 31\).*expected \(56, 62\); set solver.enlarge_first=true"):
+    with pytest.raises(
+        InputError, match=r"image 'img9': .*\(28, 31\).*expected \(56, 62\); set solver.enlarge_first=true"
+    ):
         evaluate(tmp_path, *fixed, f"model._target_={own}.Sharp", "solver.enlarge_first=false", "solver.tile=null")
     for tile in (20, 256):
-        with pytest.raises(InputError, match=r"image 'img9': .*expected the same size; set solver\.enlarge_first=false"):
+        with pytest.raises(
+            InputError, match=r"image 'img9': .*expected the same size; set solver\.enlarge_first=false"
+        ):
             evaluate(tmp_path, *fixed, f"model._target_={own}.Double", f"solver.tile={tile}")
     with pytest.raises(InputError, match=r"takes .*whole scale|needs a whole scale, got 1\.5"):
         evaluate(tmp_path, *fixed, f"model._target_={own}.Double", "solver.enlarge_first=false", "scale=1.5")
@@ -173,7 +182,11 @@ def test_an_own_network_of_another_output_size(tmp_path: Path, photos: Path, own
 @pytest.mark.parametrize(
     ("override", "kind", "message"),
     [
-        ("testset=set6", InputError, r"testset 'set6' is neither a folder nor a known set: did you mean 'set5'.* known: b100"),
+        (
+            "testset=set6",
+            InputError,
+            r"testset 'set6' is neither a folder nor a known set: did you mean 'set5'.* known: b100",
+        ),
         ("testset=image_folder", InputError, r"'image_folder' is neither a folder nor a known set: known: "),
         ("testset=nowhere/at/all", InputError, r"neither a folder nor a known set"),
         ("testset=t91", DataError, r"t91 "),

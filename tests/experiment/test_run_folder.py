@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from running import compose
 
 from metasr.errors import OutputError, StageError
 from metasr.experiment.run_folder import command, is_stamp, quoted, run_folder, run_folders, stamp
+from running import compose
 
 
 def test_two_stamps_differ_and_sort_by_time() -> None:

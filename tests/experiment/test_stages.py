@@ -70,7 +70,9 @@ def test_cards_tell_what_made_the_weights(finished: Path) -> None:
         assert card["profile"] == "smoke"
         assert card["seconds"] > 0
         assert {"git_commit", "versions", "machine", "python", "written", "hash", "config"} <= card.keys()
-        assert card["weights"] == file_hash(finished / f"{'01' if steps == 6 else '02'}_{stage}" / "weights.safetensors")
+        assert card["weights"] == file_hash(
+            finished / f"{'01' if steps == 6 else '02'}_{stage}" / "weights.safetensors"
+        )
         assert "train/loss" in card["metrics"]
     assert first["identity"]["parent"] is None
     assert first["weights_from"] == "no parent: freshly initialised"
@@ -260,7 +262,9 @@ def test_another_parent_makes_the_second_stage_stale(run: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"\x80\x02}q\x00."])
-def test_a_damaged_resume_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, content: bytes) -> None:
+def test_a_damaged_resume_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, content: bytes
+) -> None:
     cfg = compose(*SMALL)
     with monkeypatch.context() as patched:
         crash_at(patched, "pretrain", 3)
@@ -268,7 +272,9 @@ def test_a_damaged_resume_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
             run_chain(cfg, tmp_path)
     resume = tmp_path / FIRST / "resume.ckpt"
     resume.write_bytes(content)
-    with pytest.raises(StageError, match=r"'pretrain' cannot go on from .*resume\.ckpt: the file is damaged .*remove it"):
+    with pytest.raises(
+        StageError, match=r"'pretrain' cannot go on from .*resume\.ckpt: the file is damaged .*remove it"
+    ):
         run_chain(cfg, tmp_path)
     resume.unlink()
     run_chain(cfg, tmp_path)
@@ -298,7 +304,9 @@ def test_no_stages(tmp_path: Path) -> None:
 
 def test_a_run_folder_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot make .*01_pretrain.*choose a writable run folder, or set METASR_OUTPUTS"):
+    with pytest.raises(
+        OutputError, match=r"cannot make .*01_pretrain.*choose a writable run folder, or set METASR_OUTPUTS"
+    ):
         run_chain(compose(*SMALL), tmp_path / "file")
 
 
@@ -309,7 +317,9 @@ def test_a_full_disk_while_weights_are_written(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
-        with pytest.raises(OutputError, match=r"cannot write .*weights\.safetensors: .*choose a writable place with room"):
+        with pytest.raises(
+            OutputError, match=r"cannot write .*weights\.safetensors: .*choose a writable place with room"
+        ):
             save_tensors({"a": torch.zeros(40_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -321,7 +331,9 @@ def test_a_full_disk_while_training(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(OutputError, match=r"'pretrain' cannot write in .*File too large; make room, then go on with"):
+        with pytest.raises(
+            OutputError, match=r"'pretrain' cannot write in .*File too large; make room, then go on with"
+        ):
             run_chain(compose(*SMALL), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -10,7 +10,6 @@ import pytest
 import torch
 from omegaconf import DictConfig, open_dict
 from PIL import Image
-from running import compose, picture, save_picture
 
 from metasr.data.images import read_photo
 from metasr.degradation import names
@@ -19,6 +18,7 @@ from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError, OutputError, WeightsError
 from metasr.experiment.upscale import Upscaled, adapt_steps, pairs_of_files, upscale
 from metasr.solvers.interpolate import InterpolateSolver
+from running import compose, picture, save_picture
 
 
 def config(solver: str, **values: object) -> DictConfig:
@@ -79,7 +79,9 @@ def test_alpha_is_carried_along(tmp_path: Path) -> None:
     assert (made[25:, :, 3] == 255).all()
     plain = interpolate(save_picture(tmp_path / "b.png", 20, 26), tmp_path / "b.jpg")
     assert plain[0].output.is_file()
-    with pytest.raises(OutputError, match=r"\.jpg cannot hold the image's transparency \(alpha\); write .*c\.png instead"):
+    with pytest.raises(
+        OutputError, match=r"\.jpg cannot hold the image's transparency \(alpha\); write .*c\.png instead"
+    ):
         interpolate(tmp_path / "a.png", tmp_path / "c.jpg")
     assert not (tmp_path / "c.jpg").exists()
 

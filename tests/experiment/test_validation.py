@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from running import SMOKE, compose
 
 from metasr.experiment import build
 from metasr.experiment.validation import validate
+from running import SMOKE, compose
 
 FEW = (*SMOKE, "stages.meta_transfer.validation.updates=[0,1]", "stages.meta_transfer.validation.crop=64",
        "stages.pretrain.validation.crop=64", "model.channels=8", "model.layers=3")  # fmt: skip

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import SMALL, compose
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ from metasr.experiment.weights import (
 )
 from metasr.models.plain_cnn import PlainCNN
 from metasr.project import weights_folder
+from running import SMALL, compose
 
 STORE = weights_folder()
 RELEASED = sorted(path.stem for path in STORE.glob("*.json"))
@@ -113,7 +113,10 @@ def test_a_missing_file() -> None:
     ("model", "message"),
     [
         (PlainCNN(channels=4, layers=3), r"2 missing \(conv3\.bias; conv3\.weight\)"),
-        (PlainCNN(channels=5, layers=2), r"3 of another shape \(conv1\.weight: expected \(5, 3, 3, 3\), got \(4, 3, 3, 3\)"),
+        (
+            PlainCNN(channels=5, layers=2),
+            r"3 of another shape \(conv1\.weight: expected \(5, 3, 3, 3\), got \(4, 3, 3, 3\)",
+        ),
         (nn.Linear(2, 2), r"2 missing \(bias; weight\), 4 unknown \(conv1\.bias; conv1\.weight; conv2\.bias; \.\.\.\)"),
     ],
 )

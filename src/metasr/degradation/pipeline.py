@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +56,10 @@ class Degradation:
             check_kernel(self.kernel)
         if self.downsample not in ("direct", "bicubic", "area"):
             raise InputError(f"downsample must be 'direct', 'bicubic' or 'area', got {self.downsample!r}")
+        if self.padding not in get_args(Padding):
+            raise InputError(f"padding must be one of {', '.join(get_args(Padding))}, got {self.padding!r}")
+        if self.quantise is not None and self.quantise not in get_args(Quantise):
+            raise InputError(f"quantise must be 'round', 'truncate' or none, got {self.quantise!r}")
         if self.downsample == "direct" and self.scale != int(self.scale):
             raise InputError(f"direct subsampling keeps every s-th pixel: scale must be whole, got {self.scale}")
         if self.downsample == "area" and self.scale != int(self.scale):
@@ -119,13 +123,28 @@ class Degradation:
         return lr * self.gain if self.gain != 1 else lr
 
     @property
-    def shift(self) -> float:
-        """How far up and left of bicubic alignment the LR grid lies, in HR pixels: (s - 1)/2 for direct."""
-        return (self.scale - 1) / 2 if self.downsample == "direct" else 0.0
+    def shift(self) -> tuple[float, float]:
+        """How far (up, left) of bicubic alignment the LR grid lies, in HR pixels.
+
+        (s - 1)/2 for direct subsampling, less the distance of the kernel's centre of mass from its middle: an
+        off-centre kernel displaces the image too. Enlarging by ``imresize(lr, scale, shift=degradation.shift)`` undoes
+        it.
+        """
+        base = (self.scale - 1) / 2 if self.downsample == "direct" else 0.0
+        if self.kernel is None:
+            return base, base
+        mean = self.kernel.detach().double().cpu().reshape(-1, *self.kernel.shape[-2:]).mean(0)
+        offsets = []
+        for axis, n in enumerate(mean.shape):
+            position = torch.arange(n, dtype=torch.float64) - n // 2
+            offset = float((mean.sum(1 - axis) * position).sum() / mean.sum())
+            offsets.append(base - (offset if abs(offset) > 1e-3 else 0.0))
+        return offsets[0], offsets[1]
 
     def for_son(self, *, noise_std: float = 0.0) -> Degradation:
         """The same degradation as applied to the LR itself, to make its "son": clipped only, other noise, no mask."""
-        return replace(self, quantise=None, noise_std=noise_std, mask=None, gain=1.0)
+        name = self.name if noise_std == self.noise_std else ""
+        return replace(self, quantise=None, noise_std=noise_std, mask=None, gain=1.0, name=name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def imresize(
     scale: float | tuple[float, float] | None = None,
     *,
     size: tuple[int, int] | None = None,
-    shift: float = 0.0,
+    shift: float | tuple[float, float] = 0.0,
 ) -> Tensor:
     """Resize a batch of images as MATLAB's ``imresize(image, scale, 'bicubic')``.
 
@@ -46,9 +46,9 @@ def imresize(
         scale: factor above 0, for both axes or ``(vertical, horizontal)``; below 1 shrinks, with antialiasing.
         size: output ``(H, W)``; without ``scale`` the factors are ``size / input size``, with it only the extent of the
             sampled grid changes.
-        shift: moves the sampling grid by this many *output* pixels: output pixel ``o`` is taken at
-            ``(o + shift + 0.5) / scale - 0.5``. With ``shift = (scale - 1) / 2`` an image that was subsampled directly
-            (pixels 0, s, 2s, ...) is put back where it came from.
+        shift: moves the sampling grid by this many *output* pixels, both axes or ``(down, right)``: output pixel ``o``
+            is taken at ``(o + shift + 0.5) / scale - 0.5``. With ``shift = (scale - 1) / 2`` an image that was
+            subsampled directly (pixels 0, s, 2s, ...) is put back where it came from.
 
     Returns:
         The resized image, ``(..., ceil(scale * H), ceil(scale * W))`` or ``(..., *size)``. Differentiable.
@@ -78,11 +78,12 @@ def imresize(
 
     working = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
     pads = [_whole_pixel_padding(n, m, f) for n, m, f in zip((height, width), size, factors, strict=True)]
-    if shift == 0.0 and pads[0] is not None and pads[1] is not None:
+    down, right = (shift, shift) if isinstance(shift, (int, float)) else shift
+    if down == right == 0 and pads[0] is not None and pads[1] is not None:
         result = _resize_padded(working, size, factors, (pads[0], pads[1]))
     else:
-        result = _resize_axis(working, -2, size[0], factors[0], shift)
-        result = _resize_axis(result, -1, size[1], factors[1], shift)
+        result = _resize_axis(working, -2, size[0], factors[0], down)
+        result = _resize_axis(result, -1, size[1], factors[1], right)
     return result.to(image.dtype)
 
 

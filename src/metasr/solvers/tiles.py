@@ -93,8 +93,8 @@ def _keeping_size(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     output = network(_fast_layout(image))
     if output.shape[-2:] != image.shape[-2:]:
         raise InputError(
-            f"the network gave {tuple(output.shape[-2:])} for an input of {tuple(image.shape[-2:])}, expected the same size; "
-            "set solver.enlarge_first=false if it enlarges the image itself"
+            f"the network gave {tuple(output.shape[-2:])} for an input of {tuple(image.shape[-2:])}, expected the same "
+            "size; set solver.enlarge_first=false if it enlarges the image itself"
         )
     return output
 
