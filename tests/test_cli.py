@@ -16,9 +16,9 @@ from metasr.data.images import read_photo
 from running import PROJECT, environment, save_picture
 
 NAMES = [
-    "plain.png", "two words.png", "[x](y){z}.png", "a=b.png", "a,b.png", "Zoë à la plage – été.jpg", "写真.png", "'quoted\".png",
-    "$HOME ${oc.env:HOME}.png", "\\${x}.png", "back\\slash.png", "#1 & co;.png", "100%.png", "???", "~tilde.png", "*.png",
-    " spaces .png", "-dash.png", "null", "1e5", "${", "a\\\\${b}.png",
+    "plain.png", "two words.png", "[x](y){z}.png", "a=b.png", "a,b.png", "Zoë à la plage – été.jpg", "写真.png",
+    "'quoted\".png", "$HOME ${oc.env:HOME}.png", "\\${x}.png", "back\\slash.png", "#1 & co;.png", "100%.png", "???",
+    "~tilde.png", "*.png", " spaces .png", "-dash.png", "null", "1e5", "${", "a\\\\${b}.png",
 ]  # fmt: skip
 QUICK = ("--solver", "interpolate")
 
@@ -140,8 +140,11 @@ def test_errors_in_one_line_with_status_two(
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("arguments", [[], ["upscale"], ["shrink", "x"], ["upscale", "x", "--solver", "adapt,network"],
-                                       ["upscale", "x", "-n", "many"], ["upscale", "x", "--rates", "fast"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["upscale"], ["shrink", "x"], ["upscale", "x", "--solver", "adapt,network"], ["upscale", "x", "-n", "many"],
+     ["upscale", "x", "--rates", "fast"]],
+)  # fmt: skip
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)

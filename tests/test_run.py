@@ -117,6 +117,7 @@ def copy(smoke: Done, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "outputs" / "mzsr_x2" / run.name))
 
 
+@pytest.mark.slow
 def test_run_last_skips_what_is_finished(copy: Path, short: tuple[str, ...]) -> None:
     before = {stage: contents(copy / stage) for stage in (FIRST, SECOND)}
     done = run_py(*short, "run=last", outputs=copy.parents[1])
@@ -210,8 +211,8 @@ def test_stopped_politely_it_says_how_to_go_on(tmp_path: Path, short: tuple[str,
     command = told.partition("go on with: ")[2].replace("python ", f"{sys.executable} ", 1)
     assert "only=" not in command  # the whole chain goes on
     done = subprocess.run(
-        f"{command} 'only=[pretrain]'", shell=True, cwd=PROJECT, env=environment(tmp_path), capture_output=True, text=True,
-        timeout=180, check=False,
+        f"{command} 'only=[pretrain]'", shell=True, cwd=PROJECT, env=environment(tmp_path), capture_output=True,
+        text=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert weights(cut, FIRST) == weights(whole, FIRST)

@@ -31,8 +31,8 @@ def test_wrong_choices(argument: str, message: str) -> None:
     "argument",
     [
         "+experiment=mzsr_x2", "profile=smoke,quick", "seed=1,2", "task=evaluate", "run=last", "-m", "--cfg", "job",
-        "weights=somewhere/x.pt", "profile=${oc.env:P}", "~logger", "testset=profile", "hydra/launcher=joblib", "input=",
-        "--config-dir=conf", "logger=null",
+        "weights=somewhere/x.pt", "profile=${oc.env:P}", "~logger", "testset=profile", "hydra/launcher=joblib",
+        "input=", "--config-dir=conf", "logger=null",
     ],
 )  # fmt: skip
 def test_everything_else_is_left_to_hydra(argument: str) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import SMALL, compose
 from safetensors.torch import load_file
 
 from metasr.errors import OutputError, StageError
@@ -18,6 +17,7 @@ from metasr.experiment.run_card import file_hash, read_card
 from metasr.experiment.stages import places, run_chain, save_tensors
 from metasr.experiment.weights import from_run
 from metasr.recipes.base import Recipe
+from running import SMALL, compose
 
 FIRST, SECOND = "01_pretrain", "02_meta_transfer"
 
@@ -39,16 +39,19 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
-def crash_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> None:
+def crash_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> list[int]:
+    """Make a stage crash at a step; gives the list in which its steps will be noted."""
     kind = type(build.recipe(compose(*SMALL), stage))
-    honest = kind.training_step
+    honest, seen = kind.training_step, []
 
     def training_step(self: Recipe, *args: object) -> object:
+        seen.append(self.global_step)
         if self.global_step == step:
             raise Crash
         return honest(self, *args)
 
     monkeypatch.setattr(kind, "training_step", training_step)
+    return seen
 
 
 def test_layout(finished: Path) -> None:
@@ -134,7 +137,11 @@ def test_going_on_gives_the_bits_of_an_uninterrupted_run(
     assert read_card(place.folder)["status"] == "started"
     assert (place.folder / "resume.ckpt").is_file() == (step >= 2)
     assert not (place.folder / "weights.safetensors").exists()
-    run_chain(cfg, tmp_path)
+    with monkeypatch.context() as patched:
+        seen = crash_at(patched, stage, -1)
+        run_chain(cfg, tmp_path)
+    first = step // 2 * 2  # the last multiple of checkpoint_every: what came before is not trained again
+    assert seen == list(range(first, cfg.stages[stage].steps))
     for name in (FIRST, SECOND):
         want = (finished / name / "weights.safetensors").read_bytes()
         assert (tmp_path / name / "weights.safetensors").read_bytes() == want
@@ -215,7 +222,7 @@ def nothing(_: Path) -> None: ...
         (edit_card(FIRST, status="started"), ["only=[meta_transfer]"], r"'pretrain' first, which was cut short"),
         (edit_card(FIRST, experiment="maml_sr_x2"), ["only=[meta_transfer]"],
          r"01_pretrain is foreign: it holds stage 'pretrain' of 'maml_sr_x2', but stage 'meta_transfer' of 'mzsr_x2' "
-         r"needs 'pretrain' of its own experiment; run the chain in a new folder: python src/run.py \+experiment=mzsr_x2"),
+         r"needs 'pretrain' of its own experiment; run the chain in a new folder: python src/run.py \+experi"),
         (edit_card(FIRST, experiment="maml_sr_x2"), [],
          r"01_pretrain is foreign: .*expected 'pretrain' of 'mzsr_x2'; leave run= out"),
         (edit_card(SECOND, stage="student"), [], r"02_meta_transfer is foreign: it holds stage 'student' of 'mzsr_x2'"),
@@ -237,10 +244,11 @@ def nothing(_: Path) -> None: ...
          r"02_meta_transfer holds files but no card\.json: it was not made by this program; choose another run folder"),
         (lambda run: (run / FIRST / "card.json").write_text('{"stage'), [],
          r"card .*01_pretrain/card\.json cannot be read .*remove the stage's folder"),
-        (lambda run: (run / FIRST / "card.json").write_text("[]"), ["only=[meta_transfer]"], r"must hold a JSON object"),
+        (lambda run: (run / FIRST / "card.json").write_text("[]"), ["only=[meta_transfer]"],
+         r"must hold a JSON object"),
         (nothing, ["only=[meta_transfr]"], r"no stage 'meta_transfr' in mzsr_x2: did you mean 'meta_transfer'"),
         (nothing, ["only=[]"], r"only=\[\] leaves no stage to run.* pretrain, meta_transfer"),
-        (nothing, ["stages.pretrain.parent=meta_transfer"], r"'pretrain' has the parent 'meta_transfer', which is not an"),
+        (nothing, ["stages.pretrain.parent=meta_transfer"], r"'pretrain' has the parent 'meta_transfer', which is not"),
         (nothing, ["stages.meta_transfer.parent=pretrian"], r"parent 'pretrian'.*did you mean 'pretrain'"),
     ],
 )  # fmt: skip

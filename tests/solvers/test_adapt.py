@@ -18,6 +18,7 @@ from metasr.evaluation.metrics import psnr
 from metasr.evaluation.protocol import LumaProtocol
 from metasr.meta.rates import FixedRates, PerStepRates, Rates, published_schedule, rates_from_state
 from metasr.models.plain_cnn import PlainCNN
+from metasr.solvers import tiles
 from metasr.solvers.adapt import AdaptSolver
 from small_problems import bits, picture
 from solvers.solver_list import tiny
@@ -170,6 +171,15 @@ def test_every_option_changes_the_result() -> None:
     ):
         other = AdaptSolver(tiny(), **baseline | option).solve(lr, scale=2, degradation=degradation).sr
         assert (other - reference).abs().max() > 1e-5, option
+
+
+def test_inference_mode_does_not_rely_on_tiles_being_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU a change of memory layout copies what the network is given; on a GPU nothing does."""
+    monkeypatch.setattr(tiles, "_fast_layout", lambda image: image)
+    want = AdaptSolver(tiny(), rates=RATE, steps=3).solve(picture(12, 11), scale=2).sr
+    with torch.inference_mode():
+        got = AdaptSolver(tiny(), rates=RATE, steps=3).solve(picture(12, 11), scale=2).sr
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
 
 
 def test_learned_rates_beyond_the_trained_steps_are_halved() -> None:

@@ -37,15 +37,16 @@ def test_tiles_leave_no_trace(tile: int, enlarge_first: bool) -> None:
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-6)
 
 
-def test_ensemble_for_a_transposable_degradation() -> None:
-    """Direct subsampling with a round kernel: the image and its transpose, averaged."""
+@pytest.mark.parametrize(("name", "scale"), [("g2.0d", 2), ("bicubic", 1.5)])
+def test_ensemble_where_only_the_transpose_is_allowed(name: str, scale: float) -> None:
+    """Direct subsampling with a round kernel, or an SR size rounded up: the image and its transpose, averaged."""
     solver, lr = NetworkSolver(tiny(), ensemble=True), 0.3 + 0.4 * picture(13, 10)  # far from being clipped
     plain = NetworkSolver(tiny())
-    degradation = parse("g2.0d", scale=2, size=5)
-    mean = (plain.solve(lr, scale=2).sr + plain.solve(lr.mT.contiguous(), scale=2).sr.mT) / 2
-    got = solver.solve(lr, scale=2, degradation=degradation).sr
+    degradation = parse(name, scale=scale, size=5)
+    mean = (plain.solve(lr, scale=scale).sr + plain.solve(lr.mT.contiguous(), scale=scale).sr.mT) / 2
+    got = solver.solve(lr, scale=scale, degradation=degradation).sr
     torch.testing.assert_close(got, mean, rtol=0, atol=1e-6)
-    assert not torch.allclose(got, plain.solve(lr, scale=2).sr, atol=1e-4)
+    assert not torch.allclose(got, plain.solve(lr, scale=scale).sr, atol=1e-4)
 
 
 def test_back_projection_is_applied_before_clipping() -> None:

@@ -26,12 +26,11 @@ GradFunction = Callable[[nn.Module, list[nn.Parameter]], tuple[float, Sequence[T
 
 @dataclass
 class Trace:
-    """What happened: losses before each step, the rates' mean, and seconds since the start."""
+    """What happened: losses before each step, the rates' mean, and seconds spent on the steps so far."""
 
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def inner_loop(
@@ -87,6 +86,7 @@ def inner_loop(
             _detach(learner)
         if after_step is not None:
             after_step(0, learner)
+        start = time.perf_counter()
         for step in range(steps):
             parameters = [p for p in learner.parameters() if p.requires_grad]
             row = rates.at(step)
@@ -120,7 +120,9 @@ def inner_loop(
             if trace is not None:
                 trace.seconds.append(time.perf_counter() - start)
             if after_step is not None:
+                before = time.perf_counter()
                 after_step(step + 1, learner)
+                start += time.perf_counter() - before  # what is done with the clone is no part of the step
     return learner
 
 

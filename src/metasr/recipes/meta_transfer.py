@@ -100,4 +100,6 @@ class MetaTransfer(Recipe):
         if {k: v.shape for k, v in values.items()} != {k: v.shape for k, v in own.items()}:
             return line + f"; {len(own)} rate tensors start afresh: the parent's are of another kind"
         self.rates.load_state_dict(values)
-        return line.partition(",")[0] + f" and {len(own)} rate tensors from {origin}"
+        return (
+            f"{line.removesuffix(f', {len(values)} rate tensors not used')} and {len(own)} rate tensors from {origin}"
+        )

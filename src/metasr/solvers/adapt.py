@@ -63,7 +63,7 @@ class AdaptSolver(NetworkSolver):
         solved = self.snapshots(lr, scale=scale, updates=(self.steps,), degradation=degradation, seed=seed)
         return solved[self.steps]
 
-    @torch.inference_mode(False)
+    @torch.inference_mode(False)  # what is made in inference mode cannot take part in a gradient
     def snapshots(
         self,
         lr: Tensor,
@@ -78,8 +78,6 @@ class AdaptSolver(NetworkSolver):
         ``seconds`` of each solution is what it alone would have taken: the adaptation up to it and its own output.
         """
         degradation = check_problem(lr, scale, degradation)
-        if lr.is_inference():  # such a tensor cannot take part in a gradient
-            lr = lr.clone()
         wanted = sorted(set(updates))
         if not wanted or wanted[0] < 0:
             raise InputError(f"updates must name at least one number of steps, all at least 0, got {list(updates)}")
