@@ -79,7 +79,6 @@ def inner_loop(
     if gradients is not None and order != "none":
         raise InputError("own gradients cannot be differentiated through: use order='none'")
     _refuse_shared_statistics(model)
-    start = time.perf_counter()
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
         learner: nn.Module = clone_module(model)
         if order == "none":
