@@ -184,7 +184,10 @@ def test_the_installed_command(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2  # the second time it exists
     assert done.stdout == ""
-    assert done.stderr == "error: a = [b], été_x2.png exists already; choose another name or pass overwrite=true\n"
+    assert (
+        done.stderr
+        == "error: a = [b], été_x2.png exists already; choose another name, or allow it: overwrite=true (--overwrite)\n"
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a = [b], été.png", "a = [b], été_x2.png"]
 
 

@@ -7,7 +7,7 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         for result in _upscale(options):
-            print(f"{result.output}  ({result.seconds:.1f} s, {result.updates} updates, weights {result.weights})")
+            print(
+                f"{result.output}  ({result.seconds:.1f} s, {result.updates} updates, weights {result.weights})",
+                flush=True,
+            )
     except MetasrError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -92,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _upscale(options: argparse.Namespace) -> list[Upscaled]:
+def _upscale(options: argparse.Namespace) -> Iterator[Upscaled]:
     if not Path(options.path).exists():
         raise InputError(f"no file or folder {options.path}; give an existing image or a folder of images")
     from hydra import compose, initialize_config_dir
@@ -122,7 +125,7 @@ def _upscale(options: argparse.Namespace) -> list[Upscaled]:
         ):
             if key in cfg.solver:
                 cfg.solver[key] = value
-    return upscale(cfg)
+    yield from upscale(cfg)
 
 
 def _verbatim(text: str | None) -> str | None:

@@ -116,7 +116,7 @@ def test_quick_is_the_default_profile_and_wandb_offline_the_default_logger() -> 
     cfg = compose(*BASE)
     assert cfg.profile_name == "quick"
     assert cfg.logger.csv
-    assert cfg.logger.wandb.offline is True
+    assert cfg.logger.wandb.mode == "offline"
 
 
 def test_the_published_schedule_is_the_papers() -> None:

@@ -468,7 +468,7 @@ def test_alpha_where_there_is_none(tmp_path: Path) -> None:
 def test_existing_files_are_safe(tmp_path: Path) -> None:
     path = write_photo(photo_of(noise(3)), tmp_path / "a.png")
     before = path.read_bytes()
-    with pytest.raises(OutputError, match="exists already; choose another name or pass overwrite=true"):
+    with pytest.raises(OutputError, match="exists already; choose another name, or allow it: overwrite=true"):
         write_photo(photo_of(noise(3, seed=1)), path)
     assert path.read_bytes() == before
     write_photo(photo_of(noise(3, seed=1)), path, overwrite=True)

@@ -30,7 +30,7 @@ def config(solver: str, **values: object) -> DictConfig:
 
 
 def interpolate(source: Path, output: Path | None = None, **values: object) -> list[Upscaled]:
-    return upscale(config("interpolate", input=source, output=output, **values))
+    return list(upscale(config("interpolate", input=source, output=output, **values)))
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_rgb_is_what_the_solver_gives(tmp_path: Path) -> None:
 def test_greyscale_stays_greyscale(tmp_path: Path) -> None:
     source = save_picture(tmp_path / "g.png", 21, 25, 1)
     for solver, steps in (("interpolate", None), ("network", None)):
-        upscale(config(solver, input=source, adapt_steps=steps, overwrite=True))
+        list(upscale(config(solver, input=source, adapt_steps=steps, overwrite=True)))
         with Image.open(tmp_path / "g_x2.png") as image:
             assert image.mode == "L"
             assert image.size == (50, 42)
@@ -122,26 +122,26 @@ def test_other_formats(tmp_path: Path, suffix: str) -> None:
 def test_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
     source = save_picture(tmp_path / "a.png", *size)
     for solver in ("interpolate", "interpolate_aligned", "network"):
-        made = upscale(config(solver, input=source, overwrite=True))
+        made = list(upscale(config(solver, input=source, overwrite=True)))
         assert read_photo(made[0].output).rgb.shape == (3, 2 * size[0], 2 * size[1])
 
 
 def test_any_size_adapts(tmp_path: Path) -> None:
     source = save_picture(tmp_path / "a.png", 27, 34)
-    made = upscale(config("adapt", input=source, adapt_steps=1))
+    made = list(upscale(config("adapt", input=source, adapt_steps=1)))
     assert (made[0].updates, made[0].weights) == (1, "released/mzsr_x2_bicubic_meta")
-    direct = upscale(config("adapt", input=source, output=tmp_path / "d.png", adapt_steps=1, kernel="g2.0d"))
+    direct = list(upscale(config("adapt", input=source, output=tmp_path / "d.png", adapt_steps=1, kernel="g2.0d")))
     assert direct[0].weights == "released/mzsr_x2_meta"
 
 
 def test_a_real_scale_warns_of_weights_for_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = save_picture(tmp_path / "a.png", 25, 31)
-    made = upscale(config("adapt", input=source, adapt_steps=1, scale=1.5))
+    made = list(upscale(config("adapt", input=source, adapt_steps=1, scale=1.5)))
     assert made[0].output.name == "a_x1.5.png"
     assert read_photo(made[0].output).rgb.shape == (3, 38, 47)
     assert "was trained for scale 2 and is used for 1.5" in caplog.text
     with pytest.raises(InputError, match=r"scale must be whole, got 1\.5"):
-        upscale(config("adapt", input=source, scale=1.5, kernel="g2.0d"))
+        list(upscale(config("adapt", input=source, scale=1.5, kernel="g2.0d")))
 
 
 @pytest.mark.parametrize("scale", [0.0, -2.0, float("nan"), float("inf")])
@@ -158,7 +158,7 @@ def test_tiles_do_not_change_the_result(tmp_path: Path, solver: str, steps: int 
     for tile in (16, 256):
         cfg = config(solver, input=source, output=tmp_path / f"{tile}.png", adapt_steps=steps, kernel="iso_1_b")
         cfg.solver.tile = tile
-        upscale(cfg)
+        list(upscale(cfg))
         made[tile] = pixels(tmp_path / f"{tile}.png").astype(int)
     difference = np.abs(made[16] - made[256])
     assert difference.max() <= 1
@@ -169,7 +169,7 @@ def test_a_kernel_file_is_the_kernel(tmp_path: Path) -> None:
     source = save_picture(tmp_path / "a.png", 45, 37)
     np.save(tmp_path / "k.npy", isotropic(2.0).numpy())
     for i, kernel in enumerate((str(tmp_path / "k.npy"), "iso_2_d", "bicubic")):
-        upscale(config("adapt", input=source, output=tmp_path / f"{i}.png", kernel=kernel, adapt_steps=1))
+        list(upscale(config("adapt", input=source, output=tmp_path / f"{i}.png", kernel=kernel, adapt_steps=1)))
     assert (pixels(tmp_path / "0.png") == pixels(tmp_path / "1.png")).all()
     assert (pixels(tmp_path / "0.png") != pixels(tmp_path / "2.png")).any()
 
@@ -198,13 +198,13 @@ def test_wrong_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: 
 def test_an_image_smaller_than_the_kernel_is_named(tmp_path: Path) -> None:
     source = save_picture(tmp_path / "tiny.png", 15, 40)
     with pytest.raises(InputError, match=r"tiny\.png: image of 15x40 is smaller than the 21x21 kernel"):
-        upscale(config("adapt", input=source, kernel="g2.0d", adapt_steps=1))
+        list(upscale(config("adapt", input=source, kernel="g2.0d", adapt_steps=1)))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.png"]
 
 
 def test_without_updates_no_kernel_is_too_large(tmp_path: Path) -> None:
     source = save_picture(tmp_path / "tiny.png", 15, 40)
-    made = upscale(config("adapt", input=source, kernel="g2.0d", adapt_steps=0))
+    made = list(upscale(config("adapt", input=source, kernel="g2.0d", adapt_steps=0)))
     assert made[0].updates == 0
 
 
@@ -251,7 +251,9 @@ def test_a_file_for_a_folders_output(tmp_path: Path) -> None:
 def test_an_existing_output(tmp_path: Path) -> None:
     source, target = save_picture(tmp_path / "a.png", 9, 9), tmp_path / "a_x2.png"
     target.write_text("mine")
-    with pytest.raises(OutputError, match=r"a_x2\.png exists already; choose another name or pass overwrite=true"):
+    with pytest.raises(
+        OutputError, match=r"a_x2\.png exists already; choose another name, or allow it: overwrite=true"
+    ):
         interpolate(source)
     assert target.read_text() == "mine"
     interpolate(source, overwrite=True)
@@ -338,15 +340,15 @@ def test_wrong_inputs(tmp_path: Path, make: object, message: str) -> None:
 
 def test_no_input() -> None:
     with pytest.raises(InputError, match="task=upscale needs input=FILE or input=FOLDER"):
-        upscale(config("interpolate"))
+        list(upscale(config("interpolate")))
 
 
 def test_wrong_weights(tmp_path: Path) -> None:
     source = save_picture(tmp_path / "a.png", 9, 9)
     with pytest.raises(WeightsError, match="no released weights 'x'"):
-        upscale(config("adapt", input=source, weights="released/x"))
+        list(upscale(config("adapt", input=source, weights="released/x")))
     with pytest.raises(WeightsError, match="no weights file"):
-        upscale(config("adapt", input=source, weights=tmp_path / "none.pt"))
+        list(upscale(config("adapt", input=source, weights=tmp_path / "none.pt")))
 
 
 @pytest.mark.parametrize(("value", "want"), [(None, 10), (3, 3), ([0, 5, 1], 5), (0, 0)])
@@ -369,3 +371,14 @@ def test_pairs_are_checked_without_touching_anything(tmp_path: Path) -> None:
     assert pairs_of_files(source, None, scale=4) == [(source, tmp_path / "a_x4.png")]
     assert names.parse("bicubic", scale=4).scale == 4
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png"]
+
+
+def test_one_bad_photo_does_not_keep_a_folder_from_being_done(tmp_path: Path) -> None:
+    save_picture(tmp_path / "in" / "a.png", 9, 7)
+    save_picture(tmp_path / "in" / "c.png", 9, 7)
+    (tmp_path / "in" / "b.png").write_bytes(b"not a picture")
+    results = upscale(config("interpolate", input=tmp_path / "in", output=tmp_path / "out"))
+    assert [next(results).output.name for _ in range(2)] == ["a.png", "c.png"]
+    with pytest.raises(DataError, match=r"1 of 3 photos were left out.*: b\.png; the others are done"):
+        next(results)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]

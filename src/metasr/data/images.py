@@ -253,7 +253,7 @@ def check_output(path: PathLike, *, overwrite: bool = False, alpha: bool = False
     if os.path.isdir(path):
         raise OutputError(f"expected a file to write at {path}, but that is a folder; give a file name in it")
     if os.path.lexists(path) and not overwrite:
-        raise OutputError(f"{path} exists already; choose another name or pass overwrite=true")
+        raise OutputError(f"{path} exists already; choose another name, or allow it: overwrite=true (--overwrite)")
     above = next((parent for parent in path.parents if os.path.lexists(parent)), None)
     if above is not None and not os.path.isdir(above):
         raise OutputError(f"cannot write {path}: {above} is a file, not a folder; choose another path")

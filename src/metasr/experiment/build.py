@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -116,18 +116,33 @@ def loggers(cfg: DictConfig, folder: Path, *, group: str, job: str) -> list[Any]
 
         made.append(CSVLogger(save_dir=str(folder), name="csv"))
     if cfg.logger.wandb is not None:
-        confine_wandb(folder)
-        made.append(
-            _instantiate(
-                cfg.logger.wandb,
-                save_dir=str(folder),
-                group=group,
-                job_type=job,
-                name=f"{cfg.name}/{job}",
-                config=OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
-            )
-        )
+        made.append(_wandb_logger(cfg, folder, group=group, job=job))
     return made
+
+
+def _wandb_logger(cfg: DictConfig, folder: Path, *, group: str, job: str) -> Any:
+    """A wandb run of its own: grouped by run folder, its job type the stage's name."""
+    confine_wandb(folder)
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+    choices = cfg.logger.wandb
+    if choices.mode == "online" and not wandb.api.api_key:
+        raise InputError("logger.wandb.mode=online needs a login: run `wandb login` first, or take mode=offline")
+    run = wandb.init(
+        project=choices.project,
+        entity=choices.entity,
+        mode=choices.mode,
+        tags=list(choices.tags),
+        dir=str(folder),
+        group=group,
+        job_type=job,
+        name=f"{cfg.name}/{job}",
+        config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)),
+        settings=wandb.Settings(silent=True, console="off"),
+        reinit="finish_previous",
+    )
+    return WandbLogger(experiment=run, save_dir=str(folder))
 
 
 def confine_wandb(folder: Path) -> None:

@@ -58,7 +58,7 @@ def execute(cfg: DictConfig, folder: Path) -> None:
         evaluate_weights(cfg, folder)
     else:
         for done in upscale(cfg):
-            print(f"{done.output}  ({done.seconds:.1f} s, {done.updates} updates, weights {done.weights})")
+            print(f"{done.output}  ({done.seconds:.1f} s, {done.updates} updates, weights {done.weights})", flush=True)
 
 
 def run_experiment(cfg: DictConfig, folder: Path) -> None:
@@ -74,10 +74,14 @@ def run_experiment(cfg: DictConfig, folder: Path) -> None:
     store = weights_folder()
 
     def entries(degradation: Degradation) -> list[Entry]:
+        if not cfg.solver.get("needs_network", False):  # a method that learns only at test time
+            if cfg.solver.name in ("interpolate", "interpolate_aligned"):
+                return []
+            return [Entry(cfg.solver.name, "-", build.solver(cfg, weights=None))]
         rows = []
         if trained is not None:
             rows.append(entry(cfg, trained, updates=steps_of(cfg)))
-        if cfg.evaluation.released:
+        if cfg.evaluation.released and cfg.solver.name == "adapt":
             try:
                 known = weights_store.released_for(store, degradation)
                 rows.append(entry(cfg, known, updates=tuple(cfg.evaluation.released_updates)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from metasr.data.images import Photo, check_output, list_images, read_photo, wri
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError, OutputError, told_of
+from metasr.errors import DataError, InputError, OutputError, told_of
 from metasr.experiment import build
 from metasr.experiment import weights as weights_store
 from metasr.project import weights_folder
@@ -129,17 +129,18 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
         sr = sr.mean(0, keepdim=True).expand(3, -1, -1)
     alpha: Tensor | None = None
     if photo.alpha is not None:
-        alpha = imresize(photo.alpha[None], degradation.scale)[0].clamp(0, 1)
+        alpha = imresize(photo.alpha[None], degradation.scale, shift=degradation.shift)[0].clamp(0, 1)
     return Photo(sr.contiguous(), alpha, photo.grey, photo.bits, photo.icc_profile), solution
 
 
-def upscale(cfg: DictConfig) -> list[Upscaled]:
-    """Upscale ``cfg.input`` to ``cfg.output``, telling each file's result.
+def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
+    """Upscale ``cfg.input`` to ``cfg.output``; gives each file's result as soon as it is written.
 
-    All outputs are checked before the first photo is worked on, so that nothing fails at the end of a long run.
+    All outputs are checked before the first photo is worked on, so that nothing fails at the end of a long run. A
+    photo of a folder that cannot be read or is too small does not keep the others from being enlarged.
 
     Raises:
-        MetasrError: for bad input, weights or output; see the message.
+        MetasrError: for bad input, weights or output; see the message. For a folder, after all other photos are done.
     """
     if not cfg.input:
         raise InputError("task=upscale needs input=FILE or input=FOLDER")
@@ -151,25 +152,37 @@ def upscale(cfg: DictConfig) -> list[Upscaled]:
         check_output(path, overwrite=cfg.overwrite)
     device = build.device(cfg.device)
     solver, weights = solver_for(cfg, degradation)
-    done = []
+    failed = []
     for source, target in pairs:
         start = time.perf_counter()
-        photo = read_photo(source)
-        check_output(target, overwrite=cfg.overwrite, alpha=photo.alpha is not None and bool((photo.alpha < 1).any()))
-        moved = Photo(photo.rgb.to(device), photo.alpha, photo.grey, photo.bits, photo.icc_profile)
-        with told_of(source):
-            enlarged, solution = upscale_photo(solver, moved, degradation, seed=seed_from(cfg.seed, source.name))
+        try:
+            photo = read_photo(source)
+            alpha = photo.alpha is not None and bool((photo.alpha < 1).any())
+            check_output(target, overwrite=cfg.overwrite, alpha=alpha)
+            moved = Photo(photo.rgb.to(device), photo.alpha, photo.grey, photo.bits, photo.icc_profile)
+            with told_of(source):
+                enlarged, solution = upscale_photo(solver, moved, degradation, seed=seed_from(cfg.seed, source.name))
+        except (DataError, InputError) as error:
+            if len(pairs) == 1:
+                raise
+            log.warning("left out: %s", error)
+            failed.append(source.name)
+            continue
         write_photo(enlarged, target, overwrite=cfg.overwrite)
         if cfg.side_by_side:
             _draw(photo, enlarged, degradation, _beside(target), solution)
         seconds = time.perf_counter() - start
-        done.append(Upscaled(source, target, seconds, solution.updates, weights))
         size, new = photo.rgb.shape[-2:], enlarged.rgb.shape[-2:]
         log.info(
             "%s (%dx%d) -> %s (%dx%d), kernel %s, weights %s, %d updates, %.1f s", source, size[1], size[0], target,
             new[1], new[0], degradation, weights, solution.updates, seconds,
         )  # fmt: skip
-    return done
+        yield Upscaled(source, target, seconds, solution.updates, weights)
+    if failed:
+        raise DataError(
+            f"{len(failed)} of {len(pairs)} photos were left out, for the reasons given above: {', '.join(failed)}; "
+            "the others are done"
+        )
 
 
 def _beside(target: Path) -> Path:

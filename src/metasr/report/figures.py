@@ -49,9 +49,11 @@ def comparison(
         2, len(pictures), figsize=(2.6 * len(pictures), 2.6 * (1 + height / width) + 0.6), squeeze=False,
         height_ratios=[height / width, 1], layout="constrained",
     )  # fmt: skip
+    step = max(1, max(height, width) // 800)  # the overview of a large picture needs no more
     for column, (caption, picture) in enumerate(pictures.items()):
         top, bottom = axes[0, column], axes[1, column]
-        top.imshow(picture, interpolation="antialiased")
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        top.imshow(picture[::step, ::step], interpolation="antialiased", extent=extent)
         top.add_patch(plt.Rectangle((x - 0.5, y - 0.5), crop, crop, fill=False, color="yellow", linewidth=1))
         top.set_title(_literal(caption), fontsize=9)
         bottom.imshow(picture[y : y + crop, x : x + crop], interpolation="nearest")
