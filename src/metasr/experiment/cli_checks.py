@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from metasr.errors import InputError, nearest
+from metasr.experiment.schema import Schema
 
 
 def check_choices(arguments: Sequence[str], conf: Path) -> None:
-    """Require that every choice of a config group exists.
+    """Require that every top-level key and every choice of a config group exists.
 
     Args:
         arguments: the command line, as hydra gets it (``+experiment=mzsr_x2``, ``profile=quick``, ...).
         conf: the folder of configs, whose sub-folders are the groups.
 
     Raises:
-        InputError: naming the nearest choices.
+        InputError: naming the nearest ones.
     """
+    keys = {field.name for field in fields(Schema)} | {"hydra"}
     for argument in arguments:
         group, given, value = argument.partition("=")
         group = group.lstrip("+~").split("@")[0]
         if not given or not group or argument.startswith("-"):
             continue
         folder = conf / group
+        key = group.split(".")[0].split("/")[0]
+        if key not in keys and not (conf / key).is_dir() and not argument.startswith(("+", "~")):
+            raise InputError(f"no key {key!r}: {nearest(key, keys)}")
         if group in ("experiment", "sweep") and not argument.startswith("+"):
             raise InputError(f"write a plus before it: +{argument}")
         if not folder.is_dir() or not value or any(c in value for c in "[]{}$"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from metasr.checks import check_pair
 from metasr.data.tasks import Task
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
@@ -18,7 +19,12 @@ PixelLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def enlarge(lr: Tensor, like: Tensor, scale: float) -> Tensor:
-    """LR patches brought bicubically to the size of their HR patches: the network's input, ``(B, 3, H, W)``."""
+    """LR patches brought bicubically to the size of their HR patches: the network's input, ``(B, 3, H, W)``.
+
+    Raises:
+        InputError: if the sizes do not match the scale.
+    """
+    check_pair(lr, like, scale)
     return imresize(lr, scale, size=(like.shape[-2], like.shape[-1]))
 
 
