@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from metasr.errors import InputError
+from metasr.errors import InputError, WeightsError
 
 
 def check_image(image: Tensor, *, name: str = "image") -> None:
@@ -83,3 +83,28 @@ def check_pair(lr: Tensor, hr: Tensor, scale: float) -> None:
             f"LR and HR sizes do not match scale {scale:g}: HR is {hr.shape[-2]}x{hr.shape[-1]}, so LR must be "
             f"{want[0]}x{want[1]}, got {got[0]}x{got[1]}; check the pair or the scale"
         )
+
+
+def check_state(own: dict[str, Tensor], given: dict[str, Tensor], *, origin: str) -> None:
+    """Require two state dicts to have the same names and shapes.
+
+    Raises:
+        WeightsError: with the first few differences.
+    """
+    missing = sorted(set(own) - set(given))
+    extra = sorted(set(given) - set(own))
+    shapes = [
+        f"{k}: expected {tuple(own[k].shape)}, got {tuple(given[k].shape)}"
+        for k in own
+        if k in given and own[k].shape != given[k].shape
+    ]
+    if not (missing or extra or shapes):
+        return
+    parts = []
+    for label, names in (("missing", missing), ("unknown", extra), ("of another shape", shapes)):
+        if names:
+            parts.append(f"{len(names)} {label} ({'; '.join(names[:3])}{'; ...' if len(names) > 3 else ''})")
+    raise WeightsError(
+        f"{origin} holds the weights of another network: {', '.join(parts)}; "
+        "choose the file made for this model, or the model it was made for (model=...)"
+    )

@@ -1,7 +1,9 @@
-"""learn2learn's core, imported with or without the parts of it that need gym and torchvision."""
+"""learn2learn's core, imported without the parts of it that need gym, torchvision and Lightning."""
 
 import importlib
 import importlib.util
+import inspect
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,16 +13,8 @@ import pytest
 from metasr.meta import learn2learn_core as core
 
 
-@pytest.fixture
-def without_learn2learn(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """As in a fresh interpreter: nothing of learn2learn is loaded; afterwards all is as it was."""
-    for name in [n for n in sys.modules if n.partition(".")[0] == "learn2learn"]:
-        monkeypatch.delitem(sys.modules, name)
-    return monkeypatch
-
-
-def loaded() -> list[str]:
-    return [n for n in sys.modules if n.partition(".")[0] == "learn2learn"]
+def loaded() -> dict[str, ModuleType]:
+    return {n: m for n, m in sys.modules.items() if n.partition(".")[0] == "learn2learn"}
 
 
 def test_what_is_offered_is_learn2learns_own() -> None:
@@ -29,42 +23,48 @@ def test_what_is_offered_is_learn2learns_own() -> None:
     assert spec.submodule_search_locations is not None
     folder = Path(next(iter(spec.submodule_search_locations)))
     for name in core.__all__:
-        module = sys.modules[getattr(core, name).__module__]
-        assert Path(str(module.__file__)).is_relative_to(folder), name
-        assert module.__name__.startswith("learn2learn.")
+        thing = getattr(core, name)
+        source = thing.__code__.co_filename if inspect.isfunction(thing) else thing.clone.__code__.co_filename
+        assert Path(source).is_relative_to(folder), name
 
 
-def test_core_loads_where_the_whole_cannot(without_learn2learn: pytest.MonkeyPatch) -> None:
+def test_neither_lightning_nor_torchvision_nor_gym_is_imported() -> None:
+    code = (
+        "import sys, metasr.meta.learn2learn_core; "
+        "heavy = {'pytorch_lightning', 'torchvision', 'gym', 'learn2learn'} & set(sys.modules); "
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_ordinary_import_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, part = ModuleType("learn2learn"), ModuleType("learn2learn.vision")
+    monkeypatch.setitem(sys.modules, "learn2learn", whole)
+    monkeypatch.setitem(sys.modules, "learn2learn.vision", part)
+    contents = core._load()
+    assert loaded() == {"learn2learn": whole, "learn2learn.vision": part}
+    assert contents["clone_module"].__module__ == "learn2learn.utils"
+
+
+def test_nothing_half_loaded_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     ordinary = importlib.import_module
 
     def refuse(name: str, package: str | None = None) -> ModuleType:
-        if name == "learn2learn":
-            raise RuntimeError("operator torchvision::nms does not exist")
-        return ordinary(name, package)
-
-    without_learn2learn.setattr(importlib, "import_module", refuse)
-    package = core._load()
-    assert package.algorithms.MAML.__module__ == "learn2learn.algorithms.maml"
-    assert not [n for n in loaded() if n.startswith(("learn2learn.vision", "learn2learn.gym", "learn2learn.text"))]
-
-
-def test_nothing_half_loaded_is_left_behind(without_learn2learn: pytest.MonkeyPatch) -> None:
-    ordinary = importlib.import_module
-
-    def refuse(name: str, package: str | None = None) -> ModuleType:
-        if name in ("learn2learn", "learn2learn.algorithms"):
+        if name == "learn2learn.algorithms.maml":
             raise ImportError(f"no {name} today")
         return ordinary(name, package)
 
-    without_learn2learn.setattr(importlib, "import_module", refuse)
-    with pytest.raises(ImportError, match=r"no learn2learn\.algorithms today"):
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    before = loaded()
+    with pytest.raises(ImportError, match=r"no learn2learn\.algorithms\.maml today"):
         core._load()
-    assert loaded() == []
+    assert loaded() == before
 
 
-def test_absence_is_told_with_what_to_do(without_learn2learn: pytest.MonkeyPatch) -> None:
-    without_learn2learn.setattr(sys, "path", [])
-    without_learn2learn.setattr(sys, "meta_path", [f for f in sys.meta_path if "editable" not in repr(f).lower()])
+def test_absence_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
+    before = loaded()
     with pytest.raises(ImportError, match="learn2learn is not installed: run `make setup`"):
         core._load()
-    assert loaded() == []
+    assert loaded() == before

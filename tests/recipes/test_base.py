@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from metasr.checks import check_state
 from metasr.errors import DivergenceError, InputError, WeightsError
 from metasr.models.plain_cnn import PlainCNN
-from metasr.recipes.base import Recipe, require_match, schedule_factor
+from metasr.recipes.base import Recipe, schedule_factor
 from recipes.fitting import fit
 
 
@@ -130,6 +131,6 @@ def test_a_parent_that_does_not_fit_is_refused_and_changes_nothing() -> None:
     assert all(torch.equal(v, before[k]) for k, v in child.export().items())
 
 
-def test_require_match_accepts_equal_names_and_shapes() -> None:
+def test_check_state_accepts_equal_names_and_shapes() -> None:
     state = Plain().export()
-    assert require_match(state, {k: v + 1 for k, v in state.items()}, origin="x") is None
+    assert check_state(state, {k: v + 1 for k, v in state.items()}, origin="x") is None

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metasr.checks import check_state
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import StageError, WeightsError, nearest
 from metasr.experiment.run_card import CARD_NAME, WEIGHTS_NAME, file_hash, read_card
-from metasr.recipes.base import require_match
 
 RATE_PREFIXES = ("inner_rates", "meta_rates.")
 
@@ -43,7 +43,7 @@ class Weights:
         Raises:
             WeightsError: if they belong to another network.
         """
-        require_match(model.state_dict(), self.network, origin=self.label)
+        check_state(model.state_dict(), self.network, origin=self.label)
         model.load_state_dict(self.network)
         return model
 

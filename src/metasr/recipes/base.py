@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from metasr.errors import DivergenceError, InputError, WeightsError
+from metasr.checks import check_state
+from metasr.errors import DivergenceError, InputError
 
 Schedule = Literal["constant", "cosine", "staircase"]
 
@@ -93,34 +94,9 @@ class Recipe(pl.LightningModule):
         """
         own = self.model.state_dict()
         extra = sorted(k for k in state if k not in own and not k.startswith(("inner_rates", "meta_rates")))
-        require_match(own, {k: v for k, v in state.items() if k in own or k in extra}, origin=origin)
+        check_state(own, {k: v for k, v in state.items() if k in own or k in extra}, origin=origin)
         self.model.load_state_dict({k: state[k] for k in own})
         left = len(state) - len(own)
         return f"{len(own)} of {len(own)} network tensors from {origin}" + (
             f", {left} rate tensors not used" if left else ""
         )
-
-
-def require_match(own: dict[str, Tensor], given: dict[str, Tensor], *, origin: str) -> None:
-    """Require two state dicts to have the same names and shapes.
-
-    Raises:
-        WeightsError: with the first few differences.
-    """
-    missing = sorted(set(own) - set(given))
-    extra = sorted(set(given) - set(own))
-    shapes = [
-        f"{k}: expected {tuple(own[k].shape)}, got {tuple(given[k].shape)}"
-        for k in own
-        if k in given and own[k].shape != given[k].shape
-    ]
-    if not (missing or extra or shapes):
-        return
-    parts = []
-    for label, names in (("missing", missing), ("unknown", extra), ("of another shape", shapes)):
-        if names:
-            parts.append(f"{len(names)} {label} ({'; '.join(names[:3])}{'; ...' if len(names) > 3 else ''})")
-    raise WeightsError(
-        f"{origin} holds the weights of another network: {', '.join(parts)}; "
-        "choose the file made for this model, or the model it was made for (model=...)"
-    )

@@ -199,7 +199,10 @@ def format_rows(table: Table, *, title: str) -> str:
                 line += ["-", "-"]
             else:
                 similarity = f" / {r.published_ssim_y:.4f}" if r.published_ssim_y is not None else ""
-                line += [f"{r.published_psnr_y:.2f}{similarity}", f"{r.psnr_y - r.published_psnr_y:+.2f}"]
+                line += [
+                    f"{r.published_psnr_y:.2f}{similarity}",
+                    f"{round(r.psnr_y - r.published_psnr_y, 2) + 0.0:+.2f}",
+                ]
         grid.add_row(*line)
         before = r.degradation
     return _render(grid)
