@@ -34,10 +34,10 @@ run: $(STAMP)  ## train and evaluate MZSR x2 with the quick profile (a few minut
 	$(BIN)/python src/run.py +experiment=mzsr_x2
 
 test: $(STAMP)  ## the fast tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto
 
 test-all: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check .

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Small tensors are quicker on one thread, and several workers then share the cores in peace.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"

@@ -110,7 +110,6 @@ def test_snapshots_are_what_separate_runs_give() -> None:
         assert solution.updates == alone.updates == steps
         assert solution.trace.losses == pytest.approx(alone.trace.losses)
         assert len(solution.trace.rates) == len(solution.trace.seconds) == steps
-    assert together[0].seconds < together[2].seconds < together[5].seconds
 
 
 def test_no_steps_is_the_network_as_it_is() -> None:

@@ -1,10 +1,10 @@
 """The parts of learn2learn that the inner loop uses, without the rest of it.
 
 ``import learn2learn`` also imports its vision, text and reinforcement-learning corners, which need gym and torchvision
-(beside a CPU build of torch the latter cannot even be imported), and ``learn2learn.algorithms`` imports Lightning, which
-takes two seconds. The core needs torch alone. So Python is given bare package objects that know only where the files
-lie, the core modules are imported from them, and nothing is left behind in ``sys.modules``: whoever imports learn2learn in
-the ordinary way, before or after, gets it whole.
+(beside a CPU build of torch the latter cannot even be imported), and ``learn2learn.algorithms`` imports Lightning,
+which takes two seconds. The core needs torch alone. So Python is given bare package objects that know only where the
+files lie, the core modules are imported from them, and nothing is left behind in ``sys.modules``: whoever imports
+learn2learn in the ordinary way, before or after, gets it whole.
 """
 
 from __future__ import annotations
