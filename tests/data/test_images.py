@@ -27,7 +27,6 @@ from metasr.data.images import (
     list_images,
     read_image,
     read_photo,
-    same_file,
     to_uint8,
     write_photo,
 )
@@ -658,23 +657,3 @@ def test_list_errors(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(DataError, match=message):
             list_images(tmp_path / name)
-
-
-def test_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = tmp_path / "real"
-    real.mkdir()
-    (real / "a.png").touch()
-    (real / "b.png").touch()
-    (tmp_path / "link").symlink_to(real)
-    (real / "soft.png").symlink_to("a.png")
-    (real / "dangling.png").symlink_to("c.png")
-    os.link(real / "a.png", real / "hard.png")
-    monkeypatch.chdir(real)
-    for other in ("a.png", "../real/a.png", tmp_path / "link" / "a.png", "soft.png", "hard.png"):
-        assert same_file(real / "a.png", other)
-        assert same_file(other, str(real / "a.png"))
-    assert not same_file("a.png", "b.png")
-    assert not same_file("a.png", "c.png")
-    assert same_file("c.png", tmp_path / "link" / "c.png")
-    assert same_file("dangling.png", "c.png")
-    assert same_file("new/x.png", real / "new" / "." / "x.png")

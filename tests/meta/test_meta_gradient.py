@@ -17,10 +17,11 @@ from metasr.data.tasks import Task
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
 from metasr.meta.learn2learn_core import MAML, MetaSGD
-from metasr.meta.meta_gradient import enlarge, meta_gradient, surrogate_loss
+from metasr.meta.meta_gradient import enlarge, meta_gradient, require_training_order, surrogate_loss
 from metasr.meta.rates import FixedRates, MetaSGDRates, PerStepRates
 from metasr.models import plain_cnn
 from metasr.models.plain_cnn import PlainCNN
+from metasr.recipes.meta_transfer import MetaTransfer
 from small_problems import SmoothCNN, bits, random_task
 
 STEPS = 4
@@ -357,3 +358,11 @@ def test_surrogate_has_exactly_the_given_gradient() -> None:
 def test_impossible_meta_batches_are_refused(tasks: list[object], weights: list[float]) -> None:
     with pytest.raises(InputError, match="at least one task and one weight per inner step"):
         meta_gradient(SmoothCNN(), FixedRates((0.1,)), tasks, steps=1, order="second", step_weights=weights)
+
+
+@pytest.mark.parametrize("order", ["none", "third"])
+def test_orders_that_would_learn_nothing_are_refused(order: str) -> None:
+    with pytest.raises(InputError, match=f"order must be 'second' or 'first' to train, got '{order}'"):
+        require_training_order(order)
+    with pytest.raises(InputError, match="order must be 'second' or 'first' to train"):
+        MetaTransfer(PlainCNN(4, 2), steps=1, order=order)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Tiles: the same numbers, a part at a time."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from metasr.errors import InputError
 from metasr.models.plain_cnn import PlainCNN
-from metasr.solvers.tiles import Tile, apply_tiled, overlap_of, split, tiled_l1, within_budget
+from metasr.solvers.tiles import Tile, apply_tiled, overlap_of, split, spread, tiled_l1
 
 sides = st.integers(1, 60)
 
@@ -113,23 +114,29 @@ def test_gradient_of_some_tiles_is_that_of_their_pixels() -> None:
         assert (got - expected).norm() < 1e-12 * expected.norm()
 
 
-@settings(max_examples=60, deadline=None)
-@given(height=sides, width=sides, tile=st.integers(1, 20), pixels=st.integers(0, 4000))
-def test_budget_is_kept_by_different_tiles(height: int, width: int, tile: int, pixels: int) -> None:
-    tiles = split(height, width, tile=tile, overlap=2)
-    chosen = within_budget(tiles, pixels)
-    assert 1 <= len(chosen) <= len(tiles)
-    assert [t for t in tiles if t in chosen] == chosen
+@settings(max_examples=100, deadline=None)
+@given(height=sides, width=sides, cell=st.integers(1, 20), pixels=st.integers(0, 4000))
+def test_spread_cells_keep_the_budget_and_do_not_overlap(height: int, width: int, cell: int, pixels: int) -> None:
+    chosen = spread(height, width, pixels=pixels, overlap=2, cell=cell)
+    assert chosen
     assert area(chosen) <= pixels or len(chosen) == 1
-    if height * width <= pixels:
-        assert chosen == tiles
+    seen = torch.zeros(height, width, dtype=torch.int64)
+    for part in chosen:
+        assert seen[part.core].shape == (min(cell, height), min(cell, width))
+        seen[part.core] += 1
+        for core, outer, n in zip(part.core, part.outer, (height, width), strict=True):
+            assert (outer.start, outer.stop) == (max(0, core.start - 2), min(n, core.stop + 2))
+    assert int(seen.max()) == 1
 
 
-def test_no_budget_is_everything_and_a_budget_is_spread_out() -> None:
-    tiles = split(40, 40, tile=4, overlap=1)
-    assert within_budget(tiles, None) == tiles
-    chosen = within_budget(tiles, 20 * 16)
-    assert area(chosen) == 20 * 16
-    rows = [t.core[0].start for t in chosen]
-    assert [sum(r < 20 for r in rows), sum(r >= 20 for r in rows)] == [10, 10]
-    assert len({t.core[1].start for t in chosen}) > 1
+@pytest.mark.parametrize(("height", "width"), [(2000, 3000), (3000, 2000), (1024, 1024), (3024, 4032), (700, 5000)])
+def test_spread_cells_reach_every_part_of_a_photo(height: int, width: int) -> None:
+    chosen = spread(height, width, pixels=512 * 512, overlap=8)
+    assert area(chosen) > 0.7 * 512 * 512
+    for n, axis in ((height, 0), (width, 1)):
+        centres = sorted({(t.core[axis].start + t.core[axis].stop) / 2 / n for t in chosen})
+        assert centres[0] < 0.5 < centres[-1] or len(centres) == 1
+        gaps = [b - a for a, b in pairwise([-centres[0], *centres, 2 - centres[-1]])]
+        assert max(gaps) - min(gaps) < 0.01  # evenly, and as far from the borders as from each other
+    quadrants = {(t.core[0].start > height / 2, t.core[1].start > width / 2) for t in chosen}
+    assert len(quadrants) == 4 or height == 700

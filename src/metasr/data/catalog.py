@@ -9,9 +9,11 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
+import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -27,8 +29,13 @@ Split = Literal["train", "val", "test", "all"]
 ROOT_VARIABLE = "METASR_DATA"
 """Environment variable that names the folder of data sets where no ``root`` is given."""
 
+_ROOT_SETTING = "data.root=FOLDER, or testset_root=FOLDER for a test set"
 _SAMPLES = Path(__file__).parent / "samples"
+_COARSEST_TIME = 2_000_000_000  # nanoseconds between two times that every file system tells apart
 _HOLD_OUT = 0.05  # share of a plain folder that is kept for validation
+
+
+FileState = tuple[Path, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,9 @@ class ImageSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The file names without folder and suffix."""
-        return tuple(path.stem for path in self.paths)
+        """The file names without folder and suffix; with suffix where two files would otherwise share a name."""
+        stems = tuple(path.stem for path in self.paths)
+        return stems if len(set(stems)) == len(stems) else tuple(path.name for path in self.paths)
 
     def load(self, index: int) -> Tensor:
         """Read one image: ``(3, H, W)`` float32 RGB in [0, 1], cropped where the set asks for it."""
@@ -67,12 +75,22 @@ class ImageSet:
 
     def fingerprint(self) -> str:
         """Hash the files' names and bytes, in order (SHA-256, hex); the same wherever the set lies."""
-        digest = hashlib.sha256()
-        for path in self.paths:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.name}\0{content}\n".encode())
-        return digest.hexdigest()
+        states = self.file_states()
+        return _hash_files(self.paths) if states is None else _hash_known_files(states)
+
+    def file_states(self) -> tuple[FileState, ...] | None:
+        """Path, times and size of every file: equal where nothing was changed since.
+
+        None where that cannot be told: a file is missing, or so new that a second change might not show in its times.
+        """
+        try:
+            found = [(path.absolute(), path.stat()) for path in self.paths]
+        except OSError:
+            return None
+        newest = max((stat.st_mtime_ns for _, stat in found), default=0)
+        if time.time_ns() - newest < _COARSEST_TIME:
+            return None
+        return tuple((path, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for path, stat in found)
 
     def subset(self, max_images: int | None) -> ImageSet:
         """Keep the first images.
@@ -88,6 +106,20 @@ class ImageSet:
         if max_images < 1:
             raise InputError(f"max_images must be at least 1, or None for all, got {max_images}")
         return replace(self, paths=self.paths[:max_images])
+
+
+def _hash_files(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _hash_known_files(states: tuple[FileState, ...]) -> str:
+    return _hash_files(path for path, *_ in states)
 
 
 def info(name: str) -> DatasetInfo:
@@ -151,7 +183,7 @@ def image_set(
     if split not in get_args(Split):
         raise InputError(f"split must be one of {', '.join(get_args(Split))}, got {split!r}")
     if val_fraction is not None and not 0 <= val_fraction < 1:
-        raise InputError(f"val_fraction must be in [0, 1), got {val_fraction}")
+        raise InputError(f"val_fraction (data.val_fraction) must be in [0, 1), got {val_fraction}")
     held_out = bool(val_fraction) and "val" not in entry.splits and "train" in entry.splits
     if split in entry.refusals and not (split == "val" and held_out):
         raise DataError(f"{name} cannot be used as {split!r}: {entry.refusals[split]}")
@@ -162,7 +194,9 @@ def image_set(
     if name == "image_folder":
         paths = _plain_folder(place, split, val_fraction)
         if not paths:
-            raise DataError(f"{place} has no validation images with val_fraction=0; add a sub-folder val, or raise it")
+            raise DataError(
+                f"{place} has no validation images with val_fraction=0 (data.val_fraction=0); add a sub-folder val, or raise it"
+            )
         return ImageSet(name, split, tuple(paths))
     if split == "all":
         every = dict.fromkeys(p for s in entry.splits for p in _find(entry, s, place, download))
@@ -177,8 +211,8 @@ def _root(entry: DatasetInfo, root: str | Path | None) -> Path:
     given = root if root is not None else os.environ.get(ROOT_VARIABLE) or None
     if given is None or not str(given):
         raise DataError(
-            f"{entry.name} needs to know where its images lie: give root (the folder of data sets), or set the "
-            f"environment variable {ROOT_VARIABLE}. Expected there: {entry.structure}. The set 'samples' needs neither."
+            f"{entry.name} needs to know where its images lie: give root, the folder of data sets ({_ROOT_SETTING}), or "
+            f"set the environment variable {ROOT_VARIABLE}. Expected there: {entry.structure}. The set 'samples' needs neither."
         )
     return Path(given).expanduser()
 
@@ -260,11 +294,11 @@ def _missing(entry: DatasetInfo, split: str, root: Path) -> str:
     else:
         names = sorted((p.name + "/" * p.is_dir() for p in root.iterdir() if p.name[0] != "."), key=natural_key)
         found = f"found there: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
-    get = "pass download=True to fetch it, or " if entry.archives else ""
+    get = "fetch it with download=True (data.download=true), or " if entry.archives else ""
     return (
         f"no images of {entry.name} ({split}) in {root}; {found}. Expected: {entry.structure}. What to do: {get}"
-        f"place the images so and give their folder as root or in the environment variable {ROOT_VARIABLE} "
-        f"(source: {entry.source})"
+        f"place the images so and give their folder as root ({_ROOT_SETTING}) or in the environment variable "
+        f"{ROOT_VARIABLE} (source: {entry.source})"
     )
 
 
@@ -281,7 +315,7 @@ def _plain_folder(root: Path, split: str, val_fraction: float | None) -> list[Pa
     if not pool:
         raise DataError(
             f"{root} has the sub-folder(s) {', '.join(given)} and no images of its own, so nothing for {split!r}; "
-            f"add a sub-folder {split}, or give the folder that holds the images as root"
+            f"add a sub-folder {split}, or give the folder that holds the images as root ({_ROOT_SETTING})"
         )
     if split == "test" or "val" in given:
         return pool
@@ -296,7 +330,7 @@ def _hold_out(paths: list[Path], fraction: float) -> tuple[list[Path], list[Path
     if len(paths) < 2:
         raise DataError(
             f"{paths[0].parent} has one image only, which cannot be both learned from and validated on; "
-            "add images, or pass val_fraction=0 and no validation"
+            "add images, or set val_fraction=0 (data.val_fraction=0) and validate on nothing"
         )
     count = min(max(1, round(len(paths) * fraction)), len(paths) - 1)
     ranked = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())

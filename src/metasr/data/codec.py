@@ -41,11 +41,13 @@ class Samples(NamedTuple):
         values: ``(H, W, C)`` uint8 or uint16; C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
         full: the value that means full intensity.
         icc_profile: the colour profile, if the file has one for this number of colours.
+        cut: whether the file has more bits than these.
     """
 
     values: np.ndarray
     full: int
     icc_profile: bytes | None
+    cut: bool = False
 
 
 def decode(handle: IO[bytes]) -> Samples:
@@ -64,6 +66,7 @@ def decode(handle: IO[bytes]) -> Samples:
     handle.seek(0)
     check_sums(handle)
     handle.seek(0)
+    deep = False
     with _open(handle) as image:
         width, height = image.size
         if min(width, height) == 0:
@@ -78,11 +81,12 @@ def decode(handle: IO[bytes]) -> Samples:
             handle.seek(0)
             values, full = read_samples(handle)
         else:
+            deep = _is_deep(image)
             image.load()
             orientation = _orientation(image)
             values, full = _samples(image)
         profile = _matching_profile(image.info.get("icc_profile"), grey=values.shape[2] < 3)
-    return Samples(_upright(values, orientation), full, profile)
+    return Samples(_upright(values, orientation), full, profile, cut=deep and full == 255)
 
 
 def encode(samples: Samples, suffix: str) -> bytes:
@@ -131,6 +135,15 @@ def _samples(image: Image.Image) -> tuple[np.ndarray, int]:
     colours = "L" if mode in ("1", "L", "LA", "La") else "RGB"
     values = np.asarray(image.convert(colours + "A" * alpha))
     return values.reshape(*values.shape[:2], -1), 255
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a TIFF or PPM that was opened, not loaded yet, has more than 8 bits per channel."""
+    if image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (1,))
+        return max(bits) > 8
+    tiles = getattr(image, "tile", [])
+    return image.format == "PPM" and bool(tiles) and isinstance(tiles[0].args, tuple) and tiles[0].args[-1] > 255
 
 
 def _orientation(image: Image.Image) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -9,8 +10,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from metasr.data.catalog import ImageSet
-from metasr.data.patches import PatchPool
+from metasr.data.images import to_uint8
+from metasr.data.patches import PatchPool, Pixels, flatten
 from metasr.seeds import generator_from
+
+
+_decoded: dict[Hashable, Pixels] = {}  # the set decoded last, for the next stage
 
 
 class Sampler(Protocol):
@@ -39,7 +44,8 @@ class PatchData(pl.LightningDataModule):
     uninterrupted one would have drawn, and each device of several draws its own.
 
     Args:
-        images: the training images, decoded once when training starts.
+        images: the training images, decoded once when training starts, to 8 bits; the next stage of the same images finds
+            them decoded.
         sampler: makes a batch (pairs, or tasks) from the pool of patches.
         patch_size: side of the HR patches.
         steps: optimiser steps in the whole stage, which is one epoch.
@@ -62,8 +68,7 @@ class PatchData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Decode the whole training set once."""
         if self.pool is None:
-            images = [self.images.load(i) for i in range(len(self.images))]
-            self.pool = PatchPool(images, patch_size=self.patch_size, names=self.images.names)
+            self.pool = PatchPool(_decode(self.images), patch_size=self.patch_size, names=self.images.names)
 
     def train_dataloader(self) -> DataLoader[int]:
         """Step numbers; Lightning counts and shows them, the patches come in :meth:`on_after_batch_transfer`."""
@@ -76,3 +81,17 @@ class PatchData(pl.LightningDataModule):
         self.pool.to(self.trainer.strategy.root_device)
         generator = generator_from(self.seed, self.stage, self.trainer.global_step, self.trainer.global_rank)
         return self.sampler.draw(self.pool, generator=generator)
+
+
+def _decode(images: ImageSet) -> Pixels:
+    """Decode all images one by one to uint8, or give what was decoded last if it is of the same files."""
+    key = None
+    if isinstance(images, ImageSet) and (state := images.file_states()) is not None:
+        key = (state, images.crop)
+        if key in _decoded:
+            return _decoded[key]
+    _decoded.clear()  # before the next set comes into memory
+    pixels = flatten(to_uint8(images.load(i)) for i in range(len(images)))
+    if key is not None:
+        _decoded[key] = pixels
+    return pixels

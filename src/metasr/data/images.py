@@ -5,6 +5,7 @@ In memory an image is float32 RGB in [0, 1]; uint8 and uint16 exist only here.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -17,7 +18,10 @@ import torch
 from torch import Tensor
 
 from metasr.data.codec import SAVE_OPTIONS, Samples, decode, encode
+from metasr.degradation.noise import to_levels
 from metasr.errors import DataError, InputError, OutputError
+
+log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
 """Suffixes (lower case) of the files that :func:`list_images` finds."""
@@ -99,17 +103,6 @@ def list_images(folder: PathLike) -> list[Path]:
     return sorted(images, key=lambda entry: natural_key(entry.name))
 
 
-def same_file(a: PathLike, b: PathLike) -> bool:
-    """Whether two paths lead to the same file, through relative paths, symbolic links and hard links.
-
-    Neither needs to exist: what would be written is compared by where it would land.
-    """
-    try:
-        return os.path.samefile(a, b)
-    except (OSError, ValueError):
-        return os.path.normcase(os.path.realpath(a)) == os.path.normcase(os.path.realpath(b))
-
-
 def to_uint8(image: Tensor) -> Tensor:
     """Convert [0, 1] to 0..255: clamp, then round to nearest (halves to even, as ``torch.round`` does).
 
@@ -147,7 +140,7 @@ def read_photo(path: PathLike) -> Photo:
     The format is told by the content, not by the suffix. Greyscale, palette, CMYK and YCbCr become RGB; a transparent
     colour or palette entry becomes alpha; the EXIF orientation is applied; of several frames the first is taken.
     Sixteen bits are kept for PNG, PGM and greyscale TIFF; 16-bit *colour* TIFF and PPM come with the upper 8 bits,
-    which is all that Pillow decodes. Values are those of the file: neither an ICC profile nor a PNG's gamma is applied.
+    which is all that Pillow decodes, and a warning is logged. Values are those of the file: neither an ICC profile nor a PNG's gamma is applied.
 
     Raises:
         DataError: if the file is missing, a folder, empty, truncated, damaged, of an unknown format, of 32-bit pixels
@@ -173,6 +166,8 @@ def read_photo(path: PathLike) -> Photo:
             f"expected a readable image at {path}, but decoding failed ({type(error).__name__}: {error}); the file "
             "seems truncated or damaged: open it in a viewer, or copy it again"
         ) from error
+    if samples.cut:
+        log.warning("%s has more than 8 bits per colour, of which 8 are read from this format; PNG keeps 16 bits", path)
     image = torch.from_numpy((samples.values / np.float32(samples.full)).astype(np.float32)).movedim(-1, 0)  # (C, H, W)
     channels = image.shape[0]
     grey = channels < 3
@@ -266,7 +261,7 @@ def _quantise(image: Tensor, full: int) -> Tensor:
     if bool(torch.isnan(image).any()):
         raise InputError(f"expected an image in [0, 1], got {int(torch.isnan(image).sum())} NaN values")
     wide = image.detach() if image.dtype == torch.float64 else image.detach().float()  # half is too coarse
-    return (wide.clamp(0, 1) * full).round()
+    return to_levels(wide, full=full)
 
 
 def _encode(photo: Photo, suffix: str, *, keep_alpha: bool) -> bytes:

@@ -26,9 +26,11 @@ _B100 = frozenset(
 
 _NO_B100 = (
     "BSDS500's val split is the test set B100, the same 100 images, so nothing may be learned or tuned on it; "
-    "train on the 400 images of its train and test folders (split 'train'), hold some of them out with val_fraction, "
+    "train on the 400 images of its train and test folders (split 'train'), hold some of them out with val_fraction (data.val_fraction=0.05), "
     "or validate on 'samples'"
 )
+
+_NO_VAL = "it has no validation images; hold some out with val_fraction (data.val_fraction=0.05)"
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ _SETS = (
                 members="*Flickr2K_HR/*",
             ),
         ),
-        refusals={"val": "it has no validation images; pass val_fraction to hold some out, or validate on div2k"},
+        refusals={"val": f"{_NO_VAL}, or validate on div2k"},
     ),
     DatasetInfo(
         name="df2k",
@@ -302,7 +304,7 @@ _SETS = (
         counts={"train": 91},
         source="Yang et al., IEEE TIP 2010",
         archives=(Archive(_LAPSRN, "SR_training_datasets.zip", members="*T91*"),),
-        refusals={"val": "it has no validation images; pass val_fraction to hold some out, or validate on 'samples'"},
+        refusals={"val": f"{_NO_VAL}, or validate on 'samples'"},
     ),
 )
 

@@ -7,6 +7,7 @@ exp(-½ pᵀ Σ⁻¹ p), normalised to sum 1 (MZSR, section 4.1).
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ from torch import Tensor
 from metasr.checks import check_kernel
 from metasr.errors import DataError, InputError
 
+log = logging.getLogger(__name__)
+
 KERNEL_SUFFIXES = (".mat", ".npy", ".png")
+RINGING = 1e-3  # negative weights that a kernel file may have, as a share of its peak
 TEST_SIZE = 21  # side of the named test kernels
 
 
@@ -78,14 +82,16 @@ def load_kernel(path: str | Path, *, index: int = 0, normalise: bool = True) -> 
         path: ``.mat`` (the variable ``kernel``, ``Kernel`` or ``k``, else the only array there), ``.npy`` (pickled
             arrays are refused) or ``.png`` (grey values proportional to the weights).
         index: which one, where the file holds several: a cell array, or ``(n, kH, kW)``.
-        normalise: divide by the sum; otherwise a sum other than 1 is an error.
+        normalise: divide by the sum, with a warning where a ``.mat`` or ``.npy`` is off by more than 1e-3; otherwise a
+            sum other than 1 is an error.
 
     Returns:
         ``(kH, kW)`` float64, sum 1.
 
     Raises:
         DataError: if the file is missing, unreadable or holds no kernel.
-        InputError: if what it holds is not a kernel (even side, NaN, sum 0).
+        InputError: if what it holds is not a kernel: even side, NaN, a sum that is not above 0, or weights below
+            ``-RINGING`` times the largest (smaller negative ones, the ringing of an estimate, are kept).
     """
     path = Path(path)
     if not path.is_file():
@@ -106,7 +112,19 @@ def load_kernel(path: str | Path, *, index: int = 0, normalise: bool = True) -> 
         array = np.asarray(array[index])
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
         raise DataError(f"{path} must hold a 2-D array of numbers, got shape {array.shape} of {array.dtype}")
-    return check_kernel(torch.from_numpy(np.array(array, np.float64)), normalise=normalise)
+    weights = torch.from_numpy(np.array(array, np.float64))
+    kernel = check_kernel(weights, normalise=normalise)
+    total, lowest, peak = (float(v) for v in (weights.sum(), weights.min(), weights.max()))
+    if total <= 0:
+        raise InputError(f"the kernel of {path} must have a sum above 0, got {total:.4g}; check its sign")
+    if lowest < -RINGING * peak:
+        raise InputError(
+            f"the kernel of {path} has a weight of {lowest:.3g} beside its peak of {peak:.3g}; negative weights are "
+            f"allowed down to {-RINGING:g} of the peak: check that it is a blur kernel, or set them to 0"
+        )
+    if path.suffix.lower() != ".png" and abs(total - 1) > 1e-3:
+        log.warning("kernel of %s sums to %.4g, it is divided by that", path, total)
+    return kernel
 
 
 def _read_mat(path: Path) -> np.ndarray:

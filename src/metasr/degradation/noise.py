@@ -40,9 +40,20 @@ def quantise_8bit(image: Tensor, mode: Quantise = "round") -> Tensor:
     Returns:
         Same shape and dtype; not differentiable.
     """
-    levels = image.clamp(0, 1) * 255
+    return to_levels(image, mode=mode) / 255
+
+
+def to_levels(image: Tensor, *, full: int = 255, mode: Quantise = "round") -> Tensor:
+    """Clip to [0, 1] and scale to the whole levels 0 to ``full``, still floating point.
+
+    Args:
+        image: any shape, floating point.
+        full: the level of full intensity, 255 for 8 bits.
+        mode: as in :func:`quantise_8bit`.
+    """
+    levels = image.clamp(0, 1) * full
     if mode == "round":
-        return levels.round() / 255
+        return levels.round()
     if mode == "truncate":
-        return levels.floor() / 255
+        return levels.floor()
     raise InputError(f"quantise must be 'round', 'truncate' or none, got {mode!r}")

@@ -26,9 +26,10 @@ _A = -0.5
 _SUPPORT = 2.0  # half-width of the cubic kernel at scale 1
 
 
-def output_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+def output_size(size: tuple[int, int], scale: float | tuple[float, float]) -> tuple[int, int]:
     """Size that :func:`imresize` gives: ``ceil(scale * size)``, immune to the rounding of ``scale`` itself."""
-    return math.ceil(size[0] * scale - 1e-9), math.ceil(size[1] * scale - 1e-9)
+    vertical, horizontal = scale if isinstance(scale, tuple) else (scale, scale)
+    return math.ceil(size[0] * vertical - 1e-9), math.ceil(size[1] * horizontal - 1e-9)
 
 
 def imresize(
@@ -72,7 +73,7 @@ def imresize(
     for factor in factors:
         check_scale(factor)
     if size is None:
-        size = math.ceil(height * factors[0] - 1e-9), math.ceil(width * factors[1] - 1e-9)
+        size = output_size((height, width), factors)
     if min(size) < 1:
         raise InputError(f"output size must be at least 1x1, got {size[0]}x{size[1]}")
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from metasr.degradation.noise import to_levels
 from metasr.errors import InputError
 
 _WINDOW = 11
@@ -76,4 +77,4 @@ def _require_same_shape(image: Tensor, reference: Tensor) -> None:
 
 def to_8bit_levels(image: Tensor) -> Tensor:
     """The 0-255 levels an 8-bit file would hold of an image in [0, 1], as floats."""
-    return torch.round(image.clamp(0, 1) * 255)
+    return to_levels(image)

@@ -87,6 +87,11 @@ def images(cfg: DictConfig, split: Any) -> ImageSet:
     return found.subset(data.max_images)
 
 
+def sampler(cfg: DictConfig, stage: str) -> Any:
+    """What draws a stage's batches."""
+    return _instantiate(cfg.stages[stage].sampler)
+
+
 def stage_data(cfg: DictConfig, stage: str) -> PatchData:
     """A stage's batches."""
     from metasr.data.datamodule import PatchData
@@ -94,7 +99,7 @@ def stage_data(cfg: DictConfig, stage: str) -> PatchData:
     part = cfg.stages[stage]
     return PatchData(
         images(cfg, "train"),
-        sampler=_instantiate(part.sampler),
+        sampler=sampler(cfg, stage),
         patch_size=part.patch_size,
         steps=part.steps,
         seed=cfg.seed,
@@ -109,6 +114,7 @@ def trainer(
     part = cfg.stages[stage]
     return _instantiate(
         cfg.trainer,
+        **accelerator(cfg),
         max_steps=part.steps,
         max_epochs=-1,
         gradient_clip_val=part.clip,
@@ -116,6 +122,25 @@ def trainer(
         callbacks=list(callbacks),
         logger=list(loggers) or False,
     )
+
+
+def accelerator(cfg: DictConfig) -> dict[str, Any]:
+    """Lightning's ``accelerator`` and ``devices`` from ``device``, as far as the trainer's own are as configured.
+
+    Lightning's own ``auto`` is not asked: it takes Apple's MPS, which has no float64.
+
+    Raises:
+        InputError: for a device that is not there, or that nothing can be trained on.
+    """
+    if cfg.trainer.accelerator != "auto":
+        return {}
+    chosen = device(cfg.device)
+    if chosen.type not in ("cuda", "cpu"):
+        raise InputError(f"device {cfg.device!r} cannot be trained on; use device=auto, cuda or cpu")
+    found: dict[str, Any] = {"accelerator": "gpu" if chosen.type == "cuda" else "cpu"}
+    if chosen.type == "cuda" and chosen.index is not None and cfg.trainer.devices == 1:
+        found["devices"] = [chosen.index]
+    return found
 
 
 def loggers(cfg: DictConfig, folder: Path, *, group: str, job: str) -> list[Any]:
@@ -201,7 +226,7 @@ def solver(cfg: DictConfig, *, weights: Weights | None, steps: int | None = None
             weights.load_into(network)
         extra["network"] = network.to(device(cfg.device)).eval()
     if kind is not None:
-        chosen = _rates(kind, weights)
+        chosen = _rates(kind, weights if steps != 0 else None)  # without updates nobody asks for them
         extra["rates"] = None if chosen is None else chosen.to(device(cfg.device))
     if steps is not None:
         extra["steps"] = steps

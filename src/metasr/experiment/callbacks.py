@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 
-from metasr.recipes.base import Recipe
+from metasr.recipes.base import Recipe, require_finite_weights
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,8 @@ RESUME_NAME = "resume.ckpt"
 class ResumePoint(Callback):
     """Write a checkpoint to go on from, every so many steps, so that a kill at any moment leaves a whole one.
 
-    The file is written beside its final name and then renamed: on one file system that is atomic.
+    The file is written beside its final name and then renamed: on one file system that is atomic. Weights that are not
+    finite stop the training instead, so that the last good checkpoint stays.
 
     Args:
         folder: the stage's folder.
@@ -38,11 +39,16 @@ class ResumePoint(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save at multiples of ``every``."""
+        """Save at multiples of ``every``.
+
+        Raises:
+            DivergenceError: if a weight is not finite.
+        """
         step = trainer.global_step
         if step % self.every or step == self._last:
             return
         self._last = step
+        require_finite_weights(pl_module, step=step)
         temporary = self.path.with_suffix(".part")
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:

@@ -30,15 +30,28 @@ def check_choices(arguments: Sequence[str], conf: Path) -> None:
         folder = conf / group
         key = group.split(".")[0].split("/")[0]
         if key not in keys and not (conf / key).is_dir() and not argument.startswith(("+", "~")):
-            raise InputError(f"no key {key!r}: {nearest(key, keys)}")
+            groups = {path.name for path in conf.iterdir() if path.is_dir()}
+            raise InputError(f"no key {key!r}: {nearest(key, keys | groups)}")
         if group in ("experiment", "sweep") and not argument.startswith("+"):
             raise InputError(f"write a plus before it: +{argument}")
         if not folder.is_dir() or not value or any(c in value for c in "[]{}$"):
             continue
         known = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
         for choice in value.split(","):
+            if group == "data" and choice not in known:
+                _refuse_test_set(choice, known)
             if choice and choice not in known and choice != "null":
                 raise InputError(f"no {group} {choice!r}: {nearest(choice, known)}")
+
+
+def _refuse_test_set(name: str, known: Sequence[str]) -> None:
+    from metasr.data.known_sets import CATALOG  # not light: asked only where there is an error to tell
+
+    if name in CATALOG:
+        raise InputError(
+            f"data={name} is a test set, which nothing may be learned from: evaluate on it with testset={name}; data "
+            f"to train on: {', '.join(known)}"
+        )
 
 
 def plain(error: Exception) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from datetime import datetime
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from metasr.errors import OutputError, StageError
-from metasr.project import outputs_folder, weights_folder
+from metasr.project import conf_folder, outputs_folder, weights_folder
 
 _STAMP = "%Y-%m-%d_%H-%M-%S-%f"
 
@@ -31,10 +32,14 @@ def is_stamp(name: str) -> bool:
 
 
 def run_folders(experiment: Path) -> list[Path]:
-    """The runs of an experiment's folder, oldest first."""
+    """The runs of an experiment's folder in which a stage was begun, oldest first.
+
+    Hydra makes a folder before anything is checked, so that a mistyped command leaves one without any stage.
+    """
     if not experiment.is_dir():
         return []
-    return sorted(p for p in experiment.iterdir() if p.is_dir() and is_stamp(p.name) and not p.is_symlink())
+    found = (p for p in experiment.iterdir() if p.is_dir() and is_stamp(p.name) and not p.is_symlink())
+    return sorted(p for p in found if any(p.glob("*/card.json")))
 
 
 def run_folder(run: str | None, name: str | None, task: str, outputs: str) -> str:
@@ -73,8 +78,29 @@ def _require_writable(folder: Path) -> None:
         raise OutputError(
             f"cannot make the run folder {folder}: {above} is not a folder; set METASR_OUTPUTS, or run=FOLDER"
         )
+    require_permission(folder, instead="set METASR_OUTPUTS, or run=FOLDER, elsewhere")
+
+
+def require_permission(folder: Path, *, instead: str) -> None:
+    """Require that a folder, which need not exist yet, may be made and written in.
+
+    Args:
+        folder: the folder.
+        instead: what to do otherwise, for the message.
+
+    Raises:
+        OutputError: if it may not.
+    """
+    folder = folder.absolute()
+    above = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     if not os.access(above, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write in {above}: no permission; set METASR_OUTPUTS, or run=FOLDER, elsewhere")
+        raise OutputError(f"cannot write in {above}: no permission; {instead}")
+
+
+def interpreter() -> str:
+    """Python as the user started it: by its path where it lies inside the project, else ``python``."""
+    project, program = conf_folder().parent, Path(sys.executable)  # links kept: they make the environment
+    return shlex.quote(os.path.relpath(program)) if program.is_relative_to(project) else "python"
 
 
 def command(name: str | None, run: str | Path) -> str:
@@ -83,7 +109,7 @@ def command(name: str | None, run: str | Path) -> str:
 
     choices = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [f"+experiment={name}"]
     kept = [choice for choice in choices if choice.partition("=")[0].lstrip("+") not in ("run", "only")]
-    return shlex.join(["python", "src/run.py", *kept, f"run={quoted(str(run))}"])
+    return f"{interpreter()} {shlex.join(['src/run.py', *kept, f'run={quoted(str(run))}'])}"
 
 
 def quoted(value: str) -> str:

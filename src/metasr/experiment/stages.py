@@ -33,11 +33,17 @@ from metasr.experiment.run_card import (
     read_card,
     write_card,
 )
-from metasr.experiment.run_folder import command
+from metasr.experiment.run_folder import command, interpreter
 from metasr.experiment.weights import Weights, read_tensors
 from metasr.recipes.base import Recipe
 
 log = logging.getLogger(__name__)
+
+_HARMLESS = frozenset(
+    "_target_ accelerator log_every_n_steps num_sanity_val_steps default_root_dir logger callbacks profiler barebones "
+    "inference_mode check_val_every_n_epoch val_check_interval limit_val_batches".split()  # noqa: SIM905
+)
+"""Choices of the trainer that do not change weights; those that begin with ``enable_`` do not either."""
 
 Score = Callable[[DictConfig, str, Recipe], dict[str, float]]
 
@@ -97,6 +103,9 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
     if not wanted:
         raise StageError(f"only=[] leaves no stage to run: leave it out, or name some of {', '.join(chain)}")
     chosen = [place for name, place in chain.items() if name in wanted]
+    for place in chosen:  # made here to be thrown away: an error in the last stage is not to cost the first
+        build.recipe(cfg, place.name)
+        build.sampler(cfg, place.name)
     for place in chosen:
         run_stage(cfg, place, run, score=score)
     last = chosen[-1]
@@ -115,8 +124,7 @@ def identity(cfg: DictConfig, place: Place, fingerprint: str) -> dict[str, Any]:
         "stage": part,
         "seed": cfg.seed,
         "data": {"name": cfg.data.name, "fingerprint": fingerprint},
-        "precision": trainer.get("precision"),
-        "devices": trainer.get("devices"),
+        "trainer": {k: v for k, v in trainer.items() if k not in _HARMLESS and not str(k).startswith("enable_")},
         "parent": None if place.parent is None else file_hash(place.parent.folder / WEIGHTS_NAME),
     }
 
@@ -240,8 +248,7 @@ def _parent_state(cfg: DictConfig, place: Place, again: str) -> dict[str, Tensor
         raise StageError(
             f"{parent.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, but "
             f"stage {place.name!r} of {cfg.name!r} needs {parent.name!r} of its own experiment; run the chain in a new "
-            "folder: "
-            f"python src/run.py +experiment={cfg.name}"
+            f"folder: {interpreter()} src/run.py +experiment={cfg.name}"
         )
     if file_hash(weights) != card.get("weights"):
         raise StageError(

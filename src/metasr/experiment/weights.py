@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from metasr.checks import check_state
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import StageError, WeightsError, nearest
 from metasr.experiment.run_card import CARD_NAME, WEIGHTS_NAME, file_hash, read_card
+from metasr.experiment.run_folder import interpreter, run_folders
+
+log = logging.getLogger(__name__)
 
 RATE_PREFIXES = ("inner_rates", "meta_rates.")
 
@@ -65,7 +70,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError, ValueError) as error:
             raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # old pickle protocols, which are read all the same
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds here; none of them may lead to unpickling
         raise WeightsError(
             f"{path} cannot be read as plain tensors and was not executed ({type(error).__name__}); "
@@ -93,16 +100,37 @@ def from_run(folder: Path) -> Weights:
         StageError: if no stage of it is finished.
         WeightsError: if the file is not the one that its card describes.
     """
-    cards = sorted(folder.glob(f"*/{CARD_NAME}"))
-    finished = [c.parent for c in cards if read_card(c.parent).get("status") == "finished"]
+    finished = _finished(folder)
     if not finished or not (finished[-1] / WEIGHTS_NAME).is_file():
         raise StageError(
-            f"{folder} has no finished stage: finish it with `python src/run.py +experiment=... run={folder}`"
+            f"{folder} has no finished stage: finish it with `{interpreter()} src/run.py +experiment=... run={folder}`"
         )
     card = read_card(finished[-1])
     _require_hash(finished[-1] / WEIGHTS_NAME, card.get("weights"))
     scale = card.get("config", {}).get("scale")
     return Weights(label="run", state=read_tensors(finished[-1] / WEIGHTS_NAME), card={**card, "scale": scale})
+
+
+def from_last_run(outputs: Path, name: str | None) -> Weights:
+    """Weights of the newest run of an experiment that has a finished stage.
+
+    Raises:
+        WeightsError: if there is no such run.
+    """
+    if name is None:
+        raise WeightsError("weights=last is the last run of an experiment: add +experiment=NAME, or give weights=FILE")
+    runs = [run for run in run_folders(outputs / name) if _finished(run)]
+    if not runs:
+        raise WeightsError(
+            f"weights=last, but {name} has not been run yet, or no stage of it is finished: "
+            f"{interpreter()} src/run.py +experiment={name}"
+        )
+    return from_run(runs[-1])
+
+
+def _finished(run: Path) -> list[Path]:
+    cards = sorted(run.glob(f"*/{CARD_NAME}"))
+    return [c.parent for c in cards if read_card(c.parent).get("status") == "finished"]
 
 
 def released(folder: Path) -> dict[str, dict[str, Any]]:
@@ -160,8 +188,76 @@ def released_for(folder: Path, degradation: Degradation, *, method: str = "mzsr"
     }
     if not fitting:
         raise WeightsError(f"no released weights of {method} for {wanted} subsampling in {folder}; give weights=FILE")
-    name = min(fitting, key=lambda n: (abs(float(fitting[n].get("scale", 2)) - degradation.scale), n))
-    return from_release(folder, name)
+    return from_release(folder, _nearest_scale(fitting, degradation.scale))
+
+
+def released_feed_forward(folder: Path, degradation: Degradation, *, method: str = "mzsr") -> Weights:
+    """The released weights that are good without any update, of the nearest scale: the pretrained ones.
+
+    Raises:
+        WeightsError: if there are none for the degradation; pretraining knows bicubic downsampling alone.
+    """
+    fitting = {
+        name: card
+        for name, card in released(folder).items()
+        if card.get("method") == method and card.get("stage") == "pretrain"
+    }
+    if degradation.kernel is not None or degradation.downsample != "bicubic" or not fitting:
+        raise WeightsError(
+            f"no released feed-forward weights for degradation {degradation}: they are for bicubic alone; adapt to the "
+            "image with solver=adapt, or give weights=FILE"
+        )
+    return from_release(folder, _nearest_scale(fitting, degradation.scale))
+
+
+def _nearest_scale(cards: dict[str, dict[str, Any]], scale: float) -> str:
+    return min(cards, key=lambda name: (abs(float(cards[name].get("scale", 2)) - scale), name))
+
+
+def choose(
+    source: str | None,
+    *,
+    degradation: Degradation,
+    store: Path,
+    outputs: Path,
+    name: str | None = None,
+    adapts: bool = True,
+    steps: int | None = None,
+) -> Weights:
+    """The weights that a user asks for, for one degradation.
+
+    Args:
+        source: ``released`` (or none), ``released/<name>``, ``last``, a file, or a run folder.
+        degradation: what ``released`` is chosen by.
+        store: the folder of released weights.
+        outputs: the folder of outputs, where ``last`` is looked for.
+        name: the experiment, for ``last``.
+        adapts: whether the solver adapts them to the image; meta-learned weights are of no use without that.
+        steps: the number of updates where it is the only one; at 0 the solver runs the weights as they are.
+
+    Raises:
+        WeightsError: if there are none, or they cannot be read.
+        StageError: for a run folder without a finished stage.
+    """
+    if source == "last":
+        found = from_last_run(outputs, name)
+    elif source is not None and source != "released":
+        found = resolve(source, folder=store)
+    elif not adapts:
+        found = released_feed_forward(store, degradation)
+    elif steps == 0 and degradation.kernel is None and degradation.downsample == "bicubic":
+        found = released_feed_forward(store, degradation)
+    else:
+        found = released_for(store, degradation)
+        if steps == 0:
+            log.warning("%s is meta-learned, and gives poor pictures without updates: take some steps", found.label)
+    trained = found.card.get("scale")
+    if isinstance(trained, int | float) and trained != degradation.scale:
+        log.warning(
+            "%s was trained for scale %g and is used for %g: expect less than its scores", found.label, trained,
+            degradation.scale,
+        )  # fmt: skip
+    return found
 
 
 def resolve(source: str, *, folder: Path) -> Weights:

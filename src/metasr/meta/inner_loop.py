@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,8 @@ def inner_loop(
         InputError: for a negative number of steps, BatchNorm with running statistics, or both or none of the two ways
             to gradients.
     """
+    if order not in get_args(Order):
+        raise InputError(f"order must be 'second', 'first' or 'none', got {order!r}")
     if steps < 0:
         raise InputError(f"the number of inner steps must be at least 0, got {steps}")
     if steps > 0 and (support_loss is None) == (gradients is None):

@@ -28,6 +28,12 @@ def enlarge(lr: Tensor, like: Tensor, scale: float) -> Tensor:
     return imresize(lr, scale, size=(like.shape[-2], like.shape[-1]))
 
 
+def require_training_order(order: str) -> None:
+    """Require an order of meta-training: ``none`` cuts the graph, and nothing would be learned."""
+    if order not in ("second", "first"):
+        raise InputError(f"order must be 'second' or 'first' to train, got {order!r}")
+
+
 @dataclass
 class MetaGradient:
     """A meta-batch's gradient and losses.
@@ -70,8 +76,9 @@ def meta_gradient(
         Gradient and losses, averaged over the tasks.
 
     Raises:
-        InputError: if there are no tasks, or there is not one weight per step with one of them above 0.
+        InputError: if ``order`` is another, there are no tasks, or there is not one weight per step with one of them above 0.
     """
+    require_training_order(order)
     if not tasks or len(step_weights) != steps or not any(step_weights):
         raise InputError(
             "a meta-gradient needs at least one task and one weight per inner step, not all 0, "

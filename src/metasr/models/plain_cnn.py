@@ -25,9 +25,10 @@ class PlainCNN(nn.Module):
     Args:
         channels: width of the hidden layers.
         layers: number of convolutions, at least 2.
+        last_gain: what the last layer's initial weights are multiplied by; 1 is the papers' initialisation.
     """
 
-    def __init__(self, channels: int = 64, layers: int = 8) -> None:
+    def __init__(self, channels: int = 64, layers: int = 8, *, last_gain: float = 0.1) -> None:
         super().__init__()
         if layers < 2 or channels < 1:
             raise InputError(f"PlainCNN needs at least 2 layers and 1 channel, got {layers} and {channels}")
@@ -42,7 +43,7 @@ class PlainCNN(nn.Module):
             self.add_module(f"conv{i + 1}", conv)
         with torch.no_grad():  # start close to the identity: a residual of He's size would swamp the image
             last: nn.Conv2d = self.get_submodule(f"conv{layers}")  # type: ignore[assignment]
-            last.weight.mul_(0.1)
+            last.weight.mul_(last_gain)
 
     def forward(self, image: Tensor) -> Tensor:
         """Sharpen an enlarged image.

@@ -35,6 +35,27 @@ def schedule_factor(schedule: Schedule, step: int, steps: int, *, every: int = 1
     raise InputError(f"schedule must be 'constant', 'cosine' or 'staircase', got {schedule!r}")
 
 
+def require_finite_weights(module: nn.Module, *, step: int) -> None:
+    """Require that every parameter is finite; waits for the device once.
+
+    Args:
+        module: whose parameters are looked at.
+        step: for the message.
+
+    Raises:
+        DivergenceError: naming the step, the first such parameters and what to do.
+    """
+    named = list(module.named_parameters())
+    finite = [bool(f) for f in torch.stack([p.detach().isfinite().all() for _, p in named]).tolist()] if named else []
+    bad = [name for (name, _), good in zip(named, finite, strict=True) if not good]
+    if bad:
+        raise DivergenceError(
+            f"{type(module).__name__}: {len(bad)} of {len(named)} parameters ({', '.join(bad[:3])}"
+            f"{', ...' if len(bad) > 3 else ''}) were not finite after step {step}; nothing was saved of them and the last "
+            "good resume point, if there is one, is kept: lower the learning rate or the inner rate, then run again"
+        )
+
+
 class Recipe(pl.LightningModule):
     """One training stage. A subclass gives ``training_step`` and says what it optimises.
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from metasr.data.tasks import Task
-from metasr.meta.meta_gradient import meta_gradient, surrogate_loss
+from metasr.meta.meta_gradient import meta_gradient, require_training_order, surrogate_loss
 from metasr.meta.rates import RatesKind, make_rates, rates_from_state
 from metasr.meta.step_weights import StepWeights
 from metasr.recipes.base import Recipe, Schedule
@@ -51,6 +51,7 @@ class MetaTransfer(Recipe):
         schedule: Schedule = "cosine",
     ) -> None:
         super().__init__(model, steps=steps, schedule=schedule)
+        require_training_order(order)
         self.rate = rate
         self.inner_steps = inner_steps
         self.order = order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,9 +14,9 @@ from metasr.degradation.resize import imresize
 from metasr.errors import DivergenceError, InputError
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates, Rates, published_schedule
-from metasr.solvers.base import Solution, check_problem
+from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.network import NetworkSolver
-from metasr.solvers.tiles import overlap_of, split, tiled_l1, within_budget
+from metasr.solvers.tiles import overlap_of, split, spread, tiled_l1
 
 
 class AdaptSolver(NetworkSolver):
@@ -31,9 +31,10 @@ class AdaptSolver(NetworkSolver):
         steps: number of gradient steps.
         tile: largest side in pixels of the parts an image is worked through in, for adaptation (at LR size) and output
             (at SR size); the result does not depend on it beyond rounding. None for the whole image at once.
-        adapt_pixels: at most so many LR pixels take part in adaptation, in tiles spread evenly over the image; none for
-            all. Images of up to 512×512 are used whole by default.
-        son_noise: standard deviation, on the 0-255 scale, of Gaussian noise added to the son (for real, noisy images).
+        adapt_pixels: where an image has more LR pixels than this, adaptation looks at cells of 128×128 spread evenly
+            over it, of so many pixels in all; none for the whole of any image.
+        son_noise: standard deviation, on the 0-255 scale, of Gaussian noise added to the son; none for the noise of the
+            degradation (for real, noisy images give what it seems to be).
         ensemble: average over the turns and flips that commute with the degradation.
         back_projection: rounds of back-projection.
     """
@@ -46,13 +47,17 @@ class AdaptSolver(NetworkSolver):
         steps: int = 10,
         tile: int | None = 256,
         adapt_pixels: int | None = 512 * 512,
-        son_noise: float = 0.0,
+        son_noise: float | None = None,
         ensemble: bool = False,
         back_projection: int = 0,
     ) -> None:
         super().__init__(network, tile=tile, ensemble=ensemble, back_projection=back_projection)
         if steps < 0:
             raise InputError(f"adapt_steps must be at least 0, got {steps}")
+        if adapt_pixels is not None and adapt_pixels < 1:
+            raise InputError(f"adapt_pixels must be at least 1, or none for all, got {adapt_pixels}")
+        if son_noise is not None and not 0 <= son_noise < math.inf:
+            raise InputError(f"son_noise must be at least 0 (on the 0-255 scale), got {son_noise}")
         self.rates = rates
         self.steps = steps
         self.adapt_pixels = adapt_pixels
@@ -82,7 +87,7 @@ class AdaptSolver(NetworkSolver):
         if not wanted or wanted[0] < 0:
             raise InputError(f"updates must name at least one number of steps, all at least 0, got {list(updates)}")
         generator = torch.Generator().manual_seed(seed)
-        start = time.perf_counter()
+        start = clock(lr.device)
         trace = Trace()
         solutions: dict[int, Solution] = {}
         rendering = 0.0  # seconds spent on earlier outputs, not to be counted in later ones
@@ -91,9 +96,9 @@ class AdaptSolver(NetworkSolver):
             nonlocal rendering
             if step not in wanted:
                 return
-            before = time.perf_counter()
+            before = clock(lr.device)
             sr = self.render(learner, lr, degradation)
-            after = time.perf_counter()
+            after = clock(lr.device)
             if not bool(torch.isfinite(sr).all()):
                 raise DivergenceError(
                     f"the output after {step} updates for degradation {degradation} is not finite; lower the inner rate"
@@ -107,8 +112,12 @@ class AdaptSolver(NetworkSolver):
         gradients = None
         if wanted[-1] > 0:
             source = self._enlarged_son(lr, degradation, generator)
-            parts = split(*lr.shape[-2:], tile=self.tile, overlap=overlap_of(self.network))
-            parts = within_budget(parts, self.adapt_pixels)
+            height, width = lr.shape[-2:]
+            overlap = overlap_of(self.network)
+            if self.adapt_pixels is None or height * width <= self.adapt_pixels:
+                parts = split(height, width, tile=self.tile, overlap=overlap)
+            else:
+                parts = spread(height, width, pixels=self.adapt_pixels, overlap=overlap)
 
             def gradients(learner: nn.Module, parameters: list[nn.Parameter]) -> tuple[float, list[Tensor]]:
                 return tiled_l1(learner, parameters, source, lr, parts)
@@ -129,5 +138,6 @@ class AdaptSolver(NetworkSolver):
 
     def _enlarged_son(self, lr: Tensor, degradation: Degradation, generator: torch.Generator) -> Tensor:
         """The LR image degraded once more and enlarged again: the input from which the LR is to be recovered."""
-        son = degradation.for_son(noise_std=self.son_noise / 255)(lr, generator=generator)
+        noise_std = degradation.noise_std if self.son_noise is None else self.son_noise / 255
+        son = degradation.for_son(noise_std=noise_std)(lr, generator=generator)
         return imresize(son, degradation.scale, size=(lr.shape[-2], lr.shape[-1]))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from metasr.checks import check_image, check_scale
@@ -84,3 +86,10 @@ def check_problem(lr: Tensor, scale: float, degradation: Degradation | None) -> 
     if abs(degradation.scale - scale) > 1e-9:
         raise InputError(f"the degradation is for scale {degradation.scale:g}, but scale {scale:g} was asked for")
     return degradation
+
+
+def clock(device: torch.device) -> float:
+    """Seconds on a steady clock, once the device has done all it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
-from metasr.solvers.base import Solution, check_problem
+from metasr.solvers.base import Solution, check_problem, clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +26,6 @@ class InterpolateSolver:
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
         """See :meth:`metasr.solvers.base.Solver.solve`."""
         degradation = check_problem(lr, scale, degradation)
-        start = time.perf_counter()
+        start = clock(lr.device)
         sr = imresize(lr, scale, shift=degradation.shift if self.aligned else 0.0).clamp(0, 1)
-        return Solution(sr=sr, kernel=None, seconds=time.perf_counter() - start)
+        return Solution(sr=sr, kernel=None, seconds=clock(lr.device) - start)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 
 from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
-from metasr.solvers.base import Solution, check_problem
+from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.refine import back_project, self_ensemble, symmetries_of
 from metasr.solvers.tiles import apply_tiled, overlap_of
 
@@ -38,6 +37,8 @@ class NetworkSolver:
     ) -> None:
         if back_projection < 0:
             raise InputError(f"back_projection must be at least 0 rounds, got {back_projection}")
+        if tile is not None and tile < 1:
+            raise InputError(f"tile must be at least 1 pixel, or none for the whole image, got {tile}")
         self.network = network
         self.enlarge_first = enlarge_first
         self.tile = tile
@@ -47,10 +48,10 @@ class NetworkSolver:
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
         """See :meth:`metasr.solvers.base.Solver.solve`."""
         degradation = check_problem(lr, scale, degradation)
-        start = time.perf_counter()
+        start = clock(lr.device)
         self.network.eval()
         sr = self.render(self.network, lr, degradation)
-        return Solution(sr=sr, kernel=degradation.kernel, seconds=time.perf_counter() - start)
+        return Solution(sr=sr, kernel=degradation.kernel, seconds=clock(lr.device) - start)
 
     def render(self, network: nn.Module, lr: Tensor, degradation: Degradation) -> Tensor:
         """The SR image of some weights: enlarge, run in tiles, ensemble, back-project, clip."""

@@ -7,6 +7,7 @@ r pixels inwards. So there are no seams to blend, and gradients summed over tile
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -130,13 +131,31 @@ def tiled_l1(
     return total, sums
 
 
-def within_budget(tiles: list[Tile], pixels: int | None) -> list[Tile]:
-    """Tiles spread evenly over the image, of at most ``pixels`` in all (but at least one tile); none for all."""
-    if pixels is None or sum(_area(t.core) for t in tiles) <= pixels:
-        return tiles
-    largest = max(_area(t.core) for t in tiles)
-    count = max(1, pixels // largest)
-    return [tiles[int((i + 0.5) * len(tiles) / count)] for i in range(count)]
+def spread(height: int, width: int, *, pixels: int, overlap: int, cell: int = 128) -> list[Tile]:
+    """Square cells spread evenly over an image, along both axes, of at most ``pixels`` in all (but at least one).
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image.
+        pixels: how many pixels the cells' cores may have together.
+        overlap: how far a cell's outer part reaches beyond its core.
+        cell: side of a core (the image's side, where that is shorter).
+
+    Returns:
+        Tiles whose cores do not overlap, on a regular grid of about the image's proportions.
+    """
+    tall, wide = min(cell, height), min(cell, width)
+    count = max(1, pixels // (tall * wide))
+    rows = min(max(1, round(math.sqrt(count * height / width))), count, height // tall)
+    columns = min(max(1, count // rows), width // wide)
+
+    def places(n: int, side: int, parts: int) -> Iterator[tuple[slice, slice]]:
+        for i in range(parts):
+            start = round((i + 0.5) * n / parts - side / 2)
+            yield slice(start, start + side), slice(max(0, start - overlap), min(n, start + side + overlap))
+
+    across = list(places(width, wide, columns))
+    return [Tile((r, c), (ro, co)) for r, ro in places(height, tall, rows) for c, co in across]
 
 
 def _fast_layout(image: Tensor) -> Tensor:
