@@ -68,14 +68,15 @@ def test_options_reach_the_solver(tmp_path: Path, capsys: pytest.CaptureFixture[
     ["--ensemble"],
                               ["-n", "2"], ["-k", "iso_1_b"], ["-w", "released/mzsr_x2_pretrain"], ["--solver",
                               "network"]]):  # fmt: skip
-        assert main(["upscale", str(source), "-n", "1", "-o", str(tmp_path / f"{i}.png"), *more]) == 0
+        steps = [] if "network" in more else ["-n", "1"]
+        assert main(["upscale", str(source), *steps, "-o", str(tmp_path / f"{i}.png"), *more]) == 0
         made.append((tmp_path / f"{i}.png").read_bytes())
     assert len(set(made)) == len(made)
     assert main(["upscale", str(source), "-n", "1", "-o", str(tmp_path / "t.png"), "--tile", "16"]) == 0
     assert main(["upscale", str(source), "-n", "1", "-s", "3", "--side-by-side", "-o", str(tmp_path / "s.png")]) == 0
     assert read_photo(tmp_path / "s.png").rgb.shape == (3, 81, 75)
     assert (tmp_path / "s_side_by_side.png").is_file()
-    assert "1 updates, weights released/mzsr_x2_bicubic_meta" in capsys.readouterr().out
+    assert "1 update, weights released/mzsr_x2_bicubic_meta" in capsys.readouterr().out
 
 
 def test_the_seed_counts_where_there_is_noise(tmp_path: Path) -> None:
@@ -115,7 +116,18 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["a.png", "-w", "none.pt"], "no weights file none.pt"),
         (["a.png", "-w", "text.png"], "text.png cannot be read as plain tensors and was not executed"),
         (["a.png", "--device", "gpu"], "device 'gpu' is not available"),
-        (["a.png", "--tile", "0"], "tile must be at least 1 pixel"),
+        (["a.png", "--tile", "0"], "error: tile must be at least 1 pixel"),
+        (["a.png", "--son-noise", "-3"], "error: son_noise must be at least 0"),
+        (["a.png", "-s", "0.5"], "upscaling needs a scale above 1, got 0.5"),
+        (["a.png", "-s", "1"], "upscaling needs a scale above 1, got 1"),
+        (["a.png", *QUICK, "--son-noise", "5"], "--son-noise is no option of --solver interpolate"),
+        (["a.png", *QUICK, "--ensemble"], "--ensemble is no option of --solver interpolate"),
+        (["a.png", *QUICK, "--tile", "256"], "--tile is no option of --solver interpolate"),
+        (["a.png", *QUICK, "-n", "10"], "--steps is no option of --solver interpolate"),
+        (["a.png", *QUICK, "-w", "released"], "weights=released (--weights): solver interpolate has none"),
+        (["a.png", "--solver", "network", "--rates", "learned"], "--rates is no option of --solver network"),
+        (["a.png", "--solver", "network", "--back-projection", "-1"], "error: back_projection must be at least 0"),
+        (["a.png", "--solver", "network", "-k", "g1.3b"], "no released feed-forward weights for degradation g1.3b"),
     ],
 )
 def test_errors_in_one_line_with_status_two(

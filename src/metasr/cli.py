@@ -47,25 +47,17 @@ def parser() -> argparse.ArgumentParser:
         help="how the photo came to be small: bicubic (default), g2.0d, iso_1.5_b, aniso_4_1_0.5_d, or a kernel file",
     )  # fmt: skip
     up.add_argument("-s", "--scale", type=float, default=2.0, help="factor of enlargement (default: 2)")
-    up.add_argument("-n", "--steps", type=int, default=10, help="gradient steps on the photo (default: 10; 0 for none)")
+    up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (default: 10; 0 for none)")
     up.add_argument(
         "--solver", default="adapt", choices=sorted(path.stem for path in (conf_folder() / "solver").glob("*.yaml")),
         help="how (default: adapt)",
     )  # fmt: skip
-    up.add_argument("-w", "--weights", default="released", help="released (default), a file, or a run folder")
-    up.add_argument(
-        "--rates", default="learned", choices=("learned", "published"), help="step sizes (default: learned)"
-    )
-    up.add_argument(
-        "--son-noise", type=float, default=0.0, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)"
-    )
-    up.add_argument(
-        "--back-projection", type=int, default=0, metavar="N", help="rounds of back-projection (default: 0)"
-    )
-    up.add_argument("--ensemble", action="store_true", help="average over turns and flips where that is valid (slower)")
-    up.add_argument(
-        "--tile", type=int, default=256, help="side of the parts worked on, which bounds memory (default: 256)"
-    )
+    up.add_argument("-w", "--weights", help="released (default), a file, or a run folder")
+    up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
+    up.add_argument("--son-noise", type=float, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)")
+    up.add_argument("--back-projection", type=int, metavar="N", help="rounds of back-projection (default: 0)")
+    up.add_argument("--ensemble", action="store_true", default=None, help="average over turns and flips (slower)")
+    up.add_argument("--tile", type=int, help="side of the parts worked on, which bounds memory (default: 256)")
     up.add_argument("--side-by-side", action="store_true", help="also write a picture beside plain bicubic enlargement")
     up.add_argument("--overwrite", action="store_true", help="replace an existing output (never the input)")
     up.add_argument("--device", default="auto", help="auto (default), cpu, cuda")
@@ -82,10 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         for result in _upscale(options):
-            print(
-                f"{result.output}  ({result.seconds:.1f} s, {result.updates} updates, weights {result.weights})",
-                flush=True,
-            )
+            print(result, flush=True)
     except MetasrError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -116,14 +105,13 @@ def _upscale(options: argparse.Namespace) -> Iterator[Upscaled]:
         cfg.input, cfg.scale, cfg.seed = _verbatim(options.path), options.scale, options.seed
         cfg.side_by_side, cfg.overwrite = options.side_by_side, options.overwrite
         cfg.adapt_steps = options.steps
-        for key, value in (
-            ("rates", options.rates),
-            ("son_noise", options.son_noise),
-            ("back_projection", options.back_projection),
-            ("ensemble", options.ensemble),
-            ("tile", options.tile),
-        ):
-            if key in cfg.solver:
+        for key in ("steps", "rates", "son_noise", "back_projection", "ensemble", "tile"):
+            value = getattr(options, key)
+            if value is None:  # not given: the solver's own
+                continue
+            if key not in cfg.solver:
+                raise InputError(f"--{key.replace('_', '-')} is no option of --solver {options.solver}; leave it out")
+            if key != "steps":
                 cfg.solver[key] = value
     yield from upscale(cfg)
 

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,7 @@ def test_b100_is_cropped_to_its_top_left(size, cropped, tmp_path):
 def test_published_sets_hold_images_out_on_request(tmp_path):
     write(tmp_path, *(f"T91/t{i}.png" for i in range(91)))
     assert len(image_set("t91", root=tmp_path)) == 91
-    with pytest.raises(DataError, match="val_fraction"):
+    with pytest.raises(DataError, match=r"val_fraction \(data\.val_fraction=0\.05\)"):
         image_set("t91", split="val", root=tmp_path)
     train, val = (image_set("t91", split=s, root=tmp_path, val_fraction=0.1) for s in ("train", "val"))
     assert (len(train), len(val)) == (82, 9)
@@ -148,7 +149,7 @@ def test_sub_folders_of_a_plain_folder_are_honoured(tmp_path):
 def test_one_image_cannot_be_split(tmp_path):
     write(tmp_path, "a.png")
     assert len(image_set("image_folder", split="test", root=tmp_path)) == 1
-    with pytest.raises(DataError, match="one image only"):
+    with pytest.raises(DataError, match=r"one image only.*val_fraction=0 \(data\.val_fraction=0\)"):
         image_set("image_folder", split="train", root=tmp_path)
     with pytest.raises(DataError, match="val_fraction=0"):
         image_set("image_folder", split="val", root=tmp_path, val_fraction=0)
@@ -158,9 +159,11 @@ def test_what_is_missing_is_told(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"no data set 'set55': did you mean 'set5'"):
         info("set55")
     monkeypatch.delenv("METASR_DATA", raising=False)
-    with pytest.raises(DataError, match=r"give root .* METASR_DATA"):
+    with pytest.raises(DataError, match=r"give root \(data.root=FOLDER, or testset_root=FOLDER .* METASR_DATA"):
         image_set("div2k")
-    with pytest.raises(DataError, match=r"no such folder. Expected: ROOT/DIV2K.*download=True.*METASR_DATA"):
+    with pytest.raises(DataError, match=r"no such folder. Expected: ROOT/DIV2K.*download=True \(data.download=true\)"):
+        image_set("div2k", root=tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"as root \(data.root=FOLDER, or testset_root=FOLDER .*METASR_DATA"):
         image_set("div2k", root=tmp_path / "nowhere")
     with pytest.raises(DataError, match="it is empty"):
         image_set("div2k", root=tmp_path)
@@ -233,3 +236,25 @@ def test_bsds500_trains_on_400_images_apart_from_b100(shared_data):
     assert len(train) == 400
     assert not set(train.names) & set(image_set("b100", split="test", root=shared_data).names)
     assert info("bsds500").apart == set(image_set("b100", split="test", root=shared_data).names)
+
+
+def test_files_that_share_a_stem_are_named_in_full(tmp_path):
+    write(tmp_path, "a.jpg", "a.png", "b.png")
+    images = image_set("image_folder", split="test", root=tmp_path)
+    assert images.names == ("a.jpg", "a.png", "b.png")
+    assert image_set("image_folder", split="test", root=tmp_path).subset(1).names == ("a",)
+
+
+def test_a_fingerprint_of_unchanged_files_is_not_computed_again(tmp_path, monkeypatch):
+    write(tmp_path, "a.png")
+    path = tmp_path / "a.png"
+    os.utime(path, (1e9, 1e9))
+    first = ImageSet("x", "test", (path,)).fingerprint()
+    with monkeypatch.context() as patch:
+        patch.setattr("metasr.data.catalog._hash_files", lambda _: pytest.fail("hashed again"))
+        assert ImageSet("y", "train", (path,)).fingerprint() == first
+    path.write_bytes(path.read_bytes()[:-1] + b"x")  # of the same size
+    assert ImageSet("x", "test", (path,)).fingerprint() != first
+    second = ImageSet("x", "test", (path,)).fingerprint()
+    path.write_bytes(path.read_bytes()[:-1] + b"y")  # at once
+    assert ImageSet("x", "test", (path,)).fingerprint() != second

@@ -1,5 +1,6 @@
 """Batches for Lightning: what they depend on, and on what they do not."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from metasr.data.catalog import ImageSet
 from metasr.data.datamodule import PatchData
-from metasr.data.patches import PatchPool
+from metasr.data.images import Photo, write_photo
+from metasr.data.patches import PatchPool, flatten
 from metasr.errors import DataError
 
 
@@ -145,3 +148,64 @@ def test_resumed_run_draws_what_an_uninterrupted_one_would_have(tmp_path: Path) 
     assert (len(whole.seen), len(first.seen), len(second.seen)) == (6, 3, 3)
     assert torch.equal(torch.stack(whole.seen), torch.stack(first.seen + second.seen))
     assert len({b.numpy().tobytes() for b in whole.seen}) == 6
+
+
+def photographs(folder: Path, *, seed: int = 0) -> ImageSet:
+    """Two files that were written long ago."""
+    generator = torch.Generator().manual_seed(seed)
+    paths = tuple(folder / f"{i}.png" for i in range(2))
+    for path in paths:
+        write_photo(Photo(torch.rand(3, 20, 30, generator=generator)), path, overwrite=True)
+        os.utime(path, (1e9 + seed, 1e9 + seed))
+    return ImageSet("x", "train", paths)
+
+
+def pool_of(images: ImageSet, *, patch_size: int = 8) -> PatchPool:
+    made = PatchData(images, sampler=Cut(), patch_size=patch_size, steps=1, seed=0, stage="x")
+    made.setup("fit")
+    assert made.pool is not None
+    return made.pool
+
+
+def test_the_next_stage_finds_the_pictures_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Path] = []
+    load = ImageSet.load
+    monkeypatch.setattr(ImageSet, "load", lambda self, i: loaded.append(self.paths[i]) or load(self, i))
+    images = photographs(tmp_path)
+    first, second = pool_of(images), pool_of(photographs_again(images), patch_size=5)
+    assert loaded == list(images.paths)
+    assert first.pixels.data_ptr() == second.pixels.data_ptr()
+    assert torch.equal(first.pixels[:600].float() / 255, load(images, 0).permute(1, 2, 0).reshape(-1, 3))
+
+    cropped = pool_of(ImageSet("x", "train", images.paths, crop=(16, 16)))
+    assert (len(loaded), len(cropped.pixels)) == (4, 2 * 16 * 16)
+    pool_of(images)
+    assert len(loaded) == 6, "only the last set is kept"
+    changed = pool_of(photographs(tmp_path, seed=1))
+    assert len(loaded) == 8
+    assert not torch.equal(changed.pixels, first.pixels)
+
+
+def photographs_again(images: ImageSet) -> ImageSet:
+    """The same files, as another stage finds them."""
+    return ImageSet(images.name, images.split, tuple(images.paths))
+
+
+def test_new_files_are_decoded_anew(tmp_path: Path) -> None:
+    """A second change within the grain of a file's times must not go unseen."""
+    images = photographs(tmp_path)
+    os.utime(images.paths[0])
+    first = pool_of(images).pixels
+    write_photo(Photo(torch.zeros(3, 20, 30)), images.paths[0], overwrite=True)
+    assert not torch.equal(pool_of(images).pixels, first)
+
+
+def test_pictures_are_held_in_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: list[torch.dtype] = []
+
+    def flatten_seen(images: Any) -> Any:
+        return flatten(kinds.append(image.dtype) or image for image in images)
+
+    monkeypatch.setattr("metasr.data.datamodule.flatten", flatten_seen)
+    data().setup("fit")
+    assert kinds == [torch.uint8] * 2

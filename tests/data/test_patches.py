@@ -4,13 +4,17 @@ The pictures here carry their own coordinates: red is the row, green the column,
 where it came from and how it was turned.
 """
 
+import weakref
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from metasr.data.patches import PatchPool
+from metasr.data.patches import PatchPool, flatten
 from metasr.errors import DataError, InputError
 
 SIZES = [(13, 18), (9, 11), (7, 30)]  # odd, even, and one just as high as a patch
@@ -151,3 +155,50 @@ def test_no_pictures_and_no_patch_size_are_refused() -> None:
         PatchPool([], patch_size=8)
     with pytest.raises(InputError, match="patch_size must be at least 1, got 0"):
         PatchPool(PICTURES, patch_size=0)
+
+
+def test_a_generator_is_read_once_and_its_pictures_are_let_go() -> None:
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    def pictures() -> Iterator[Tensor]:
+        nonlocal most
+        for picture in PICTURES * 4:
+            most = max(most, sum(ref() is not None for ref in alive))
+            made = picture.float() / 255
+            alive.append(weakref.ref(made))
+            yield made
+            del made
+
+    pool = PatchPool(pictures(), patch_size=SIDE)
+    assert most <= 1
+    assert torch.equal(pool.pixels, PatchPool(PICTURES * 4, patch_size=SIDE).pixels)
+
+
+def test_flat_pictures_are_taken_without_a_copy() -> None:
+    flat = flatten(PICTURES)
+    assert flat.sizes == tuple(SIZES)
+    assert torch.equal(flat.values[: 13 * 18].reshape(13, 18, 3).permute(2, 0, 1), PICTURES[0])
+    one, two = (PatchPool(flat, patch_size=side) for side in (SIDE, 3))
+    assert one.pixels.data_ptr() == two.pixels.data_ptr() == flat.values.data_ptr()
+    patches = one.draw(9, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(patches, draw(9))
+
+
+class NoDoubles(TorchDispatchMode):
+    """Fails where a float64 tensor comes to be on the device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.device.type == "meta":
+            assert result.dtype != torch.float64, func
+        return result
+
+
+def test_no_double_precision_on_the_device() -> None:
+    pool = PatchPool(PICTURES, patch_size=SIDE)
+    with NoDoubles():
+        pool.to("meta")  # a device without values, here in place of one without float64
+        patches = pool.draw(4, generator=torch.Generator())
+    assert pool.pixels.device.type == patches.device.type == "meta"
+    assert patches.shape == (4, 3, SIDE, SIDE)

@@ -288,6 +288,8 @@ def test_a_file_cut_short_is_refused(tmp_path, suffix, kernel):
         (np.array([[0.1, np.inf, 0.1]]), InputError, "kernel must be finite"),
         (np.array([[-1.0, 0.0, 1.0]]), InputError, "sums to 0 and cannot be normalised"),
         (np.zeros((3, 3)), InputError, "sums to 0"),
+        (-np.ones((3, 3)), InputError, r"k\.npy must have a sum above 0, got -9"),
+        (np.array([[-0.3, 1.0, -0.3]]), InputError, r"k\.npy has a weight of -0\.3 .* down to -0\.25 of the peak"),
         (np.zeros((0, 3)), InputError, r"must have shape .*, got \(0, 3\)"),
         (np.ones(9), DataError, r"must hold a 2-D array of numbers, got shape \(9,\)"),
         (np.ones((1, 1, 3, 3)), DataError, r"2-D array of numbers, got shape \(1, 1, 3, 3\)"),
@@ -352,3 +354,23 @@ def test_files_of_six_kernels(shared_data, scale, size):
     assert min((a - b).abs().max().item() for i, a in enumerate(found) for b in found[i + 1 :]) > 1e-3
     with pytest.raises(DataError, match="holds 6 kernels, index must be 0 to 5, got 6"):
         load_kernel(path, index=6)
+
+
+def test_a_sum_far_from_1_is_told(tmp_path, kernel, caplog):
+    np.save(tmp_path / "k.npy", 2 * kernel)
+    savemat(tmp_path / "k.mat", {"kernel": 2 * kernel})
+    for name in ("k.npy", "k.mat"):
+        caplog.clear()
+        np.testing.assert_allclose(load_kernel(tmp_path / name), kernel, rtol=1e-14)
+        assert f"kernel of {tmp_path / name} sums to 2, it is divided by that" in caplog.text
+    caplog.clear()
+    np.save(tmp_path / "k.npy", 1.0005 * kernel)
+    load_kernel(tmp_path / "k.npy")
+    Image.fromarray(np.full((3, 3), 9, np.uint8)).save(tmp_path / "k.png")
+    load_kernel(tmp_path / "k.png")
+    assert not caplog.records
+
+
+def test_small_negative_ringing_is_kept(tmp_path):
+    np.save(tmp_path / "k.npy", np.array([[-0.07, 1.0, 0.07]]))  # as the lobes of a cubic kernel
+    np.testing.assert_allclose(load_kernel(tmp_path / "k.npy"), [[-0.07, 1.0, 0.07]], rtol=1e-14)

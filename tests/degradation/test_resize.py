@@ -247,3 +247,8 @@ def test_symmetric_padding_repeats_the_edge_pixel(padding):
 def test_errors_say_what_came(image, arguments, message):
     with pytest.raises(InputError, match=message):
         imresize(image, **arguments)
+
+
+def test_output_size_with_a_factor_for_each_axis():
+    assert output_size((10, 10), (0.5, 1 / 3)) == (5, 4)
+    assert imresize(picture(10, 10), (0.5, 1 / 3)).shape[:2] == (5, 4)

@@ -97,6 +97,38 @@ def test_devices() -> None:
     assert build.device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "found", "want"),
+    [
+        ([], "cuda", {"accelerator": "gpu"}),
+        ([], "cpu", {"accelerator": "cpu"}),
+        (["device=cuda:1"], "cuda:1", {"accelerator": "gpu", "devices": [1]}),
+        (["device=cuda:1", "trainer.devices=2"], "cuda:1", {"accelerator": "gpu"}),
+        (["trainer.accelerator=gpu", "device=cpu"], "cpu", {}),
+    ],
+)
+def test_the_device_is_the_trainers_too(
+    monkeypatch: pytest.MonkeyPatch, overrides: list[str], found: str, want: dict[str, object]
+) -> None:
+    monkeypatch.setattr(build, "device", lambda _: torch.device(found))
+    assert build.accelerator(compose(*SMOKE, *overrides)) == want
+
+
+def test_nothing_is_trained_on_other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "device", lambda _: torch.device("mps"))
+    with pytest.raises(InputError, match=r"device 'mps' cannot be trained on; use device=auto, cuda or cpu"):
+        build.accelerator(compose(*SMOKE, "device=mps"))
+
+
+def test_the_trainer_trains_on_the_device(tmp_path: Path) -> None:
+    from pytorch_lightning.accelerators import CPUAccelerator
+
+    made = build.trainer(compose(*SMOKE, "device=cpu"), "pretrain", tmp_path, callbacks=[], loggers=[])
+    assert isinstance(made.accelerator, CPUAccelerator)
+    with pytest.raises(InputError, match=r"device 'gpu' is not available"):
+        build.trainer(compose(*SMOKE, "device=gpu"), "pretrain", tmp_path, callbacks=[], loggers=[])
+
+
 def test_loggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [v for v in os.environ if v.startswith("WANDB_")]:
         monkeypatch.delenv(variable)

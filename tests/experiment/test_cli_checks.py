@@ -18,6 +18,8 @@ from running import compose
         ("data=div2", r"no data 'div2': did you mean 'div2k'"),
         ("logger=tensorboard", r"no logger 'tensorboard': known: csv, none, wandb"),
         ("+experiment=mzsr_x2,mzsr_y", r"no experiment 'mzsr_y'"),
+        ("profil=smoke", r"no key 'profil': did you mean 'profile'"),
+        ("data=set5", r"data=set5 is a test set, .*testset=set5; data to train on: bsds500, .*div2k.*samples"),
         ("experiment=mzsr_x2", r"write a plus before it: \+experiment=mzsr_x2"),
         ("+stage@stages.third=pretrian", r"no stage 'pretrian': did you mean 'pretrain'"),
     ],

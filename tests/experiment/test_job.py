@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from metasr.experiment.job import test_images as images_of
 from metasr.experiment.pictures import PictureBook
 from metasr.experiment.stages import run_chain
 from metasr.experiment.weights import from_run
+from metasr.report.table import ImageRow, Table
 from metasr.solvers.adapt import AdaptSolver
 from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture
 
@@ -111,6 +113,57 @@ def test_table_where_asked_for(tmp_path: Path, photos: Path) -> None:
     assert not (tmp_path / "job" / "table.csv").exists()
 
 
+@pytest.mark.parametrize("task", ["run", "evaluate"])
+@pytest.mark.parametrize("existing", ["out.csv", "out_images.csv"])
+def test_a_table_is_not_written_over(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, task: str, existing: str
+) -> None:
+    monkeypatch.setattr(job, "run_chain", lambda *_, **__: pytest.fail("training began"))
+    (tmp_path / existing).write_text("mine")
+    fixed = (*SMALL, f"task={task}", f"testset={photos}", "solver=interpolate", f"table={tmp_path / 'out.csv'}")
+    with pytest.raises(OutputError, match=rf"{existing} exists already; choose another name, .*: overwrite=true"):
+        execute(compose(*fixed), tmp_path / "job")
+    assert (tmp_path / existing).read_text() == "mine"
+    if task == "evaluate":
+        execute(compose(*fixed, "overwrite=true"), tmp_path / "job")
+        assert (tmp_path / existing).read_text() != "mine"
+
+
+def test_a_table_that_cannot_be_written(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    fixed = (*EVALUATE, f"testset={photos}", "solver=interpolate")
+    with pytest.raises(OutputError, match=r"cannot be written: .*file is not a folder"):
+        execute(compose(*fixed, f"table={tmp_path / 'file' / 'new' / 'out.csv'}"), tmp_path / "job")
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
+    with pytest.raises(OutputError, match=r"cannot write in .*: no permission; give a file name elsewhere"):
+        execute(compose(*fixed, f"table={tmp_path / 'new' / 'out.csv'}"), tmp_path / "job")
+
+
+def test_a_network_without_adaptation_gets_weights_that_need_none(tmp_path: Path, photos: Path) -> None:
+    fixed = (f"testset={photos}", "solver=network")
+    table = evaluate(tmp_path, *fixed, "degradations=[bicubic]")
+    assert table[2]["weights"] == "released/mzsr_x2_pretrain"
+    assert float(table[2]["psnr_y"]) > float(table[0]["psnr_y"])
+    with pytest.raises(WeightsError, match=r"no released feed-forward weights for degradation g2\.0d.*solver=adapt"):
+        evaluate(tmp_path / "none", *fixed, "degradations=[bicubic,g2.0d]")
+    assert not (tmp_path / "none").exists()
+
+
+def test_weights_for_another_scale_are_told_of(tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    evaluate(tmp_path, f"testset={photos}", "degradations=[g2.0d]", "adapt_steps=[0]", "scale=3", "max_images=1")
+    assert "released/mzsr_x2_meta was trained for scale 2 and is used for 3" in caplog.text
+
+
+def test_curves_of_any_weights() -> None:
+    table = Table()
+    for weights, updates, psnr in (("released/w", 0, 20.0), ("released/w", 5, 30.0), ("-", 0, 10.0)):
+        solver = "interpolate" if weights == "-" else "adapt"
+        table.add(ImageRow("t", "g2.0d", 2.0, solver, weights, updates, "a", psnr, 0.5, 1.0))
+    assert job._curves(table) == {"g2.0d": {0: 20.0, 5: 30.0}}
+    table.add(ImageRow("t", "g2.0d", 2.0, "adapt", "run", 1, "a", 25.0, 0.5, 1.0))
+    assert job._curves(table) == {"g2.0d": {1: 25.0}}
+
+
 def test_weights_of_a_run_and_of_a_file(tmp_path: Path, photos: Path, run: Path) -> None:
     fixed = (f"testset={photos}", "degradations=[g2.0d]", "adapt_steps=[1]", "max_images=1", "model.channels=8",
              "model.layers=3")  # fmt: skip
@@ -126,9 +179,13 @@ def test_weights_of_the_last_run(tmp_path: Path, photos: Path, run: Path, monkey
     monkeypatch.setenv("METASR_OUTPUTS", str(tmp_path / "outputs"))
     fixed = (f"testset={photos}", "degradations=[g2.0d]", "adapt_steps=1", "max_images=1", "model.channels=8",
              "model.layers=3", "weights=last", f"paths.outputs={tmp_path / 'outputs'}")  # fmt: skip
-    with pytest.raises(WeightsError, match=r"weights=last, but mzsr_x2 has not been run yet: python src/run\.py"):
+    with pytest.raises(WeightsError, match=r"weights=last, but mzsr_x2 has not been run yet, or .*src/run\.py"):
         evaluate(tmp_path / "job", *fixed)
     shutil.copytree(run, tmp_path / "outputs" / "mzsr_x2" / "2026-01-02_03-04-05-000006")
+    (tmp_path / "outputs" / "mzsr_x2" / "2026-01-02_03-04-05-000007" / ".hydra").mkdir(parents=True)  # a typing error
+    cut = tmp_path / "outputs" / "mzsr_x2" / "2026-01-02_03-04-05-000008" / "01_pretrain"
+    cut.mkdir(parents=True)
+    (cut / "card.json").write_text('{"status": "started"}')
     assert evaluate(tmp_path / "job", *fixed)[2]["weights"] == "run"
 
 
@@ -175,7 +232,7 @@ def test_an_own_network_of_another_output_size(tmp_path: Path, photos: Path, own
             evaluate(tmp_path, *fixed, f"model._target_={own}.Double", f"solver.tile={tile}")
     with pytest.raises(InputError, match=r"takes .*whole scale|needs a whole scale, got 1\.5"):
         evaluate(tmp_path, *fixed, f"model._target_={own}.Double", "solver.enlarge_first=false", "scale=1.5")
-    with pytest.raises(WeightsError, match=r"released/mzsr_x2_bicubic_meta holds the weights of another network"):
+    with pytest.raises(WeightsError, match=r"released/mzsr_x2_pretrain holds the weights of another network"):
         evaluate(tmp_path, *fixed[:3], fixed[4], f"model._target_={own}.Sharp", "weights=released")
 
 
@@ -292,6 +349,7 @@ def test_what_a_run_prints(tmp_path: Path, photos: Path, run: Path, capsys: pyte
     shown = capsys.readouterr().out
     for text in (
         "mzsr_x2: PSNR on Y in dB, 1 image of set5, x2", "this run", "0 updates", "1 update", "as published", "aligned",
+        "(about half an hour on one data-centre GPU (estimated): profile=gpu)",
         "s / image", "profile smoke: ", "its numbers mean nothing", "trained on samples (seed 1)",
         f"run folder: {folder}", "profile=paper", "profile=gpu", "task=evaluate", f"weights='\"'\"'{folder}'\"'\"'",
     ):  # fmt: skip

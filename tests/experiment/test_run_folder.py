@@ -1,6 +1,7 @@
 """Where jobs write."""
 
 import os
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -8,7 +9,17 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from metasr.errors import OutputError, StageError
-from metasr.experiment.run_folder import command, is_stamp, quoted, run_folder, run_folders, stamp
+from metasr.experiment.run_folder import (
+    command,
+    interpreter,
+    is_stamp,
+    quoted,
+    require_permission,
+    run_folder,
+    run_folders,
+    stamp,
+)
+from metasr.project import conf_folder
 from running import compose
 
 
@@ -38,7 +49,11 @@ def test_last_is_the_newest_run_or_a_new_one(tmp_path: Path) -> None:
     assert is_stamp(Path(run_folder("last", "exp", "run", str(tmp_path))).name)
     older, newer = (tmp_path / "exp" / s for s in ("2026-01-02_03-04-05-000006", "2026-01-02_03-04-05-000016"))
     for folder in (newer, older, tmp_path / "exp" / "sweeps", tmp_path / "exp" / "evaluate"):
-        folder.mkdir(parents=True)
+        (folder / "01_a").mkdir(parents=True)
+        (folder / "01_a" / "card.json").write_text("{}")
+    empty = tmp_path / "exp" / "2026-01-03_03-04-05-000000"  # what a mistyped command leaves
+    (empty / ".hydra").mkdir(parents=True)
+    (empty / "job.log").touch()
     (tmp_path / "exp" / "latest").symlink_to(older.name)
     (tmp_path / "exp" / "2099-01-01_00-00-00-000000").write_text("a file")
     assert run_folders(tmp_path / "exp") == [older, newer]
@@ -70,6 +85,24 @@ def test_an_output_without_permission(tmp_path: Path) -> None:
         run_folder(None, "exp", "run", str(tmp_path / "locked"))
 
 
+def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
+    with pytest.raises(OutputError, match=rf"cannot write in {tmp_path}: no permission; choose another"):
+        require_permission(tmp_path / "new" / "deeper", instead="choose another")
+    (tmp_path / "mine").mkdir()
+    require_permission(tmp_path / "mine", instead="")
+
+
+def test_the_interpreter_is_named_as_it_was_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    project = conf_folder().parent
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "executable", str(project / ".venv" / "bin" / "python"))
+    assert interpreter() == os.path.join(".venv", "bin", "python")
+    assert command("mzsr_x2", "/r") == ".venv/bin/python src/run.py +experiment=mzsr_x2 run=/r"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    assert interpreter() == "python"
+
+
 @pytest.mark.parametrize(
     "value",
     ["/a/b-c_d.1", "/with space/x", "/a=b", "/a,b", "/[x](y){z}", "/it's", "/d'e\\'f", "/é/日本", "/a\\b", "/ends\\",
@@ -81,6 +114,7 @@ def test_quoting_comes_back_from_hydras_grammar(value: str) -> None:
     assert compose("+experiment=mzsr_x2", f"run={quoted(value)}").run == value
 
 
-def test_the_command_to_go_on_outside_of_a_command_line() -> None:
+def test_the_command_to_go_on_outside_of_a_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
     assert command("mzsr_x2", Path("/r")) == "python src/run.py +experiment=mzsr_x2 run=/r"
     assert command("mzsr_x2", "/a b") == """python src/run.py +experiment=mzsr_x2 'run='"'"'/a b'"'"''"""

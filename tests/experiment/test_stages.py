@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from safetensors.torch import load_file
 
-from metasr.errors import OutputError, StageError
+from metasr.errors import InputError, OutputError, StageError
 from metasr.experiment import build, stages
 from metasr.experiment.run_card import file_hash, read_card
 from metasr.experiment.stages import places, run_chain, save_tensors
@@ -118,7 +119,8 @@ def test_finished_stages_are_skipped(run: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     "indifferent",
     ["stages.pretrain.checkpoint_every=5", "stages.pretrain.validation.every=3", "device=cpu", "adapt_steps=[0]",
-     "degradations=[bicubic]", "solver.rates=published", "testset=set5"],
+     "degradations=[bicubic]", "solver.rates=published", "testset=set5",
+     "trainer.log_every_n_steps=3", "+trainer.enable_progress_bar=false", "trainer.accelerator=cpu"],
 )  # fmt: skip
 def test_choices_that_do_not_change_weights_do_not_make_them_stale(run: Path, indifferent: str) -> None:
     run_chain(compose(*SMALL, indifferent), run)
@@ -228,6 +230,8 @@ def nothing(_: Path) -> None: ...
         (edit_card(SECOND, stage="student"), [], r"02_meta_transfer is foreign: it holds stage 'student' of 'mzsr_x2'"),
         (nothing, ["stages.pretrain.steps=7"],
          r"stage 'pretrain' in .* is stale: .*stage\.steps: then 6, now 7.*remove .*01_pretrain to train it again"),
+        (nothing, ["+trainer.accumulate_grad_batches=4"],
+         r"'pretrain' .*stale.*\(trainer\.accumulate_grad_batches: then None, now 4\)"),
         (nothing, ["seed=2"], r"'pretrain' .*stale.*\(seed: then 1, now 2\)"),
         (nothing, ["stages.pretrain.recipe.rate=0.5"], r"stale.*stage\.recipe\.rate: then 0\.001, now 0\.5"),
         (nothing, ["model.channels=9"], r"stale.*model\.channels: then 8, now 9"),
@@ -258,6 +262,20 @@ def test_errors(run: Path, spoil: Spoil, overrides: list[str], message: str) -> 
     with pytest.raises(StageError, match=message):
         run_chain(compose(*SMALL, *overrides), run)
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before  # an error changes nothing
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    ["stages.meta_transfer.recipe.rates=metasgd", "stages.meta_transfer.recipe.order=third",
+     "stages.meta_transfer.sampler.support=0", "+stages.meta_transfer.sampler.suport=2"],
+)  # fmt: skip
+def test_a_mistake_in_a_later_stage_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    monkeypatch.setattr(build, "trainer", lambda *_, **__: pytest.fail("training began"))
+    with pytest.raises((InputError, InstantiationException)):
+        run_chain(compose(*SMALL, mistake), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_parent_makes_the_second_stage_stale(run: Path, tmp_path: Path) -> None:

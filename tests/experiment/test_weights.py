@@ -17,6 +17,7 @@ from metasr.experiment.run_card import file_hash
 from metasr.experiment.stages import run_chain
 from metasr.experiment.weights import (
     Weights,
+    choose,
     from_file,
     from_release,
     from_run,
@@ -81,6 +82,16 @@ def test_plain_state_dicts(tmp_path: Path, suffix: str) -> None:
     assert same(found.state, state)
     assert found.label == str(path)
     assert found.card == {}
+
+
+@pytest.mark.filterwarnings("error")
+def test_other_pickle_protocols_are_read_or_refused_in_silence(tmp_path: Path) -> None:
+    state = small_state()
+    torch.save(state, tmp_path / "w3.pt", pickle_protocol=3)
+    assert same(read_tensors(tmp_path / "w3.pt"), state)
+    torch.save(state, tmp_path / "w4.pt", pickle_protocol=4)
+    with pytest.raises(WeightsError, match=r"w4\.pt cannot be read as plain tensors"):
+        read_tensors(tmp_path / "w4.pt")
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "params"])
@@ -165,7 +176,7 @@ def test_from_run_takes_the_last_finished_stage(run: Path, tmp_path: Path) -> No
 
 
 def test_from_run_without_a_finished_stage(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"has no finished stage: finish it with `python src/run.py"):
+    with pytest.raises(StageError, match=r"has no finished stage: finish it with `\S*python src/run.py"):
         from_run(tmp_path)
 
 
@@ -224,6 +235,35 @@ def test_released_weights_are_chosen_by_subsampling(degradation: str, downsample
     assert found.card["downsample"] == downsample
     assert found.card["method"] == "mzsr"
     assert found.card["default"] is True
+
+
+@pytest.mark.parametrize(
+    ("degradation", "adapts", "steps", "name"),
+    [
+        ("bicubic", False, None, "mzsr_x2_pretrain"),
+        ("bicubic", True, 0, "mzsr_x2_pretrain"),
+        ("bicubic", True, None, "mzsr_x2_bicubic_meta"),
+        ("bicubic", True, 10, "mzsr_x2_bicubic_meta"),
+        ("g1.3b", True, 0, "mzsr_x2_bicubic_meta"),
+        ("g2.0d", True, 0, "mzsr_x2_meta"),
+    ],
+)
+@pytest.mark.parametrize("source", [None, "released"])
+def test_released_weights_fit_the_solver(
+    tmp_path: Path, source: str | None, degradation: str, adapts: bool, steps: int | None, name: str
+) -> None:
+    problem = names.parse(degradation, scale=2)
+    found = choose(source, degradation=problem, store=STORE, outputs=tmp_path, adapts=adapts, steps=steps)
+    assert found.label == f"released/{name}"
+
+
+@pytest.mark.parametrize("degradation", ["g2.0d", "g1.3b", "direct"])
+def test_no_released_weights_without_adaptation(tmp_path: Path, degradation: str) -> None:
+    problem = names.parse(degradation, scale=2)
+    with pytest.raises(WeightsError, match=r"no released feed-forward weights .* solver=adapt, or give weights=FILE"):
+        choose("released", degradation=problem, store=STORE, outputs=tmp_path, adapts=False)
+    named = choose("released/mzsr_x2_meta", degradation=problem, store=STORE, outputs=tmp_path, adapts=False)
+    assert named.label == "released/mzsr_x2_meta"
 
 
 def test_released_weights_are_chosen_by_the_nearest_scale(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from metasr.checks import check_state
 from metasr.errors import DivergenceError, InputError, WeightsError
 from metasr.models.plain_cnn import PlainCNN
-from metasr.recipes.base import Recipe, schedule_factor
+from metasr.recipes.base import Recipe, require_finite_weights, schedule_factor
 from recipes.fitting import fit
 
 
@@ -134,3 +134,25 @@ def test_a_parent_that_does_not_fit_is_refused_and_changes_nothing() -> None:
 def test_check_state_accepts_equal_names_and_shapes() -> None:
     state = Plain().export()
     assert check_state(state, {k: v + 1 for k, v in state.items()}, origin="x") is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_named(value: float) -> None:
+    plain = Plain()
+    require_finite_weights(plain, step=7)
+    with torch.no_grad():
+        plain.model.conv1.weight[0, 0, 0, 0] = value
+    with pytest.raises(
+        DivergenceError,
+        match=r"Plain: 1 of 6 parameters \(model\.conv1\.weight\) were not finite after step 7; .*resume point"
+        r".* is kept: lower the learning rate or the inner rate",
+    ):
+        require_finite_weights(plain, step=7)
+
+
+def test_large_weights_and_no_weights_are_finite() -> None:
+    large = nn.Linear(1000, 1)
+    with torch.no_grad():
+        large.weight.fill_(1e38)  # whose sum and norm are not
+    require_finite_weights(large, step=0)
+    require_finite_weights(nn.ReLU(), step=0)

@@ -183,7 +183,7 @@ def image_set(
     if split not in get_args(Split):
         raise InputError(f"split must be one of {', '.join(get_args(Split))}, got {split!r}")
     if val_fraction is not None and not 0 <= val_fraction < 1:
-        raise InputError(f"val_fraction (data.val_fraction) must be in [0, 1), got {val_fraction}")
+        raise InputError(f"val_fraction must be in [0, 1), got {val_fraction}")
     held_out = bool(val_fraction) and "val" not in entry.splits and "train" in entry.splits
     if split in entry.refusals and not (split == "val" and held_out):
         raise DataError(f"{name} cannot be used as {split!r}: {entry.refusals[split]}")
@@ -195,7 +195,8 @@ def image_set(
         paths = _plain_folder(place, split, val_fraction)
         if not paths:
             raise DataError(
-                f"{place} has no validation images with val_fraction=0 (data.val_fraction=0); add a sub-folder val, or raise it"
+                f"{place} has no validation images with val_fraction=0 (data.val_fraction=0); add a sub-folder val, or "
+                "raise it"
             )
         return ImageSet(name, split, tuple(paths))
     if split == "all":
@@ -211,8 +212,9 @@ def _root(entry: DatasetInfo, root: str | Path | None) -> Path:
     given = root if root is not None else os.environ.get(ROOT_VARIABLE) or None
     if given is None or not str(given):
         raise DataError(
-            f"{entry.name} needs to know where its images lie: give root, the folder of data sets ({_ROOT_SETTING}), or "
-            f"set the environment variable {ROOT_VARIABLE}. Expected there: {entry.structure}. The set 'samples' needs neither."
+            f"{entry.name} needs to know where its images lie: give root ({_ROOT_SETTING}), the folder of data "
+            f"sets, or set the environment variable {ROOT_VARIABLE}. Expected there: {entry.structure}. "
+            "The set 'samples' needs neither."
         )
     return Path(given).expanduser()
 

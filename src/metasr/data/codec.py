@@ -139,11 +139,14 @@ def _samples(image: Image.Image) -> tuple[np.ndarray, int]:
 
 def _is_deep(image: Image.Image) -> bool:
     """Whether a TIFF or PPM that was opened, not loaded yet, has more than 8 bits per channel."""
+    found: object = ()
     if image.format == "TIFF":
-        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (1,))
-        return max(bits) > 8
-    tiles = getattr(image, "tile", [])
-    return image.format == "PPM" and bool(tiles) and isinstance(tiles[0].args, tuple) and tiles[0].args[-1] > 255
+        found = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE)
+        limit = 8
+    elif image.format == "PPM":
+        found = next((tile.args for tile in getattr(image, "tile", [])), ())  # the largest value is among them
+        limit = 255
+    return isinstance(found, tuple) and any(isinstance(number, int) and number > limit for number in found)
 
 
 def _orientation(image: Image.Image) -> int:

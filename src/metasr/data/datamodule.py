@@ -14,7 +14,6 @@ from metasr.data.images import to_uint8
 from metasr.data.patches import PatchPool, Pixels, flatten
 from metasr.seeds import generator_from
 
-
 _decoded: dict[Hashable, Pixels] = {}  # the set decoded last, for the next stage
 
 
@@ -44,8 +43,8 @@ class PatchData(pl.LightningDataModule):
     uninterrupted one would have drawn, and each device of several draws its own.
 
     Args:
-        images: the training images, decoded once when training starts, to 8 bits; the next stage of the same images finds
-            them decoded.
+        images: the training images, decoded once when training starts, to 8 bits; the next stage finds them
+            decoded.
         sampler: makes a batch (pairs, or tasks) from the pool of patches.
         patch_size: side of the HR patches.
         steps: optimiser steps in the whole stage, which is one epoch.

@@ -140,7 +140,8 @@ def read_photo(path: PathLike) -> Photo:
     The format is told by the content, not by the suffix. Greyscale, palette, CMYK and YCbCr become RGB; a transparent
     colour or palette entry becomes alpha; the EXIF orientation is applied; of several frames the first is taken.
     Sixteen bits are kept for PNG, PGM and greyscale TIFF; 16-bit *colour* TIFF and PPM come with the upper 8 bits,
-    which is all that Pillow decodes, and a warning is logged. Values are those of the file: neither an ICC profile nor a PNG's gamma is applied.
+    which is all that Pillow decodes, and a warning is logged. Values are those of the file: neither an ICC profile nor
+    a PNG's gamma is applied.
 
     Raises:
         DataError: if the file is missing, a folder, empty, truncated, damaged, of an unknown format, of 32-bit pixels

@@ -26,8 +26,8 @@ _B100 = frozenset(
 
 _NO_B100 = (
     "BSDS500's val split is the test set B100, the same 100 images, so nothing may be learned or tuned on it; "
-    "train on the 400 images of its train and test folders (split 'train'), hold some of them out with val_fraction (data.val_fraction=0.05), "
-    "or validate on 'samples'"
+    "train on the 400 images of its train and test folders (split 'train'), hold some of them out with val_fraction "
+    "(data.val_fraction=0.05), or validate on 'samples'"
 )
 
 _NO_VAL = "it has no validation images; hold some out with val_fraction (data.val_fraction=0.05)"

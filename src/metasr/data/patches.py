@@ -49,8 +49,8 @@ class PatchPool(nn.Module):
     """All images of a training set, 8-bit, in one flat buffer that lives on the training device.
 
     A batch of patches, with random turns and flips, costs one index computation and one gather, so that training is
-    never starved. 400 photographs of 481×321 take 185 MB. Only the pixels move with the module: what is drawn is decided
-    on the CPU in float64, which not every device has.
+    never starved. 400 photographs of 481×321 take 185 MB. Only the pixels move with the module: what is drawn is
+    decided on the CPU in float64, which not every device has.
 
     Args:
         images: ``(3, H, W)`` each, uint8 or floating point in [0, 1], read once; or what :func:`flatten` made of them,

@@ -23,7 +23,7 @@ from metasr.errors import DataError, InputError
 log = logging.getLogger(__name__)
 
 KERNEL_SUFFIXES = (".mat", ".npy", ".png")
-RINGING = 1e-3  # negative weights that a kernel file may have, as a share of its peak
+RINGING = 0.25  # negative weights that a kernel file may have, as a share of its peak
 TEST_SIZE = 21  # side of the named test kernels
 
 

@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -21,7 +22,7 @@ from metasr.experiment import weights as weights_store
 from metasr.experiment.evaluate import Entry, evaluate
 from metasr.experiment.pictures import PictureBook
 from metasr.experiment.run_card import write_text
-from metasr.experiment.run_folder import is_stamp, quoted, run_folders
+from metasr.experiment.run_folder import interpreter, is_stamp, quoted, require_permission
 from metasr.experiment.schema import TaskName
 from metasr.experiment.stages import run_chain
 from metasr.experiment.upscale import upscale
@@ -58,7 +59,7 @@ def execute(cfg: DictConfig, folder: Path) -> None:
         evaluate_weights(cfg, folder)
     else:
         for done in upscale(cfg):
-            print(f"{done.output}  ({done.seconds:.1f} s, {done.updates} updates, weights {done.weights})", flush=True)
+            print(done, flush=True)
 
 
 def run_experiment(cfg: DictConfig, folder: Path) -> None:
@@ -71,26 +72,19 @@ def run_experiment(cfg: DictConfig, folder: Path) -> None:
     trained = run_chain(cfg, folder, score=validate) if cfg.stages else None
     _link_latest(folder)
     trained_seconds = time.perf_counter() - start
-    store = weights_folder()
 
-    def entries(degradation: Degradation) -> list[Entry]:
-        if not cfg.solver.get("needs_network", False):  # a method that learns only at test time
-            if cfg.solver.name in ("interpolate", "interpolate_aligned"):
-                return []
-            return [Entry(cfg.solver.name, "-", build.solver(cfg, weights=None))]
-        rows = []
-        if trained is not None:
-            rows.append(entry(cfg, trained, updates=steps_of(cfg)))
+    def learned(degradation: Degradation) -> list[Entry]:
+        rows = [] if trained is None else [entry(cfg, trained, updates=steps_of(cfg))]
         if cfg.evaluation.released and cfg.solver.name == "adapt":
             try:
-                known = weights_store.released_for(store, degradation)
+                known = choose(cfg, "released", degradation)
                 rows.append(entry(cfg, known, updates=tuple(cfg.evaluation.released_updates)))
             except WeightsError as error:
                 log.info("no released weights beside: %s", error)
         return rows
 
     book = PictureBook()
-    table = _evaluate(cfg, testset, entries, book)
+    table = _evaluate(cfg, testset, learned, book)
     _write_tables(table, folder, cfg.table)
     pictures = book.draw(folder / "pictures", _curves(table))
     _log_results(cfg, folder, table, pictures)
@@ -107,39 +101,62 @@ def check_evaluation(cfg: DictConfig) -> ImageSet:
         names.parse(name, scale=cfg.scale)
     build.solver(cfg, weights=None, steps=max(steps_of(cfg)) if "steps" in cfg.solver else None)
     build.protocol(cfg)
-    if cfg.table and (above := Path(cfg.table).expanduser()).is_dir():
-        raise OutputError(f"table={above} is a folder; give a file name in it, for instance {above / 'table.csv'}")
+    if cfg.table:
+        _check_table(Path(cfg.table).expanduser(), overwrite=cfg.overwrite)
     return test_images(cfg)
+
+
+def _check_table(path: Path, *, overwrite: bool) -> None:
+    if path.is_dir():
+        raise OutputError(f"table={path} is a folder; give a file name in it, for instance {path / 'table.csv'}")
+    for made in (path, _per_image(path)):
+        if os.path.lexists(made) and not overwrite:
+            raise OutputError(f"table={path}: {made} exists already; choose another name, or allow it: overwrite=true")
+    above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if not above.is_dir():
+        raise OutputError(f"table={path} cannot be written: {above} is not a folder; choose another path")
+    require_permission(path.parent, instead="give a file name elsewhere as table=FILE")
+
+
+def _per_image(table: Path) -> Path:
+    return table.with_name(f"{table.stem}_images.csv")
 
 
 def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
     """Evaluate given weights and print the table."""
-    needs = bool(cfg.solver.get("needs_network", False))
-    source = cfg.weights or ("released" if needs else None)
-    store = weights_folder()
-    fixed: Weights | None = None
-    if needs and source is not None and source != "released":
-        fixed = weights_store.resolve(_newest(cfg) if source == "last" else source, folder=store)
+    testset = check_evaluation(cfg)
     made: dict[str, Entry] = {}
-
-    def entries(degradation: Degradation) -> list[Entry]:
-        if not needs:
-            if cfg.solver.name in ("interpolate", "interpolate_aligned"):
-                return []
-            return [Entry(cfg.solver.name, "-", build.solver(cfg, weights=None))]
-        weights = fixed or weights_store.released_for(store, degradation)
+    chosen: dict[str, Entry] = {}
+    for degradation in (names.parse(name, scale=cfg.scale) for name in cfg.degradations):  # before any of the work
+        if not cfg.solver.get("needs_network", False):
+            break
+        if made and cfg.weights not in (None, "released"):  # the same weights for all
+            chosen[str(degradation)] = next(iter(made.values()))
+            continue
+        weights = choose(cfg, cfg.weights, degradation)
         if weights.label not in made:
             made[weights.label] = entry(cfg, weights, updates=steps_of(cfg))
-        return [made[weights.label]]
+        chosen[str(degradation)] = made[weights.label]
 
-    testset = check_evaluation(cfg)
     book = PictureBook()
-    table = _evaluate(cfg, testset, entries, book)
+    table = _evaluate(cfg, testset, lambda degradation: [chosen[str(degradation)]], book)
     path = _write_tables(table, folder, cfg.table)
     book.draw(folder / "pictures", _curves(table))
     print()
     print(format_rows(table, title=f"{_describe(testset)}, x{cfg.scale:g}, PSNR in dB and SSIM on Y"))
     print(f"\ntable: {path}\npictures and per-image scores: {folder}")
+
+
+def choose(cfg: DictConfig, source: str | None, degradation: Degradation) -> Weights:
+    """The weights asked for, as they fit the configured solver."""
+    return weights_store.choose(
+        source,
+        degradation=degradation,
+        store=weights_folder(),
+        outputs=Path(cfg.paths.outputs),
+        name=cfg.name,
+        adapts="steps" in cfg.solver,
+    )
 
 
 def entry(cfg: DictConfig, weights: Weights, *, updates: tuple[int, ...]) -> Entry:
@@ -177,11 +194,22 @@ def is_known_set(name: str) -> bool:
     return name in CATALOG and name != "image_folder"
 
 
-def _evaluate(cfg: DictConfig, testset: ImageSet, entries: object, book: PictureBook) -> Table:
+def _evaluate(
+    cfg: DictConfig, testset: ImageSet, learned: Callable[[Degradation], list[Entry]], book: PictureBook
+) -> Table:
+    """The table of the interpolation rows, and of what was learned or, by a method without weights, its own row."""
+
+    def entries(degradation: Degradation) -> list[Entry]:
+        if cfg.solver.get("needs_network", False):
+            return learned(degradation)
+        if cfg.solver.name in ("interpolate", "interpolate_aligned"):  # in every table anyway
+            return []
+        return [Entry(cfg.solver.name, "-", build.solver(cfg, weights=None))]
+
     return evaluate(
         testset,
         list(cfg.degradations),
-        entries,  # type: ignore[arg-type]
+        entries,
         scale=cfg.scale,
         seed=cfg.seed,
         protocol=build.protocol(cfg),
@@ -194,22 +222,29 @@ def _evaluate(cfg: DictConfig, testset: ImageSet, entries: object, book: Picture
 def _write_tables(table: Table, folder: Path, wanted: str | None) -> Path:
     path = Path(wanted).expanduser() if wanted else folder / "table.csv"
     write_text(path, table.to_csv())
-    write_text(path.with_name(f"{path.stem}_images.csv"), table.images_to_csv())
+    write_text(_per_image(path), table.images_to_csv())
     return path
 
 
 def _curves(table: Table) -> dict[str, dict[int, float]]:
+    """PSNR by number of updates: the run's own rows where there are any, else those of the weights evaluated."""
+    adapted = [row for row in table.rows if row.solver == "adapt"]
+    own = [row for row in adapted if row.weights == "run"]
     curves: dict[str, dict[int, float]] = {}
-    for row in table.rows:
-        if row.solver == "adapt" and row.weights == "run":
-            curves.setdefault(row.degradation, {})[row.updates] = row.psnr_y
+    for row in own or adapted:
+        curves.setdefault(row.degradation, {})[row.updates] = row.psnr_y
     return curves
 
 
 def _log_results(cfg: DictConfig, folder: Path, table: Table, pictures: list[Path]) -> None:
     """The table, pictures and curves to wandb, as a job of their own; CSV files are there already."""
-    for logger in build.loggers(cfg, folder / "evaluation", group=folder.name, job="evaluate"):
-        if type(logger).__name__ != "WandbLogger":
+    loggers = build.loggers(cfg, folder / "evaluation", group=folder.name, job="evaluate")
+    if not loggers:
+        return
+    from pytorch_lightning.loggers import WandbLogger  # not light
+
+    for logger in loggers:
+        if not isinstance(logger, WandbLogger):
             continue
         run = logger.experiment
         columns = ["degradation", "solver", "weights", "updates", "psnr_y", "ssim_y", "seconds", "published_psnr_y"]
@@ -237,27 +272,18 @@ def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, s
     print(f"run folder: {folder}")
     if cfg.profile_name != "paper":
         print(
-            f"the published schedule: python src/run.py +experiment={cfg.name} profile=paper data=div2k "
-            f"data.root=FOLDER   (half an hour on one GPU: profile=gpu)"
+            f"the published schedule: {interpreter()} src/run.py +experiment={cfg.name} profile=paper data=div2k "
+            "data.root=FOLDER   (about half an hour on one data-centre GPU (estimated): profile=gpu)"
         )
     these = shlex.quote(f"weights={quoted(str(folder))}")
     print(
-        f"the same weights on Set5: python src/run.py +experiment={cfg.name} task=evaluate {these} "
+        f"the same weights on Set5: {interpreter()} src/run.py +experiment={cfg.name} task=evaluate {these} "
         "testset=set5 testset_root=FOLDER"
     )
 
 
 def _describe(testset: ImageSet) -> str:
     return f"{len(testset)} image{'' if len(testset) == 1 else 's'} of {testset.name}"
-
-
-def _newest(cfg: DictConfig) -> str:
-    found = run_folders(Path(cfg.paths.outputs) / (cfg.name or "unnamed"))
-    if not found:
-        raise WeightsError(
-            f"weights=last, but {cfg.name} has not been run yet: python src/run.py +experiment={cfg.name}"
-        )
-    return str(found[-1])
 
 
 def _link_latest(folder: Path) -> None:

@@ -27,14 +27,17 @@ class PictureBook:
         self._shown: dict[tuple[str, str], dict[str, Tensor]] = {}
         self._kernels: dict[str, Tensor] = {}
         self._losses: dict[str, list[float]] = {}
+        self._own: set[str] = set()
 
     def __call__(self, image: str, degradation: Degradation, entry: Entry, solution: Solution, hr: Tensor) -> None:
         """Keep what will be drawn."""
         name = str(degradation)
         if degradation.kernel is not None:
             self._kernels.setdefault(name, degradation.kernel)
-        if entry.weights == "run" and solution.trace.losses:
+        if solution.trace.losses and (entry.weights == "run" or name not in self._own):
             self._losses[name] = solution.trace.losses  # of the last image, its longest adaptation
+            if entry.weights == "run":
+                self._own.add(name)  # this run's curves come before those of weights shown beside
         key = (image, name)
         names = {d for _, d in self._shown} | {name}
         pictures = {i for i, _ in self._shown} | {image}

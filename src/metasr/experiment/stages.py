@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from metasr.errors import MetasrError, OutputError, StageError, nearest
@@ -35,14 +36,14 @@ from metasr.experiment.run_card import (
 )
 from metasr.experiment.run_folder import command, interpreter
 from metasr.experiment.weights import Weights, read_tensors
-from metasr.recipes.base import Recipe
+from metasr.recipes.base import Recipe, require_finite_weights
 
 log = logging.getLogger(__name__)
 
-_HARMLESS = frozenset(
-    "_target_ accelerator log_every_n_steps num_sanity_val_steps default_root_dir logger callbacks profiler barebones "
-    "inference_mode check_val_every_n_epoch val_check_interval limit_val_batches".split()  # noqa: SIM905
-)
+_HARMLESS = {
+    "_target_", "accelerator", "log_every_n_steps", "num_sanity_val_steps", "default_root_dir", "logger", "callbacks",
+    "profiler", "barebones", "inference_mode", "check_val_every_n_epoch", "val_check_interval", "limit_val_batches",
+}  # fmt: skip
 """Choices of the trainer that do not change weights; those that begin with ``enable_`` do not either."""
 
 Score = Callable[[DictConfig, str, Recipe], dict[str, float]]
@@ -203,6 +204,7 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None) 
         raise StageError(f"stage {place.name!r} stopped at step {trainer.global_step} of {total}; go on with: {again}")
     if not trainer.is_global_zero:
         return
+    require_finite_weights(recipe, step=trainer.global_step)
     save_tensors(recipe.export(), place.folder / WEIGHTS_NAME)
     card |= {
         "status": "finished",
@@ -323,5 +325,5 @@ def _make(folder: Path) -> None:
 def _close(loggers: list[Any]) -> None:
     for logger in loggers:
         logger.finalize("success")
-        if type(logger).__name__ == "WandbLogger":
+        if isinstance(logger, WandbLogger):
             logger.experiment.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from metasr.data.images import Photo, check_output, list_images, read_photo, write_photo
+from metasr.data.images import WRITE_SUFFIXES, Photo, check_output, list_images, read_photo, write_photo
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError, OutputError, told_of
 from metasr.experiment import build
 from metasr.experiment import weights as weights_store
+from metasr.experiment.run_folder import require_permission
 from metasr.project import weights_folder
 from metasr.report import figures
 from metasr.seeds import seed_from
@@ -37,18 +39,27 @@ class Upscaled:
     updates: int
     weights: str
 
+    def __str__(self) -> str:
+        return f"{self.output}  ({self.seconds:.1f} s, {count_updates(self.updates)}, weights {self.weights})"
+
+
+def count_updates(number: int) -> str:
+    """``1 update``, ``2 updates``."""
+    return f"{number} update{'' if number == 1 else 's'}"
+
 
 def pairs_of_files(source: str | Path, output: str | Path | None, *, scale: float) -> list[tuple[Path, Path]]:
     """Which file goes where.
 
-    A file goes to a file, or into an existing folder; a folder's images go into a folder. Without an output, results go
-    beside their sources as ``<name>_x2.png``.
+    A file goes to a file, or into a folder that exists or is written with a slash at its end; a folder's images go into
+    a folder. Without an output, results go beside their sources as ``<name>_x2.png``.
 
     Raises:
         InputError: if the source does not exist.
-        OutputError: if an output is its own source.
+        OutputError: if an output is its own source, or a file where a folder is needed.
     """
     source = Path(source)
+    as_folder = output is not None and str(output).endswith(("/", os.sep))
     ending = f"_x{scale:g}.png"
     if source.is_dir():
         whole = source.resolve()  # "." and ".." have no name to add to
@@ -56,6 +67,11 @@ def pairs_of_files(source: str | Path, output: str | Path | None, *, scale: floa
         if target.is_file():
             raise OutputError(f"input is a folder, so output must be a folder too, but {target} is a file")
         files = list_images(source)
+        if output is not None and not (as_folder or target.is_dir()) and target.suffix.lower() in WRITE_SUFFIXES:
+            raise OutputError(
+                f"input is a folder, so output must be a folder too, but {target} is a file's name; write {target}/ if "
+                "a folder is meant"
+            )
         names_ = [f"{f.stem}.png" for f in files]
         if len(set(names_)) < len(names_):  # a.jpg beside a.png
             names_ = [f"{f.name}.png" for f in files]
@@ -65,7 +81,7 @@ def pairs_of_files(source: str | Path, output: str | Path | None, *, scale: floa
             target = source.with_name(source.stem + ending)
         else:
             target = Path(output)
-            if target.is_dir():
+            if as_folder or target.is_dir():
                 target = target / (source.stem + ".png")
         pairs = [(source, target)]
     else:
@@ -90,19 +106,18 @@ def solver_for(cfg: DictConfig, degradation: Degradation) -> tuple[Solver, str]:
     """The configured solver with its weights, and the weights' name, for one degradation."""
     steps = adapt_steps(cfg)
     if not cfg.solver.get("needs_network", False):
+        if cfg.weights is not None:
+            raise InputError(f"weights={cfg.weights} (--weights): solver {cfg.solver.name} has none; leave it out")
         return build.solver(cfg, weights=None), "-"
-    source = cfg.weights or "released"
-    folder = weights_folder()
-    if source == "released":
-        weights = weights_store.released_for(folder, degradation)
-    else:
-        weights = weights_store.resolve(source, folder=folder)
-    trained = weights.card.get("scale")
-    if isinstance(trained, int | float) and trained != degradation.scale:
-        log.warning(
-            "%s was trained for scale %g and is used for %g: expect less than its scores", weights.label, trained,
-            degradation.scale,
-        )  # fmt: skip
+    weights = weights_store.choose(
+        cfg.weights,
+        degradation=degradation,
+        store=weights_folder(),
+        outputs=Path(cfg.paths.outputs),
+        name=cfg.name,
+        adapts=steps is not None,
+        steps=steps,
+    )
     return build.solver(cfg, weights=weights, steps=steps), weights.label
 
 
@@ -145,11 +160,15 @@ def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
     if not cfg.input:
         raise InputError("task=upscale needs input=FILE or input=FOLDER")
     degradation = names.parse(cfg.kernel, scale=cfg.scale)
+    if cfg.scale <= 1:
+        raise InputError(f"upscaling needs a scale above 1, got {cfg.scale:g}")
     pairs = pairs_of_files(cfg.input, cfg.output, scale=cfg.scale)
     pictures = [_beside(b) for _, b in pairs] if cfg.side_by_side else []
     require_apart([a for a, _ in pairs], pictures)
     for path in [*(b for _, b in pairs), *pictures]:
         check_output(path, overwrite=cfg.overwrite)
+    for folder in sorted({path.parent for path in [*(b for _, b in pairs), *pictures]}):
+        require_permission(folder, instead="choose another output")
     device = build.device(cfg.device)
     solver, weights = solver_for(cfg, degradation)
     failed = []
@@ -174,8 +193,8 @@ def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
         seconds = time.perf_counter() - start
         size, new = photo.rgb.shape[-2:], enlarged.rgb.shape[-2:]
         log.info(
-            "%s (%dx%d) -> %s (%dx%d), kernel %s, weights %s, %d updates, %.1f s", source, size[1], size[0], target,
-            new[1], new[0], degradation, weights, solution.updates, seconds,
+            "%s (%dx%d) -> %s (%dx%d), kernel %s, weights %s, %s, %.1f s", source, size[1], size[0], target,
+            new[1], new[0], degradation, weights, count_updates(solution.updates), seconds,
         )  # fmt: skip
         yield Upscaled(source, target, seconds, solution.updates, weights)
     if failed:
@@ -193,6 +212,6 @@ def _draw(photo: Photo, enlarged: Photo, degradation: Degradation, path: Path, s
     plain = imresize(photo.rgb[None], degradation.scale, shift=degradation.shift).clamp(0, 1)
     shown: Sequence[tuple[str, torch.Tensor]] = (
         ("bicubic", plain),
-        (f"{solution.updates} updates", enlarged.rgb[None]),
+        (count_updates(solution.updates), enlarged.rgb[None]),
     )
     figures.comparison(dict(shown), path, title=f"{path.stem.removesuffix('_side_by_side')}, kernel {degradation}")

@@ -71,7 +71,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # old pickle protocols, which are read all the same
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # read, or refused below
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds here; none of them may lead to unpickling
         raise WeightsError(
@@ -243,9 +243,7 @@ def choose(
         found = from_last_run(outputs, name)
     elif source is not None and source != "released":
         found = resolve(source, folder=store)
-    elif not adapts:
-        found = released_feed_forward(store, degradation)
-    elif steps == 0 and degradation.kernel is None and degradation.downsample == "bicubic":
+    elif not adapts or (steps == 0 and degradation.kernel is None and degradation.downsample == "bicubic"):
         found = released_feed_forward(store, degradation)
     else:
         found = released_for(store, degradation)

@@ -76,7 +76,8 @@ def meta_gradient(
         Gradient and losses, averaged over the tasks.
 
     Raises:
-        InputError: if ``order`` is another, there are no tasks, or there is not one weight per step with one of them above 0.
+        InputError: if ``order`` is another, there are no tasks, or there is not one weight per step with one of them
+            above 0.
     """
     require_training_order(order)
     if not tasks or len(step_weights) != steps or not any(step_weights):

@@ -51,7 +51,7 @@ def require_finite_weights(module: nn.Module, *, step: int) -> None:
     if bad:
         raise DivergenceError(
             f"{type(module).__name__}: {len(bad)} of {len(named)} parameters ({', '.join(bad[:3])}"
-            f"{', ...' if len(bad) > 3 else ''}) were not finite after step {step}; nothing was saved of them and the last "
+            f"{', ...' if len(bad) > 3 else ''}) were not finite after step {step}; they are not saved, and the last "
             "good resume point, if there is one, is kept: lower the learning rate or the inner rate, then run again"
         )
 
