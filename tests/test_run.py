@@ -207,8 +207,8 @@ def test_stopped_politely_it_says_how_to_go_on(tmp_path: Path, short: tuple[str,
     assert "Traceback" not in output
     told = output.splitlines()[-1]
     assert told.startswith("stopped in stage 'pretrain' at step ")
-    assert " of 150; go on with: python src/run.py +experiment=mzsr_x2 profile=smoke " in told
-    command = told.partition("go on with: ")[2].replace("python ", f"{sys.executable} ", 1)
+    assert re.search(r" of 150; go on with: \S*python src/run\.py \+experiment=mzsr_x2 profile=smoke ", told)
+    command = re.sub(r"^\S*python ", f"{sys.executable} ", told.partition("go on with: ")[2])
     assert "only=" not in command  # the whole chain goes on
     done = subprocess.run(
         f"{command} 'only=[pretrain]'", shell=True, cwd=PROJECT, env=environment(tmp_path), capture_output=True,

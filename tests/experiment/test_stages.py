@@ -220,11 +220,11 @@ def nothing(_: Path) -> None: ...
     [
         (remove(FIRST), ["only=[meta_transfer]"],
          r"stage 'meta_transfer' needs stage 'pretrain' first, which is missing in .*01_pretrain; run it with: "
-         r"python src/run.py \+experiment=mzsr_x2 run=.* 'only=\[pretrain\]'"),
+         r"\S*python src/run.py \+experiment=mzsr_x2 run=.* 'only=\[pretrain\]'"),
         (edit_card(FIRST, status="started"), ["only=[meta_transfer]"], r"'pretrain' first, which was cut short"),
         (edit_card(FIRST, experiment="maml_sr_x2"), ["only=[meta_transfer]"],
          r"01_pretrain is foreign: it holds stage 'pretrain' of 'maml_sr_x2', but stage 'meta_transfer' of 'mzsr_x2' "
-         r"needs 'pretrain' of its own experiment; run the chain in a new folder: python src/run.py \+experi"),
+         r"needs 'pretrain' of its own experiment; run the chain in a new folder: \S*python src/run.py \+experi"),
         (edit_card(FIRST, experiment="maml_sr_x2"), [],
          r"01_pretrain is foreign: .*expected 'pretrain' of 'mzsr_x2'; leave run= out"),
         (edit_card(SECOND, stage="student"), [], r"02_meta_transfer is foreign: it holds stage 'student' of 'mzsr_x2'"),
@@ -239,7 +239,7 @@ def nothing(_: Path) -> None: ...
         (nothing, ["stages.meta_transfer.recipe.order=first"],
          r"'meta_transfer' .*stale.*stage\.recipe\.order: then second, now first"),
         (damage(FIRST), [], r"01_pretrain/weights\.safetensors is missing or not the file that its card describes; "
-         r"remove .*01_pretrain and run again: python src/run.py"),
+         r"remove .*01_pretrain and run again: \S*python src/run.py"),
         (damage(FIRST), ["only=[meta_transfer]"],
          r"01_pretrain/weights\.safetensors is not the file that its card describes .*run stage 'pretrain' again with"),
         (remove(f"{SECOND}/weights.safetensors"), [], r"02_meta_transfer/weights\.safetensors is missing or not"),
