@@ -17,10 +17,9 @@ from metasr.degradation.pipeline import Degradation
 from metasr.errors import StageError, WeightsError, nearest
 from metasr.experiment.run_card import CARD_NAME, WEIGHTS_NAME, file_hash, read_card
 from metasr.experiment.run_folder import interpreter, run_folders
+from metasr.meta.rates import RATE_PREFIXES
 
 log = logging.getLogger(__name__)
-
-RATE_PREFIXES = ("inner_rates", "meta_rates.")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,11 @@ def enlarge(lr: Tensor, like: Tensor, scale: float) -> Tensor:
     return imresize(lr, scale, size=(like.shape[-2], like.shape[-1]))
 
 
+def meta_parameters(model: nn.Module, rates: Rates) -> list[nn.Parameter]:
+    """What meta-training learns, in the order of :attr:`MetaGradient.gradients`: the network's, then the rates'."""
+    return [*(p for p in model.parameters() if p.requires_grad), *rates.parameters()]
+
+
 def require_training_order(order: str) -> None:
     """Require an order of meta-training: ``none`` cuts the graph, and nothing would be learned."""
     if order not in ("second", "first"):
@@ -39,7 +44,7 @@ class MetaGradient:
     """A meta-batch's gradient and losses.
 
     Attributes:
-        gradients: one per parameter of (network, rates), in that order.
+        gradients: one per parameter of :func:`meta_parameters`.
         loss: the weighted query loss, mean over tasks.
         query: mean query loss after 0, 1, ..., ``steps`` steps, where it was computed (nan elsewhere).
     """
@@ -85,7 +90,7 @@ def meta_gradient(
             "a meta-gradient needs at least one task and one weight per inner step, not all 0, "
             f"got {len(tasks)} tasks and weights {list(step_weights)} for {steps} steps"
         )
-    parameters = [*(p for p in model.parameters() if p.requires_grad), *rates.parameters()]
+    parameters = meta_parameters(model, rates)
     sums = [torch.zeros_like(p) for p in parameters]
     query: list[list[Tensor]] = [[] for _ in range(steps + 1)]
     total = torch.zeros((), device=parameters[0].device)

@@ -16,6 +16,9 @@ from metasr.errors import InputError
 
 RatesKind = Literal["fixed", "per_step", "meta_sgd"]
 
+RATE_PREFIXES = ("inner_rates", "meta_rates.")
+"""What the names of learned rates begin with in a weights file, where they lie beside the network's tensors."""
+
 PUBLISHED_SCHEDULES: dict[tuple[str, int], tuple[float, ...]] = {
     # (subsampling, scale) -> rate of each step, the last one for all further steps (MZSR's published code)
     ("direct", 2): (2e-2, 1e-2, 1e-2, 1e-2, 5e-3),

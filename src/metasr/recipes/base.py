@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from metasr.checks import check_state
 from metasr.errors import DivergenceError, InputError
+from metasr.meta.rates import RATE_PREFIXES
 
 Schedule = Literal["constant", "cosine", "staircase"]
 
@@ -85,8 +87,12 @@ class Recipe(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
 
-    def require_finite(self, loss: Tensor, *, of: str) -> None:
+    def require_finite(self, loss: Tensor, *, of: Callable[[], str]) -> None:
         """Stop training when a loss is no longer finite (looked at every step on the CPU, every 50th on a GPU).
+
+        Args:
+            loss: the step's loss.
+            of: tells what it is the loss of; asked only when it is needed, since naming a kernel hashes it.
 
         Raises:
             DivergenceError: telling step, learning rate and what it was the loss of.
@@ -96,7 +102,7 @@ class Recipe(pl.LightningModule):
         if not bool(torch.isfinite(loss)):
             rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
             raise DivergenceError(
-                f"{type(self).__name__}: loss became {float(loss)} at step {self.global_step} for {of} with learning "
+                f"{type(self).__name__}: loss became {float(loss)} at step {self.global_step} for {of()} with learning "
                 f"rate {rate:.2e}; lower the learning rate or the inner rate, then resume from the last good checkpoint"
             )
 
@@ -114,7 +120,7 @@ class Recipe(pl.LightningModule):
             WeightsError: naming the tensors that are missing, of another shape, or left over.
         """
         own = self.model.state_dict()
-        extra = sorted(k for k in state if k not in own and not k.startswith(("inner_rates", "meta_rates")))
+        extra = sorted(k for k in state if k not in own and not k.startswith(RATE_PREFIXES))
         check_state(own, {k: v for k, v in state.items() if k in own or k in extra}, origin=origin)
         self.model.load_state_dict({k: state[k] for k in own})
         left = len(state) - len(own)

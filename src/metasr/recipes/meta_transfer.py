@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from metasr.data.tasks import Task
-from metasr.meta.meta_gradient import meta_gradient, require_training_order, surrogate_loss
+from metasr.meta.meta_gradient import meta_gradient, meta_parameters, require_training_order, surrogate_loss
 from metasr.meta.rates import RatesKind, make_rates, rates_from_state
 from metasr.meta.step_weights import StepWeights
 from metasr.recipes.base import Recipe, Schedule
@@ -72,13 +72,12 @@ class MetaTransfer(Recipe):
         found = meta_gradient(
             self.model, self.rates, batch, steps=self.inner_steps, order=self.order, step_weights=weights
         )
-        self.require_finite(found.loss, of=f"tasks {', '.join(str(t.degradation) for t in batch)}")
+        self.require_finite(found.loss, of=lambda: f"tasks {', '.join(str(t.degradation) for t in batch)}")
         self.log("train/loss", found.loss, prog_bar=True)
         for step, value in enumerate(found.query):
             if step and weights[step - 1]:
                 self.log(f"train/query_after_{step}", value)
-        parameters = [*(p for p in self.model.parameters() if p.requires_grad), *self.rates.parameters()]
-        return surrogate_loss(parameters, found.gradients)
+        return surrogate_loss(meta_parameters(self.model, self.rates), found.gradients)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then put learned rates back inside their bounds: before any checkpoint sees them."""

@@ -33,6 +33,6 @@ class Pretrain(Recipe):
         """L1 loss of one batch."""
         output = self.model(enlarge(batch.lr, batch.hr, batch.degradation.scale))
         loss = nn.functional.l1_loss(output, batch.hr)
-        self.require_finite(loss, of=f"degradation {batch.degradation}")
+        self.require_finite(loss, of=lambda: f"degradation {batch.degradation}")
         self.log("train/loss", loss, prog_bar=True)
         return loss
