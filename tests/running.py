@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from PIL import Image
 
 from metasr.experiment.run_folder import register_resolvers
@@ -63,6 +63,15 @@ def picture(height: int, width: int, channels: int = 3, *, seed: int = 0, full: 
     values = np.clip(np.stack(planes, -1), 0, 1) * full
     values = values.round().astype(np.uint8 if full == 255 else np.uint16)
     return values[..., 0] if channels == 1 else values
+
+
+def upscale_config(solver: str, **values: object) -> DictConfig:
+    """The config of an upscaling job, with top-level keys set past hydra's grammar."""
+    cfg = compose("task=upscale", "logger=none", f"solver={solver}")
+    with open_dict(cfg):
+        for key, value in values.items():
+            cfg[key] = str(value) if isinstance(value, Path) else value
+    return cfg
 
 
 def save_picture(path: Path, height: int = 53, width: int = 61, channels: int = 3, *, seed: int = 0) -> Path:

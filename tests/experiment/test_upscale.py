@@ -8,7 +8,6 @@ import numpy as np
 import png
 import pytest
 import torch
-from omegaconf import DictConfig, open_dict
 from PIL import Image
 
 from metasr.data.images import read_photo
@@ -18,15 +17,8 @@ from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError, OutputError, WeightsError
 from metasr.experiment.upscale import Upscaled, adapt_steps, pairs_of_files, upscale
 from metasr.solvers.interpolate import InterpolateSolver
-from running import compose, picture, save_picture
-
-
-def config(solver: str, **values: object) -> DictConfig:
-    cfg = compose("task=upscale", "logger=none", f"solver={solver}")
-    with open_dict(cfg):
-        for key, value in values.items():
-            cfg[key] = str(value) if isinstance(value, Path) else value
-    return cfg
+from running import picture, save_picture
+from running import upscale_config as config
 
 
 def interpolate(source: Path, output: Path | None = None, **values: object) -> list[Upscaled]:

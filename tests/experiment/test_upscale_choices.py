@@ -4,20 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig, open_dict
 
 from metasr.errors import OutputError, WeightsError
 from metasr.experiment.upscale import Upscaled, pairs_of_files, upscale
 from metasr.solvers.interpolate import InterpolateSolver
-from running import compose, save_picture
-
-
-def config(solver: str, **values: object) -> DictConfig:
-    cfg = compose("task=upscale", "logger=none", f"solver={solver}")
-    with open_dict(cfg):
-        for key, value in values.items():
-            cfg[key] = str(value) if isinstance(value, Path) else value
-    return cfg
+from running import save_picture
+from running import upscale_config as config
 
 
 def interpolate(source: Path, output: Path) -> list[Upscaled]:

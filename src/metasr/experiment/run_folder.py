@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from metasr.errors import OutputError, StageError
-from metasr.project import conf_folder, outputs_folder, weights_folder
+from metasr.project import conf_folder, outputs_folder
 
 _STAMP = "%Y-%m-%d_%H-%M-%S-%f"
 
@@ -122,7 +122,7 @@ def quoted(value: str) -> str:
 
 
 def register_resolvers() -> None:
-    """Make ``${metasr.run_folder:...}``, ``${metasr.outputs:}`` and ``${metasr.weights:}`` known to omegaconf."""
+    """Make ``${metasr.run_folder:...}``, ``${metasr.outputs:}`` and the like known to omegaconf."""
 
     def folder(run: str | None, name: str | None, task: object, outputs: str) -> str:
         return run_folder(run, name, getattr(task, "name", str(task)), outputs)
@@ -131,5 +131,4 @@ def register_resolvers() -> None:
     # Cached, so that all jobs of one sweep see one time.
     OmegaConf.register_new_resolver("metasr.stamp", stamp, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("metasr.outputs", lambda: str(outputs_folder()), replace=True)
-    OmegaConf.register_new_resolver("metasr.weights", lambda: str(weights_folder()), replace=True)
     OmegaConf.register_new_resolver("metasr.times", lambda a, b: a * b, replace=True)
