@@ -209,5 +209,6 @@ def test_negative_noise():
 
 
 def test_direct_subsampling_at_a_broken_scale():
-    with pytest.raises(InputError, match=r"scale must be whole, got 2\.5"):
-        parse("g2.0d", scale=2.5)
+    with pytest.raises(InputError, match=r"scale must be at least 1, got 0\.5"):
+        parse("g2.0d", scale=0.5)
+    assert parse("g2.0d", scale=2.5).downsample == "direct"

@@ -236,12 +236,40 @@ def test_text_of_an_unnamed_kernel_tells_kernels_apart():
     assert str(Degradation(scale=2, kernel=KERNEL.T.contiguous(), downsample="direct")) != one
 
 
+def test_direct_subsampling_at_a_broken_scale_interpolates_at_its_multiples():
+    def wave(row, column):
+        return 0.5 + 0.2 * torch.sin(row / 9) * torch.cos(column / 7)
+
+    rows, columns = torch.arange(53.0, dtype=torch.float64), torch.arange(67.0, dtype=torch.float64)
+    hr = wave(rows[:, None], columns)[None, None]
+    lr = Degradation(scale=2.2, downsample="direct", quantise=None)(hr)
+    assert lr.shape[-2:] == (math.ceil(53 / 2.2), math.ceil(67 / 2.2))
+    expected = wave(2.2 * torch.arange(lr.shape[-2])[:, None], 2.2 * torch.arange(lr.shape[-1]))
+    torch.testing.assert_close(lr[0, 0, 1:-1, 1:-1], expected[1:-1, 1:-1].double(), atol=2e-4, rtol=0)
+    whole = Degradation(scale=3, downsample="direct", quantise=None)(hr)
+    nearly = Degradation(scale=3 + 1e-7, downsample="direct", quantise=None)(hr)
+    torch.testing.assert_close(nearly[..., :17, :22], whole[..., :17, :22], atol=1e-5, rtol=0)
+
+
+def test_the_widest_variance_follows_the_drawn_scale():
+    sampler = DegradationSampler(
+        kernels=GaussianSampler(size=41, isotropic=True), scales=(2.0, 4.0), downsample="direct", variance_per_scale=2.5
+    )
+    widest = {2.0: 0.0, 4.0: 0.0}
+    offset = torch.arange(41.0) - 20
+    for seed in range(200):
+        drawn = sampler.sample(1, generator=torch.Generator().manual_seed(seed))
+        widest[drawn.scale] = max(widest[drawn.scale], float((drawn.kernel[0].sum(1) * offset**2).sum()))
+    assert 4.5 < widest[2.0] <= 5.0
+    assert 9.0 < widest[4.0] <= 10.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"scale": 0}, "scale must be a finite number above 0, got 0"),
         ({"scale": math.inf}, "scale must be a finite number above 0, got inf"),
-        ({"scale": 2.5, "downsample": "direct"}, r"scale must be whole, got 2\.5"),
+        ({"scale": 0.5, "downsample": "direct"}, r"scale must be at least 1, got 0\.5"),
         ({"scale": 2.5, "downsample": "area"}, r"scale must be whole, got 2\.5"),
         ({"scale": 0.5, "downsample": "area"}, r"scale must be whole, got 0\.5"),
         ({"scale": 2, "downsample": "nearest"}, "'direct', 'bicubic' or 'area', got 'nearest'"),

@@ -111,10 +111,12 @@ def test_an_odd_size_is_cut_to_a_multiple_of_the_scale(images: ImageSet) -> None
 
 
 def test_a_real_scale(images: ImageSet) -> None:
-    table = evaluate(images, ["bicubic"], lambda _: [], scale=1.5, seed=1, protocol=LumaProtocol())
+    table = evaluate(images, ["bicubic", "g0.2d"], lambda _: [], scale=1.5, seed=1, protocol=LumaProtocol())
     assert all(r.scale == 1.5 and r.psnr_y > 20 for r in table.rows)
+    plain, aligned = (r.psnr_y for r in table.rows if r.degradation == "g0.2d")
+    assert aligned > plain + 1  # a quarter of a pixel
     with pytest.raises(InputError, match=r"scale must be whole, got 1.5"):
-        evaluate(images, ["g2.0d"], lambda _: [], scale=1.5, seed=1, protocol=LumaProtocol())
+        evaluate(images, ["area"], lambda _: [], scale=1.5, seed=1, protocol=LumaProtocol())
 
 
 def test_an_image_smaller_than_the_kernel(tmp_path: Path) -> None:

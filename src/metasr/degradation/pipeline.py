@@ -27,10 +27,10 @@ class Degradation:
     """How a low-resolution image comes from a high-resolution one; callable on a batch.
 
     Attributes:
-        scale: factor above 0 between HR and LR; whole for ``direct`` and ``area``.
+        scale: factor above 0 between HR and LR; at least 1 for ``direct``, whole for ``area``.
         kernel: ``(kH, kW)`` or ``(B, kH, kW)``; none for no blur.
-        downsample: ``direct`` keeps pixels 0, s, 2s, ... (the image then sits (s - 1)/2 HR pixels up and left of where
-            bicubic resizing would put it); ``bicubic`` is MATLAB's imresize; ``area`` is the mean over s × s blocks
+        downsample: ``direct`` samples at 0, s, 2s, ...: pixels at a whole scale, else the cubic interpolation between them
+            (the image then sits (s - 1)/2 HR pixels up and left of where bicubic resizing would put it); ``bicubic`` is MATLAB's imresize; ``area`` is the mean over s × s blocks
             (over what there is of them at the lower and right border).
         padding: border of the blur.
         noise_std: standard deviation on the [0, 1] scale.
@@ -60,8 +60,8 @@ class Degradation:
             raise InputError(f"padding must be one of {', '.join(get_args(Padding))}, got {self.padding!r}")
         if self.quantise is not None and self.quantise not in get_args(Quantise):
             raise InputError(f"quantise must be 'round', 'truncate' or none, got {self.quantise!r}")
-        if self.downsample == "direct" and self.scale != int(self.scale):
-            raise InputError(f"direct subsampling keeps every s-th pixel: scale must be whole, got {self.scale}")
+        if self.downsample == "direct" and self.scale < 1:
+            raise InputError(f"direct subsampling keeps every s-th pixel: scale must be at least 1, got {self.scale}")
         if self.downsample == "area" and self.scale != int(self.scale):
             raise InputError(f"area subsampling averages s x s blocks: scale must be whole, got {self.scale}")
         if not 0 <= self.noise_std < math.inf:
@@ -113,9 +113,11 @@ class Degradation:
         blurred = blur(hr, self.kernel, padding=self.padding) if self.kernel is not None else hr
         if self.scale == 1:
             lr = blurred
-        elif self.downsample == "direct":
+        elif self.downsample == "direct" and self.scale == int(self.scale):
             step = int(self.scale)
             lr = blurred[..., ::step, ::step]
+        elif self.downsample == "direct":
+            lr = imresize(blurred, 1 / self.scale, shift=0.5 / self.scale - 0.5, antialias=False)
         elif self.downsample == "bicubic":
             lr = imresize(blurred, 1 / self.scale)
         else:
@@ -154,6 +156,8 @@ class DegradationSampler:
     Attributes:
         kernels: where blur kernels come from; none for no blur.
         scales: scale factors to draw from, one per draw.
+        variance_per_scale: the largest variance of the kernels, as a multiple of the drawn scale, instead of the
+            sampler's own (MZSR: 2.5).
         downsample: as in :class:`Degradation`.
         noise_std: range of the noise's standard deviation on the [0, 1] scale, one per draw.
         quantise: as in :class:`Degradation`.
@@ -161,6 +165,7 @@ class DegradationSampler:
 
     kernels: GaussianSampler | None = None
     scales: Sequence[float] = (2.0,)
+    variance_per_scale: float | None = None
     downsample: Downsample = "bicubic"
     noise_std: tuple[float, float] = (0.0, 0.0)
     quantise: Quantise | None = None
@@ -174,9 +179,12 @@ class DegradationSampler:
         pick, level = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         scale = float(self.scales[min(int(pick * len(self.scales)), len(self.scales) - 1)])
         low, high = self.noise_std
+        kernels = self.kernels
+        if kernels is not None and self.variance_per_scale is not None:
+            kernels = replace(kernels, variance=(kernels.variance[0], self.variance_per_scale * scale))
         return Degradation(
             scale=scale,
-            kernel=None if self.kernels is None else self.kernels.sample(count, generator=generator),
+            kernel=None if kernels is None else kernels.sample(count, generator=generator),
             downsample=self.downsample,
             noise_std=low + (high - low) * level,
             quantise=self.quantise,

@@ -38,6 +38,7 @@ def imresize(
     *,
     size: tuple[int, int] | None = None,
     shift: float | tuple[float, float] = 0.0,
+    antialias: bool = True,
 ) -> Tensor:
     """Resize a batch of images as MATLAB's ``imresize(image, scale, 'bicubic')``.
 
@@ -50,6 +51,8 @@ def imresize(
         shift: moves the sampling grid by this many *output* pixels, both axes or ``(down, right)``: output pixel ``o``
             is taken at ``(o + shift + 0.5) / scale - 0.5``. With ``shift = (scale - 1) / 2`` an image that was
             subsampled directly (pixels 0, s, 2s, ...) is put back where it came from.
+        antialias: widen the kernel when shrinking, as MATLAB does by default; without it the image is interpolated at
+            the sampling positions.
 
     Returns:
         The resized image, ``(..., ceil(scale * H), ceil(scale * W))`` or ``(..., *size)``. Differentiable.
@@ -80,11 +83,11 @@ def imresize(
     working = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
     pads = [_whole_pixel_padding(n, m, f) for n, m, f in zip((height, width), size, factors, strict=True)]
     down, right = (shift, shift) if isinstance(shift, (int, float)) else shift
-    if down == right == 0 and pads[0] is not None and pads[1] is not None:
+    if antialias and down == right == 0 and pads[0] is not None and pads[1] is not None:
         result = _resize_padded(working, size, factors, (pads[0], pads[1]))
     else:
-        result = _resize_axis(working, -2, size[0], factors[0], down)
-        result = _resize_axis(result, -1, size[1], factors[1], right)
+        result = _resize_axis(working, -2, size[0], factors[0], down, antialias=antialias)
+        result = _resize_axis(result, -1, size[1], factors[1], right, antialias=antialias)
     return result.to(image.dtype)
 
 
@@ -153,11 +156,11 @@ def _cubic(x: Tensor) -> Tensor:
     return torch.where(x <= 1, inner, torch.where(x < 2, outer, torch.zeros_like(x)))
 
 
-def _resize_axis(image: Tensor, axis: int, m: int, scale: float, shift: float) -> Tensor:
+def _resize_axis(image: Tensor, axis: int, m: int, scale: float, shift: float, *, antialias: bool) -> Tensor:
     n = image.shape[axis]
     if scale == 1.0 and m == n and shift == 0.0:
         return image
-    shrink = min(scale, 1.0)
+    shrink = min(scale, 1.0) if antialias else 1.0
     centre = (torch.arange(m, dtype=torch.float64) + shift + 0.5) / scale - 0.5  # (m,) input coordinates
     taps = math.ceil(2 * _SUPPORT / shrink) + 2
     index = torch.floor(centre - _SUPPORT / shrink).long()[:, None] + torch.arange(taps)  # (m, taps)
