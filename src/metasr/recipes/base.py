@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from metasr.checks import check_state
+from metasr.degradation.pipeline import Degradation
 from metasr.errors import DivergenceError, InputError
 from metasr.meta.rates import RATE_PREFIXES
 
@@ -109,6 +110,27 @@ class Recipe(pl.LightningModule):
     def export(self) -> dict[str, Tensor]:
         """The tensors that the next stage, or a solver, takes from this one."""
         return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+
+    def restore(self, state: dict[str, Tensor], *, origin: str) -> None:
+        """Take back what :meth:`export` gave, all of it, to look at what was learned; strict, as loading always is.
+
+        Raises:
+            WeightsError: naming the tensors that are missing, of another shape, or left over.
+        """
+        self.load_parent(state, origin=origin)
+
+    def maps(self, lr: Tensor, hr: Tensor, degradation: Degradation) -> dict[str, Tensor]:
+        """What the recipe's networks look at in one image, to be drawn beside it; nothing by default.
+
+        Args:
+            lr: ``(1, 3, h, w)`` in [0, 1].
+            hr: ``(1, 3, H, W)``.
+            degradation: what ``lr`` came about by.
+
+        Returns:
+            By caption, in the order to draw them: pictures ``(3, H, W)`` in [0, 1], or maps ``(H, W)`` of any range.
+        """
+        return {}
 
     def load_parent(self, state: dict[str, Tensor], *, origin: str) -> str:
         """Start from an earlier stage's tensors: every tensor of the network must be there, with its shape.

@@ -26,6 +26,7 @@ class Solution:
         trace: losses, rates and seconds per step.
         updates: gradient steps taken on this image.
         seconds: wall time from the LR image to ``sr``.
+        stopped: why the solver took no further step, in a few words; empty where the number of steps was given.
     """
 
     sr: Tensor
@@ -33,6 +34,7 @@ class Solution:
     trace: Trace = field(default_factory=Trace)
     updates: int = 0
     seconds: float = 0.0
+    stopped: str = ""
 
 
 @runtime_checkable
