@@ -18,7 +18,8 @@ import pytest
 from running import NO_VALIDATION, PROJECT, SMOKE, environment, run_py, save_picture
 
 COLUMNS = (
-    "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y"
+    "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y,"
+    "hf_error_y,own_stop"
 )
 FIRST, SECOND = "01_pretrain", "02_meta_transfer"
 

@@ -36,6 +36,10 @@ class StageError(MetasrError):
     """A training stage's parent or folder is missing, foreign or stale."""
 
 
+class SliceOverError(MetasrError):
+    """The time that a job was given is over, and its training not yet: to be gone on with, no mistake."""
+
+
 class DivergenceError(MetasrError, ArithmeticError):
     """A loss or gradient stopped being finite."""
 

@@ -82,7 +82,7 @@ def test_every_config_file_is_reachable(name: str) -> None:
         cfg = compose(*BASE, f"+stage@stages.extra={choice}")
         assert cfg.stages.extra.recipe["_target_"].startswith("metasr.recipes.")
     else:
-        plus = "+" if group == "sweep" else ""
+        plus = "+" if group in ("sweep", "ablation", "meta_set") else ""
         assert compose(*BASE, f"{plus}{group}={choice}").name == "mzsr_x2"
 
 

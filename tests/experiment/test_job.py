@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from metasr.errors import DataError, InputError, OutputError, StageError, WeightsError
 from metasr.experiment import build, job, stages
-from metasr.experiment.job import execute, steps_of
+from metasr.experiment.entries import steps_of
+from metasr.experiment.job import execute
 from metasr.experiment.job import test_images as images_of
 from metasr.experiment.pictures import PictureBook
 from metasr.experiment.stages import run_chain
@@ -23,7 +24,8 @@ from metasr.solvers.adapt import AdaptSolver
 from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture
 
 COLUMNS = (
-    "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y"
+    "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y,"
+    "hf_error_y,own_stop"
 )
 EVALUATE = (*SMOKE, "task=evaluate", "max_images=null")
 

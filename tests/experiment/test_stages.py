@@ -12,7 +12,7 @@ import torch
 from hydra.errors import InstantiationException
 from safetensors.torch import load_file
 
-from metasr.errors import InputError, OutputError, StageError
+from metasr.errors import InputError, OutputError, SliceOverError, StageError
 from metasr.experiment import build, stages
 from metasr.experiment.run_card import file_hash, read_card
 from metasr.experiment.stages import places, run_chain, save_tensors
@@ -148,6 +148,32 @@ def test_going_on_gives_the_bits_of_an_uninterrupted_run(
         want = (finished / name / "weights.safetensors").read_bytes()
         assert (tmp_path / name / "weights.safetensors").read_bytes() == want
     assert not (place.folder / "resume.ckpt").exists()
+
+
+def test_slices_of_one_step_give_the_bits_of_an_uninterrupted_run(finished: Path, tmp_path: Path) -> None:
+    cfg = compose(*SMALL, "slice_minutes=1e-9")
+    steps = [cfg.stages[name].steps for name in ("pretrain", "meta_transfer")]
+    told = []
+    for _ in range(sum(steps)):
+        try:
+            run_chain(cfg, tmp_path)
+        except SliceOverError as over:
+            told.append(str(over))
+    first = [f"over in stage 'pretrain' at step {n} of {steps[0]}" for n in range(1, steps[0])]
+    second = [f"over in stage 'meta_transfer' at meta-step {n} of {steps[1]}" for n in range(1, steps[1])]
+    assert len(told) == len(first + second)
+    assert all(expected in message for expected, message in zip(first + second, told, strict=True))
+    for name in (FIRST, SECOND):
+        want = (finished / name / "weights.safetensors").read_bytes()
+        assert (tmp_path / name / "weights.safetensors").read_bytes() == want
+        assert not (tmp_path / name / "resume.ckpt").exists()
+    seconds = read_card(tmp_path / SECOND)["seconds"]
+    assert seconds > 0
+
+
+def test_a_slice_needs_time(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="slice_minutes must be above 0, or null for no limit, got 0"):
+        run_chain(compose(*SMALL, "slice_minutes=0"), tmp_path)
 
 
 def test_cut_short_between_the_last_step_and_the_weights(

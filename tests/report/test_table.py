@@ -1,12 +1,14 @@
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
 from metasr.report.table import ImageRow, Table, format_pivot, format_rows
 
 HEADER = (
-    "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y"
+    "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y,"
+    "hf_error_y,own_stop"
 )
 
 
@@ -38,23 +40,23 @@ def test_csv_header():
 def test_csv(table):
     assert table.to_csv().splitlines() == [
         HEADER,
-        "set5,g2.0d,2,interpolate,-,0,2,28.5000,0.8500,0.1500,28.7300,0.8449",
-        "set5,g2.0d,2,interpolate_aligned,-,0,1,29.5000,0.8500,0.5000,,",
-        "set5,g2.0d,2,adapt,run,0,1,30.0000,0.9000,1.0000,,",
-        "set5,g2.0d,2,adapt,run,10,1,35.9870,0.9433,4.5670,36.0500,0.9439",
-        "set5,iso_3_d,2,interpolate,-,0,2,28.5000,0.8500,0.1500,,",
-        "set5,iso_3_d,2,interpolate_aligned,-,0,1,29.5000,0.8500,0.5000,,",
-        "set5,iso_3_d,2,adapt,run,0,1,30.0000,0.9000,1.0000,,",
-        "set5,iso_3_d,2,adapt,run,10,1,35.9870,0.9433,4.5670,,",
+        "set5,g2.0d,2,interpolate,-,0,2,28.5000,0.8500,0.1500,28.7300,0.8449,nan,False",
+        "set5,g2.0d,2,interpolate_aligned,-,0,1,29.5000,0.8500,0.5000,,,nan,False",
+        "set5,g2.0d,2,adapt,run,0,1,30.0000,0.9000,1.0000,,,nan,False",
+        "set5,g2.0d,2,adapt,run,10,1,35.9870,0.9433,4.5670,36.0500,0.9439,nan,False",
+        "set5,iso_3_d,2,interpolate,-,0,2,28.5000,0.8500,0.1500,,,nan,False",
+        "set5,iso_3_d,2,interpolate_aligned,-,0,1,29.5000,0.8500,0.5000,,,nan,False",
+        "set5,iso_3_d,2,adapt,run,0,1,30.0000,0.9000,1.0000,,,nan,False",
+        "set5,iso_3_d,2,adapt,run,10,1,35.9870,0.9433,4.5670,,,nan,False",
     ]
 
 
 def test_csv_of_single_images():
     table = Table([row(image="a,b", scale=2.2), row(psnr=float("inf"), image="c")])
     assert table.images_to_csv().splitlines() == [
-        "testset,degradation,scale,solver,weights,updates,image,psnr_y,ssim_y,seconds",
-        'set5,g2.0d,2.2,interpolate,-,0,"a,b",30.0000,0.9000,0.5000',
-        "set5,g2.0d,2,interpolate,-,0,c,inf,0.9000,0.5000",
+        "testset,degradation,scale,solver,weights,updates,image,psnr_y,ssim_y,seconds,hf_error_y,stopped",
+        'set5,g2.0d,2.2,interpolate,-,0,"a,b",30.0000,0.9000,0.5000,nan,',
+        "set5,g2.0d,2,interpolate,-,0,c,inf,0.9000,0.5000,nan,",
     ]
     assert len(list(csv.DictReader(io.StringIO(table.images_to_csv())))) == 2
 
@@ -73,6 +75,20 @@ def test_csv_of_single_images():
 def test_means_are_over_images_alone(other):
     table = Table([row(psnr=10), row(psnr=20, image="b"), row(**other, psnr=90)])
     assert [(r.images, r.psnr_y) for r in table.rows] == [(2, 15.0), (1, 90.0)]
+
+
+def test_a_solver_that_stops_itself_has_one_row_with_the_mean_of_its_updates():
+    taken = [replace(row(solver="metric_constrained", weights="run", updates=n, image=str(n)), stopped="both fell",
+                     hf_error_y=float(n)) for n in (2, 5)]  # fmt: skip
+    table = Table([*taken, row(solver="metric_constrained", weights="run", updates=5)])
+    mean, given = table.rows
+    assert (mean.updates, mean.images, mean.own_stop, mean.hf_error_y) == (3.5, 2, True, 3.5)
+    assert (given.updates, given.own_stop) == (5, False)
+    assert mean.key != given.key
+    assert ["g2.0d", "metric_constrained", "run", "3.5", "30.00", "0.9000", "0.50"] in lines(
+        format_rows(Table(taken, compare=False), title="t")
+    )
+    assert "both fell" in table.images_to_csv()
 
 
 def test_published_numbers_can_be_left_out(table):

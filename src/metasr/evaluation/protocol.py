@@ -9,15 +9,24 @@ from torch import Tensor
 
 from metasr.errors import InputError
 from metasr.evaluation.color import luma_bt601
+from metasr.evaluation.high_frequency import filter_radius, high_frequency_error
 from metasr.evaluation.metrics import psnr, ssim, to_8bit_levels
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one super-resolved image scores."""
+    """What one super-resolved image scores.
+
+    Attributes:
+        psnr_y: in dB.
+        ssim_y: at most 1.
+        hf_error_y: see :func:`metasr.evaluation.high_frequency.high_frequency_error`; nan for an image too small for
+            its filter.
+    """
 
     psnr_y: float
     ssim_y: float
+    hf_error_y: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,4 +82,9 @@ class LumaProtocol:
         if sr.shape != hr.shape or sr.shape[0] != 1:
             raise InputError(f"sr and hr must both be (1, 3, H, W), got {tuple(sr.shape)} and {tuple(hr.shape)}")
         a, b = self.luma(sr, scale=scale), self.luma(hr, scale=scale)
-        return Score(psnr(a, b).item(), ssim(a, b).item())
+        large = min(a.shape[-2:]) > 2 * filter_radius(scale)
+        return Score(
+            psnr(a, b).item(),
+            ssim(a, b).item(),
+            high_frequency_error(a, b, scale=scale).item() if large else math.nan,
+        )

@@ -207,20 +207,23 @@ def device(name: str) -> torch.device:
     return found
 
 
-def solver(cfg: DictConfig, *, weights: Weights | None, steps: int | None = None) -> Solver:
-    """The configured solver with some weights.
+def solver(
+    cfg: DictConfig, *, weights: Weights | None, steps: int | None = None, node: DictConfig | None = None
+) -> Solver:
+    """A configured solver with some weights.
 
     Args:
-        cfg: the run's config; ``cfg.solver`` is the solver's node.
+        cfg: the run's config.
         weights: what its network is loaded from; none for solvers without one.
         steps: gradient steps for solvers that take them, instead of the configured number.
+        node: the solver's node; ``cfg.solver`` by default.
     """
-    node = OmegaConf.to_container(cfg.solver, resolve=True)
-    assert isinstance(node, dict)
-    node.pop("name")
-    kind = node.pop("rates", None)
+    choices = OmegaConf.to_container(cfg.solver if node is None else node, resolve=True)
+    assert isinstance(choices, dict)
+    choices.pop("name")
+    kind = choices.pop("rates", None)
     extra: dict[str, Any] = {}
-    if node.pop("needs_network", False):
+    if choices.pop("needs_network", False):
         network = model(cfg)
         if weights is not None:
             weights.load_into(network)
@@ -230,7 +233,7 @@ def solver(cfg: DictConfig, *, weights: Weights | None, steps: int | None = None
         extra["rates"] = None if chosen is None else chosen.to(device(cfg.device))
     if steps is not None:
         extra["steps"] = steps
-    made = _instantiate(node, **extra)
+    made = _instantiate(choices, **extra)
     if not isinstance(made, Solver):
         raise InputError(f"solver._target_ must make a metasr Solver, got {type(made).__name__}")
     return made

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.loggers import WandbLogger
 
 from metasr.recipes.base import Recipe, require_finite_weights
 
@@ -44,8 +45,17 @@ class ResumePoint(Callback):
         Raises:
             DivergenceError: if a weight is not finite.
         """
+        if trainer.global_step % self.every == 0:
+            self.save(trainer, pl_module)
+
+    def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save now, if that has not been done at this step.
+
+        Raises:
+            DivergenceError: if a weight is not finite.
+        """
         step = trainer.global_step
-        if step % self.every or step == self._last:
+        if step == self._last:
             return
         self._last = step
         require_finite_weights(pl_module, step=step)
@@ -53,6 +63,30 @@ class ResumePoint(Callback):
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
             os.replace(temporary, self.path)
+
+
+class Slice(Callback):
+    """End a stage cleanly once its slice of time is over, at a resume point.
+
+    Args:
+        resume: writes the resume point.
+        deadline: on :func:`time.monotonic`'s clock, in seconds; at least one step is taken whatever it says.
+    """
+
+    def __init__(self, resume: ResumePoint, *, deadline: float) -> None:
+        self.resume = resume
+        self.deadline = deadline
+        self.over = False
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop at the first step after the deadline; all devices together, when one of them is past it."""
+        late = trainer.strategy.reduce_boolean_decision(time.monotonic() > self.deadline, all=False)
+        if late and trainer.global_step < trainer.max_steps:
+            self.resume.save(trainer, pl_module)
+            self.over = True
+            trainer.should_stop = True
 
 
 class StageProgress(TQDMProgressBar):
@@ -107,11 +141,19 @@ class Validation(Callback):
     Args:
         score: gives metrics by name for a recipe.
         every: steps between validations; 0 for the end alone.
+        draw: writes pictures of a recipe at a step, and gives their paths; none for none.
     """
 
-    def __init__(self, score: Callable[[Recipe], dict[str, float]], *, every: int) -> None:
+    def __init__(
+        self,
+        score: Callable[[Recipe], dict[str, float]],
+        *,
+        every: int,
+        draw: Callable[[Recipe, int], list[Path]] | None = None,
+    ) -> None:
         self.score = score
         self.every = every
+        self.draw = draw
         self.latest: dict[str, float] = {}
         self._last = -1
 
@@ -128,6 +170,10 @@ class Validation(Callback):
         self.latest = self.score(pl_module)
         for logger in trainer.loggers:
             logger.log_metrics(self.latest, step=step)
+        for picture in self.draw(pl_module, step) if self.draw is not None else []:
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image("val/maps", [str(picture)], step=step)
         shown = ", ".join(f"{k.removeprefix('val/psnr_y/')} {v:.2f}" for k, v in self.latest.items() if "psnr" in k)
         if shown:
             log.info("validation at %s %d, PSNR on Y in dB: %s", pl_module.unit, step, shown)

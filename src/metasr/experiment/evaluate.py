@@ -111,7 +111,8 @@ def evaluate(
                     table.add(
                         ImageRow(
                             label, str(degradation), float(scale), entry.solver, entry.weights, solution.updates,
-                            image, score.psnr_y, score.ssim_y, solution.seconds,
+                            image, score.psnr_y, score.ssim_y, solution.seconds, score.hf_error_y,
+                            solution.stopped,
                         )
                     )  # fmt: skip
                     if watch is not None:

@@ -16,10 +16,17 @@ from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.data.images import list_images
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
-from metasr.errors import InputError, OutputError, WeightsError, nearest
+from metasr.errors import InputError, OutputError, SliceOverError, WeightsError, nearest
 from metasr.experiment import build
-from metasr.experiment import weights as weights_store
+from metasr.experiment.entries import (
+    check_solvers,
+    entry,
+    learned_entries,
+    needs_weights,
+    own_entries,
+)
 from metasr.experiment.evaluate import Entry, evaluate
+from metasr.experiment.maps import draw_test_maps
 from metasr.experiment.pictures import PictureBook
 from metasr.experiment.run_card import write_text
 from metasr.experiment.run_folder import interpreter, is_stamp, quoted, require_permission
@@ -27,8 +34,8 @@ from metasr.experiment.schema import TaskName
 from metasr.experiment.stages import run_chain
 from metasr.experiment.upscale import upscale
 from metasr.experiment.validation import validate
-from metasr.experiment.weights import Weights
-from metasr.project import conf_folder, weights_folder
+from metasr.experiment.weights import choose_for
+from metasr.project import conf_folder
 from metasr.report.table import Table, format_pivot, format_rows
 
 log = logging.getLogger(__name__)
@@ -69,24 +76,24 @@ def run_experiment(cfg: DictConfig, folder: Path) -> None:
         raise InputError(f"no experiment is chosen: add +experiment=NAME, one of {', '.join(known)}")
     testset = check_evaluation(cfg)
     start = time.perf_counter()
-    trained = run_chain(cfg, folder, score=validate) if cfg.stages else None
     _link_latest(folder)
+    try:
+        trained = run_chain(cfg, folder, score=validate) if cfg.stages else None
+    except SliceOverError as over:
+        print(over, flush=True)
+        return
     trained_seconds = time.perf_counter() - start
 
     def learned(degradation: Degradation) -> list[Entry]:
-        rows = [] if trained is None else [entry(cfg, trained, updates=steps_of(cfg))]
-        if cfg.evaluation.released and cfg.solver.name == "adapt":
-            try:
-                known = choose(cfg, "released", degradation)
-                rows.append(entry(cfg, known, updates=tuple(cfg.evaluation.released_updates)))
-            except WeightsError as error:
-                log.info("no released weights beside: %s", error)
-        return rows
+        rows = [] if trained is None else learned_entries(cfg, trained)
+        return rows + _released_beside(cfg, degradation)
 
     book = PictureBook()
     table = _evaluate(cfg, testset, learned, book)
     _write_tables(table, folder, cfg.table)
     pictures = book.draw(folder / "pictures", _curves(table))
+    if trained is not None:
+        pictures += draw_test_maps(cfg, trained, testset, folder / "pictures")
     _log_results(cfg, folder, table, pictures)
     _print_run(cfg, folder, table, testset, trained_seconds)
 
@@ -99,11 +106,25 @@ def check_evaluation(cfg: DictConfig) -> ImageSet:
     """
     for name in cfg.degradations:
         names.parse(name, scale=cfg.scale)
-    build.solver(cfg, weights=None, steps=max(steps_of(cfg)) if "steps" in cfg.solver else None)
+    check_solvers(cfg)
     build.protocol(cfg)
     if cfg.table:
         _check_table(Path(cfg.table).expanduser(), overwrite=cfg.overwrite)
     return test_images(cfg)
+
+
+def _released_beside(cfg: DictConfig, degradation: Degradation) -> list[Entry]:
+    """The released weights of the same scale, for comparison with a run's own."""
+    if not cfg.evaluation.released:
+        return []
+    try:
+        known = choose_for(cfg, "released", degradation)
+    except WeightsError as error:
+        log.info("no released weights beside: %s", error)
+        return []
+    if known.card.get("scale") != cfg.scale:
+        return []
+    return [entry(cfg, cfg.solver, known, updates=list(cfg.evaluation.released_updates))]
 
 
 def _check_table(path: Path, *, overwrite: bool) -> None:
@@ -125,50 +146,29 @@ def _per_image(table: Path) -> Path:
 def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
     """Evaluate given weights and print the table."""
     testset = check_evaluation(cfg)
-    made: dict[str, Entry] = {}
-    chosen: dict[str, Entry] = {}
+    made: dict[str, list[Entry]] = {}
+    chosen: dict[str, list[Entry]] = {}
+    weights = None
     for degradation in (names.parse(name, scale=cfg.scale) for name in cfg.degradations):  # before any of the work
-        if not cfg.solver.get("needs_network", False):
+        if not needs_weights(cfg):
+            if cfg.weights is not None:
+                raise InputError(f"weights={cfg.weights}: solver {cfg.solver.name} has none; leave it out")
             break
-        if made and cfg.weights not in (None, "released"):  # the same weights for all
-            chosen[str(degradation)] = next(iter(made.values()))
-            continue
-        weights = choose(cfg, cfg.weights, degradation)
+        if weights is None or cfg.weights in (None, "released"):  # else the same weights for all
+            weights = choose_for(cfg, cfg.weights, degradation)
         if weights.label not in made:
-            made[weights.label] = entry(cfg, weights, updates=steps_of(cfg))
+            made[weights.label] = learned_entries(cfg, weights)
         chosen[str(degradation)] = made[weights.label]
 
     book = PictureBook()
-    table = _evaluate(cfg, testset, lambda degradation: [chosen[str(degradation)]], book)
+    table = _evaluate(cfg, testset, lambda degradation: chosen.get(str(degradation), []), book)
     path = _write_tables(table, folder, cfg.table)
     book.draw(folder / "pictures", _curves(table))
+    if weights is not None and cfg.stages:
+        draw_test_maps(cfg, weights, testset, folder / "pictures")
     print()
     print(format_rows(table, title=f"{_describe(testset)}, x{cfg.scale:g}, PSNR in dB and SSIM on Y"))
     print(f"\ntable: {path}\npictures and per-image scores: {folder}")
-
-
-def choose(cfg: DictConfig, source: str | None, degradation: Degradation) -> Weights:
-    """The weights asked for, as they fit the configured solver."""
-    return weights_store.choose(
-        source,
-        degradation=degradation,
-        store=weights_folder(),
-        outputs=Path(cfg.paths.outputs),
-        name=cfg.name,
-        adapts="steps" in cfg.solver,
-    )
-
-
-def entry(cfg: DictConfig, weights: Weights, *, updates: tuple[int, ...]) -> Entry:
-    """The configured solver with weights, as a row of the table."""
-    adapts = "steps" in cfg.solver
-    solver = build.solver(cfg, weights=weights, steps=max(updates) if adapts else None)
-    return Entry(cfg.solver.name, weights.label, solver, updates if adapts else None)
-
-
-def steps_of(cfg: DictConfig) -> tuple[int, ...]:
-    """The numbers of updates to show."""
-    return build.update_counts([0, 1, 10] if cfg.adapt_steps is None else cfg.adapt_steps)
 
 
 def test_images(cfg: DictConfig) -> ImageSet:
@@ -198,18 +198,11 @@ def _evaluate(
     cfg: DictConfig, testset: ImageSet, learned: Callable[[Degradation], list[Entry]], book: PictureBook
 ) -> Table:
     """The table of the interpolation rows, and of what was learned or, by a method without weights, its own row."""
-
-    def entries(degradation: Degradation) -> list[Entry]:
-        if cfg.solver.get("needs_network", False):
-            return learned(degradation)
-        if cfg.solver.name in ("interpolate", "interpolate_aligned"):  # in every table anyway
-            return []
-        return [Entry(cfg.solver.name, "-", build.solver(cfg, weights=None))]
-
+    own = own_entries(cfg)
     return evaluate(
         testset,
         list(cfg.degradations),
-        entries,
+        lambda degradation: [*own, *learned(degradation)],
         scale=cfg.scale,
         seed=cfg.seed,
         protocol=build.protocol(cfg),
@@ -232,7 +225,7 @@ def _curves(table: Table) -> dict[str, dict[int, float]]:
     own = [row for row in adapted if row.weights == "run"]
     curves: dict[str, dict[int, float]] = {}
     for row in own or adapted:
-        curves.setdefault(row.degradation, {})[row.updates] = row.psnr_y
+        curves.setdefault(row.degradation, {})[int(row.updates)] = row.psnr_y
     return curves
 
 
@@ -247,10 +240,13 @@ def _log_results(cfg: DictConfig, folder: Path, table: Table, pictures: list[Pat
         if not isinstance(logger, WandbLogger):
             continue
         run = logger.experiment
-        columns = ["degradation", "solver", "weights", "updates", "psnr_y", "ssim_y", "seconds", "published_psnr_y"]
+        columns = [
+            "degradation", "solver", "weights", "updates", "psnr_y", "ssim_y", "hf_error_y", "seconds",
+            "published_psnr_y",
+        ]  # fmt: skip
         logger.log_table("test/table", columns=columns, data=[[getattr(r, c) for c in columns] for r in table.rows])
         for row in table.rows:
-            run.summary[f"test/psnr_y/{row.degradation}/{row.solver}/{row.weights}@{row.updates}"] = row.psnr_y
+            run.summary[f"test/psnr_y/{row.degradation}/{row.solver}/{row.weights}@{row.updates:g}"] = row.psnr_y
         for path in pictures:
             logger.log_image(f"test/{path.stem}", [str(path)])
         run.finish()
@@ -270,7 +266,7 @@ def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, s
     print(f"profile {cfg.profile_name}: {cfg.profile_note}")
     print(f"trained on {cfg.data.name} (seed {cfg.seed}) in {seconds:.0f} s; released weights: see weights/README.md")
     print(f"run folder: {folder}")
-    if cfg.profile_name != "paper":
+    if cfg.profile_name != "paper" and cfg.stages:
         print(
             f"the published schedule: {interpreter()} src/run.py +experiment={cfg.name} profile=paper data=div2k "
             "data.root=FOLDER   (about half an hour on one data-centre GPU (estimated): profile=gpu)"

@@ -63,6 +63,7 @@ class Schema:
 
     task: TaskName = TaskName.run
     name: str | None = None
+    method: str = "mzsr"
     seed: int = 1
     scale: float = 2.0
     profile_name: str = MISSING
@@ -72,7 +73,11 @@ class Schema:
     model: Any = MISSING
     stages: dict[str, StageConf] = field(default_factory=dict)
     only: list[str] | None = None
+    slice_minutes: float | None = None
+    rates: str = "per_step"
+    order: str = "second"
     solver: Any = MISSING
+    beside: dict[str, Any] = field(default_factory=dict)
     evaluation: Any = MISSING
     trainer: Any = MISSING
     logger: Any = MISSING

@@ -22,9 +22,9 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
-from metasr.errors import MetasrError, OutputError, StageError, nearest
+from metasr.errors import InputError, MetasrError, OutputError, SliceOverError, StageError, nearest
 from metasr.experiment import build
-from metasr.experiment.callbacks import RESUME_NAME, ResumePoint, StageProgress, Validation
+from metasr.experiment.callbacks import RESUME_NAME, ResumePoint, Slice, StageProgress, Validation
 from metasr.experiment.run_card import (
     CARD_NAME,
     WEIGHTS_NAME,
@@ -35,6 +35,7 @@ from metasr.experiment.run_card import (
     write_card,
 )
 from metasr.experiment.run_folder import command, interpreter
+from metasr.experiment.validation import draw
 from metasr.experiment.weights import Weights, read_tensors
 from metasr.recipes.base import Recipe, require_finite_weights
 
@@ -89,13 +90,19 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
     """Run an experiment's stages in order and give the last one's weights.
 
     Args:
-        cfg: the run's config.
+        cfg: the run's config; with ``slice_minutes`` training ends at a resume point after so long.
         run: the run folder.
         score: validation metrics of a recipe in the making.
 
     Raises:
         StageError: for a missing, foreign or stale stage.
+        SliceOverError: when the time was over before the last stage was finished.
     """
+    deadline = None
+    if cfg.slice_minutes is not None:
+        if not cfg.slice_minutes > 0:
+            raise InputError(f"slice_minutes must be above 0, or null for no limit, got {cfg.slice_minutes}")
+        deadline = time.monotonic() + 60 * cfg.slice_minutes
     chain = places(cfg, run)
     wanted = list(chain) if cfg.only is None else list(cfg.only)
     for name in wanted:
@@ -108,7 +115,7 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
         build.recipe(cfg, place.name)
         build.sampler(cfg, place.name)
     for place in chosen:
-        run_stage(cfg, place, run, score=score)
+        run_stage(cfg, place, run, score=score, deadline=deadline)
     last = chosen[-1]
     return Weights(label="run", state=read_tensors(last.folder / WEIGHTS_NAME), card=read_card(last.folder))
 
@@ -130,8 +137,13 @@ def identity(cfg: DictConfig, place: Place, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None) -> None:
-    """Train one stage, or go on with it, or find that it is finished."""
+def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, deadline: float | None = None) -> None:
+    """Train one stage, or go on with it, or find that it is finished.
+
+    Raises:
+        StageError: for a missing, foreign or stale predecessor.
+        SliceOverError: when the deadline came first; the resume point is written.
+    """
     again = command(cfg.name, run)
     parent = _parent_state(cfg, place, again)
     data = build.stage_data(cfg, place.name)
@@ -165,18 +177,23 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None) 
         "weights_from": origin,
         "data": {"name": cfg.data.name, "split": "train", "images": len(data.images), **wanted["data"]},
         "profile": cfg.profile_name,
+        "seconds": spent,
         "config": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
         **environment(),
     }
     write_card(place.folder, card)
 
     validation = None
-    callbacks: list[Any] = [
-        ResumePoint(place.folder, every=cfg.stages[place.name].checkpoint_every),
-        StageProgress(place.name, unit=recipe.unit),
-    ]
+    resume_point = ResumePoint(place.folder, every=cfg.stages[place.name].checkpoint_every)
+    callbacks: list[Any] = [resume_point, StageProgress(place.name, unit=recipe.unit)]
+    if deadline is not None:
+        callbacks.append(Slice(resume_point, deadline=deadline))
     if score is not None:
-        validation = Validation(lambda r: score(cfg, place.name, r), every=cfg.stages[place.name].validation.every)
+        validation = Validation(
+            lambda recipe: score(cfg, place.name, recipe),
+            every=cfg.stages[place.name].validation.every,
+            draw=lambda recipe, step: draw(cfg, place.name, recipe, place.folder, step=step),
+        )
         callbacks.insert(0, validation)
     loggers = build.loggers(cfg, place.folder, group=run.name, job=place.name)
     trainer = build.trainer(cfg, place.name, place.folder, callbacks=callbacks, loggers=loggers)
@@ -200,6 +217,13 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None) 
             f"with: {again}"
         ) from error
     _close(loggers)
+    if any(isinstance(c, Slice) and c.over for c in callbacks):
+        if trainer.is_global_zero:
+            write_card(place.folder, card | {"seconds": round(spent + time.perf_counter() - start, 2)})
+        raise SliceOverError(
+            f"slice_minutes={cfg.slice_minutes:g} are over in stage {place.name!r} at {recipe.unit} "
+            f"{trainer.global_step} of {total}; go on with: {again}"
+        )
     if trainer.interrupted or trainer.global_step < total:
         raise StageError(f"stage {place.name!r} stopped at step {trainer.global_step} of {total}; go on with: {again}")
     if not trainer.is_global_zero:

@@ -19,9 +19,8 @@ from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError, OutputError, told_of
 from metasr.experiment import build
-from metasr.experiment import weights as weights_store
 from metasr.experiment.run_folder import require_permission
-from metasr.project import weights_folder
+from metasr.experiment.weights import choose_for
 from metasr.report import figures
 from metasr.seeds import seed_from
 from metasr.solvers.base import Solution, Solver
@@ -109,15 +108,7 @@ def solver_for(cfg: DictConfig, degradation: Degradation) -> tuple[Solver, str]:
         if cfg.weights is not None:
             raise InputError(f"weights={cfg.weights} (--weights): solver {cfg.solver.name} has none; leave it out")
         return build.solver(cfg, weights=None), "-"
-    weights = weights_store.choose(
-        cfg.weights,
-        degradation=degradation,
-        store=weights_folder(),
-        outputs=Path(cfg.paths.outputs),
-        name=cfg.name,
-        adapts=steps is not None,
-        steps=steps,
-    )
+    weights = choose_for(cfg, cfg.weights, degradation, steps=steps)
     return build.solver(cfg, weights=weights, steps=steps), weights.label
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from metasr.data.catalog import ImageSet
 from metasr.degradation import names
+from metasr.degradation.pipeline import Degradation
 from metasr.experiment import build
+from metasr.experiment.maps import draw_image_maps
 from metasr.experiment.weights import Weights
 from metasr.meta.rates import rates_from_state
 from metasr.recipes.base import Recipe
 from metasr.seeds import generator_from
 from metasr.solvers.adapt import AdaptSolver
+from metasr.solvers.base import SnapshotSolver, Solution, Solver
 
 
 @dataclass(frozen=True)
@@ -35,22 +39,25 @@ def _load(images: ImageSet, crop: int) -> tuple[_Held, ...]:
     return tuple(held)
 
 
+def _held(cfg: DictConfig, stage: str) -> tuple[_Held, ...]:
+    wanted = cfg.stages[stage].validation
+    return _load(build.images(cfg, "val").subset(wanted.max_images), wanted.crop)
+
+
 def validate(cfg: DictConfig, stage: str, recipe: Recipe) -> dict[str, float]:
     """PSNR and SSIM on Y of a recipe's present weights, by degradation and number of updates.
 
     Returns:
-        ``val/psnr_y/<degradation>@<updates>`` and ``val/ssim_y/...``, and the learned rates' mean.
+        ``val/psnr_y/<degradation>@<updates>`` and ``val/ssim_y/...`` (``@own`` where the solver decides itself when to
+        stop), and the learned rates' mean.
     """
     wanted = cfg.stages[stage].validation
     if not wanted.degradations:
         return {}
-    held = _load(build.images(cfg, "val").subset(wanted.max_images), wanted.crop)
+    held = _held(cfg, stage)
     state = recipe.export()
-    weights = Weights("run", state)
-    device = next(recipe.model.parameters()).device
-    network = weights.load_into(build.model(cfg)).to(device)
-    rates = rates_from_state(state)
-    solver = AdaptSolver(network, rates=rates.to(device) if rates is not None else None)
+    device = build.device(cfg.device)
+    solver = _solver(cfg, Weights("run", state), steps=max(wanted.updates, default=0))
     protocol = build.protocol(cfg)
     sums: dict[str, float] = {}
     for name in wanted.degradations:
@@ -58,8 +65,7 @@ def validate(cfg: DictConfig, stage: str, recipe: Recipe) -> dict[str, float]:
         for item in held:
             hr = protocol.crop_reference(item.image, cfg.scale).to(device)
             lr = degradation(hr, generator=generator_from(cfg.seed, item.name, name, "validate"))
-            solved = solver.snapshots(lr, scale=cfg.scale, updates=list(wanted.updates), degradation=degradation)
-            for updates, solution in solved.items():
+            for updates, solution in _solve(solver, lr, degradation, list(wanted.updates)).items():
                 score = protocol(solution.sr[..., : hr.shape[-2], : hr.shape[-1]], hr, scale=cfg.scale)
                 for metric, value in (("psnr_y", score.psnr_y), ("ssim_y", score.ssim_y)):
                     key = f"val/{metric}/{name}@{updates}"
@@ -67,3 +73,36 @@ def validate(cfg: DictConfig, stage: str, recipe: Recipe) -> dict[str, float]:
     if "inner_rates" in state:
         sums |= {f"rates/step_{i + 1}": float(row.mean()) for i, row in enumerate(state["inner_rates"])}
     return sums
+
+
+def draw(cfg: DictConfig, stage: str, recipe: Recipe, folder: Path, *, step: int) -> list[Path]:
+    """Pictures of what a recipe's networks look at in the first validation image, where it has any to show."""
+    wanted = cfg.stages[stage].validation
+    if not wanted.degradations:
+        return []
+    first = _held(cfg, stage)[0]
+    return draw_image_maps(
+        cfg, recipe, first.image, image=first.name, degradation=wanted.degradations[0],
+        path=folder / "pictures" / f"step_{step:06d}.png",
+    )  # fmt: skip
+
+
+def _solver(cfg: DictConfig, weights: Weights, *, steps: int) -> Solver:
+    """The experiment's solver; MZSR's where that one runs no network."""
+    node = cfg.solver
+    if not node.get("needs_network", False):
+        rates = rates_from_state(weights.state)
+        device = build.device(cfg.device)
+        network = weights.load_into(build.model(cfg)).to(device)
+        return AdaptSolver(network, rates=None if rates is None else rates.to(device))
+    if "steps" not in node:
+        return build.solver(cfg, weights=weights)
+    if node.get("rates") == "learned" and rates_from_state(weights.state) is None:  # nothing to be warned of here
+        node = OmegaConf.merge(node, {"rates": "published"})
+    return build.solver(cfg, weights=weights, node=node, steps=steps)
+
+
+def _solve(solver: Solver, lr: Tensor, degradation: Degradation, updates: list[int]) -> dict[int | str, Solution]:
+    if isinstance(solver, SnapshotSolver):
+        return dict(solver.snapshots(lr, scale=degradation.scale, updates=updates, degradation=degradation).items())
+    return {"own": solver.solve(lr, scale=degradation.scale, degradation=degradation)}

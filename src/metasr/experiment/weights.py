@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from metasr.checks import check_state
@@ -18,6 +19,7 @@ from metasr.errors import StageError, WeightsError, nearest
 from metasr.experiment.run_card import CARD_NAME, WEIGHTS_NAME, file_hash, read_card
 from metasr.experiment.run_folder import interpreter, run_folders
 from metasr.meta.rates import RATE_PREFIXES
+from metasr.project import weights_folder
 
 log = logging.getLogger(__name__)
 
@@ -173,8 +175,16 @@ def _require_hash(path: Path, wanted: str | None) -> None:
         )
 
 
-def released_for(folder: Path, degradation: Degradation, *, method: str = "mzsr") -> Weights:
+def released_for(
+    folder: Path, degradation: Degradation, *, method: str = "mzsr", experiment: str | None = None
+) -> Weights:
     """The released weights trained for a degradation's subsampling, of the nearest scale.
+
+    Args:
+        folder: of released weights.
+        degradation: what they are to be used for.
+        method: whose weights.
+        experiment: weights that this experiment made come before others.
 
     Raises:
         WeightsError: if there are none for the subsampling.
@@ -183,8 +193,11 @@ def released_for(folder: Path, degradation: Degradation, *, method: str = "mzsr"
     fitting = {
         name: card
         for name, card in released(folder).items()
-        if card.get("method") == method and card.get("downsample") == wanted and card.get("default", True)
+        if card.get("method") == method
+        and card.get("downsample") in (None, wanted)
+        and (card.get("default", True) or (experiment is not None and card.get("experiment") == experiment))
     }
+    fitting = {n: c for n, c in fitting.items() if c.get("experiment") == experiment} or fitting
     if not fitting:
         raise WeightsError(f"no released weights of {method} for {wanted} subsampling in {folder}; give weights=FILE")
     return from_release(folder, _nearest_scale(fitting, degradation.scale))
@@ -220,6 +233,7 @@ def choose(
     store: Path,
     outputs: Path,
     name: str | None = None,
+    method: str = "mzsr",
     adapts: bool = True,
     steps: int | None = None,
 ) -> Weights:
@@ -230,7 +244,8 @@ def choose(
         degradation: what ``released`` is chosen by.
         store: the folder of released weights.
         outputs: the folder of outputs, where ``last`` is looked for.
-        name: the experiment, for ``last``.
+        name: the experiment, for ``last``, and whose released weights come first.
+        method: whose released weights.
         adapts: whether the solver adapts them to the image; meta-learned weights are of no use without that.
         steps: the number of updates where it is the only one; at 0 the solver runs the weights as they are.
 
@@ -243,9 +258,9 @@ def choose(
     elif source is not None and source != "released":
         found = resolve(source, folder=store)
     elif not adapts or (steps == 0 and degradation.kernel is None and degradation.downsample == "bicubic"):
-        found = released_feed_forward(store, degradation)
+        found = released_feed_forward(store, degradation, method=method)
     else:
-        found = released_for(store, degradation)
+        found = released_for(store, degradation, method=method, experiment=name)
         if steps == 0:
             log.warning("%s is meta-learned, and gives poor pictures without updates: take some steps", found.label)
     trained = found.card.get("scale")
@@ -255,6 +270,20 @@ def choose(
             degradation.scale,
         )  # fmt: skip
     return found
+
+
+def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *, steps: int | None = None) -> Weights:
+    """The weights that a user asks for, as they fit the configured solver (see :func:`choose`)."""
+    return choose(
+        source,
+        degradation=degradation,
+        store=weights_folder(),
+        outputs=Path(cfg.paths.outputs),
+        name=cfg.name,
+        method=cfg.method,
+        adapts=cfg.method != "mzsr" or "steps" in cfg.solver,
+        steps=steps,
+    )
 
 
 def resolve(source: str, *, folder: Path) -> Weights:

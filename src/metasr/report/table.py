@@ -17,7 +17,11 @@ from metasr.report.published_results import method_of, published
 
 @dataclass(frozen=True)
 class ImageRow:
-    """The score of one image."""
+    """The score of one image.
+
+    ``hf_error_y`` is described in :mod:`metasr.evaluation.high_frequency`; ``stopped`` tells why a solver that decides
+    itself took no further step, and is empty where the number of updates was given.
+    """
 
     testset: str
     degradation: str
@@ -29,29 +33,41 @@ class ImageRow:
     psnr_y: float
     ssim_y: float
     seconds: float
+    hf_error_y: float = math.nan
+    stopped: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """The mean score of one (degradation, solver, weights, number of updates)."""
+    """The mean score of one (degradation, solver, weights, number of updates).
+
+    Where the solver decides itself when to stop (``own_stop``), ``updates`` is the mean over the images.
+    """
 
     testset: str
     degradation: str
     scale: float
     solver: str
     weights: str
-    updates: int
+    updates: float
     images: int
     psnr_y: float
     ssim_y: float
     seconds: float
     published_psnr_y: float | None = None
     published_ssim_y: float | None = None
+    hf_error_y: float = math.nan
+    own_stop: bool = False
 
     @property
-    def key(self) -> tuple[str, str, int]:
-        """What distinguishes the columns of a printed table."""
-        return self.solver, self.weights, self.updates
+    def key(self) -> Key:
+        """What distinguishes the columns of a printed table; a number of updates that was not given does not."""
+        return self.solver, self.weights, OWN_STOP if self.own_stop else int(self.updates)
+
+
+Key = tuple[str, str, int]
+OWN_STOP = -1
+"""Stands for the number of updates of a solver that decides itself when to stop."""
 
 
 class Table:
@@ -74,7 +90,8 @@ class Table:
         """Means over images, in order of first appearance, with published numbers where there are any."""
         groups: dict[tuple[str, str, float, str, str, int], list[ImageRow]] = {}
         for r in self.images:
-            groups.setdefault((r.testset, r.degradation, r.scale, r.solver, r.weights, r.updates), []).append(r)
+            updates = OWN_STOP if r.stopped else r.updates
+            groups.setdefault((r.testset, r.degradation, r.scale, r.solver, r.weights, updates), []).append(r)
         rows = []
         for (testset, degradation, scale, solver, weights, updates), members in groups.items():
             known = None
@@ -82,10 +99,12 @@ class Table:
                 known = published(method_of(solver, updates), testset=testset, degradation=degradation, scale=scale)
             rows.append(
                 Row(
-                    testset, degradation, scale, solver, weights, updates, len(members),
+                    testset, degradation, scale, solver, weights,
+                    updates if updates != OWN_STOP else fmean(m.updates for m in members), len(members),
                     fmean(m.psnr_y for m in members), fmean(m.ssim_y for m in members),
                     fmean(m.seconds for m in members),
                     known.psnr_y if known else None, known.ssim_y if known else None,
+                    fmean(m.hf_error_y for m in members), updates == OWN_STOP,
                 )
             )  # fmt: skip
         return rows
@@ -119,7 +138,7 @@ def _cell(name: str, value: object) -> object:
     return value
 
 
-def format_pivot(table: Table, *, title: str, highlight: tuple[str, str, int] | None = None) -> str:
+def format_pivot(table: Table, *, title: str, highlight: Key | None = None) -> str:
     """One line per degradation, one column per (solver, weights, updates), PSNR on Y in dB.
 
     Args:
@@ -159,18 +178,18 @@ def _best_known(rows: Sequence[Row], degradation: str) -> str | None:
     return f"{found.psnr_y:.2f}" if found else None
 
 
-def _column(key: tuple[str, str, int]) -> tuple[str, str, int]:
+def _column(key: Key) -> Key:
     solver, weights, updates = key
     return solver, "released" if weights.startswith("released/") else weights, updates
 
 
-def _heading(column: tuple[str, str, int]) -> str:
+def _heading(column: Key) -> str:
     solver, weights, updates = column
     if weights == "-":
         return {"interpolate": "bicubic\nas published", "interpolate_aligned": "bicubic\naligned"}.get(solver, solver)
     name = {"run": "this run", "released": "released"}.get(weights, weights.rsplit("/", 1)[-1])
-    if solver == "network":
-        return f"{name}\nnetwork"
+    if solver != "adapt":
+        return f"{name}\n{solver}"
     return f"{name}\n{updates} update{'' if updates == 1 else 's'}"
 
 
@@ -191,7 +210,7 @@ def format_rows(table: Table, *, title: str) -> str:
         if before is not None and r.degradation != before:
             grid.add_section()
         line = [
-            r.degradation if r.degradation != before else "", r.solver, r.weights, str(r.updates),
+            r.degradation if r.degradation != before else "", r.solver, r.weights, f"{r.updates:.3g}",
             f"{r.psnr_y:.2f}", f"{r.ssim_y:.4f}", f"{r.seconds:.2f}",
         ]  # fmt: skip
         if compared:

@@ -1,0 +1,69 @@
+"""Pictures of what a recipe's networks look at: loss and weight maps, attention, activations."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from omegaconf import DictConfig
+from torch import Tensor
+
+from metasr.data.catalog import ImageSet
+from metasr.degradation import names
+from metasr.experiment import build
+from metasr.experiment.weights import Weights
+from metasr.recipes.base import Recipe
+from metasr.report.weight_maps import draw_maps
+from metasr.seeds import generator_from
+
+_LARGEST = 256  # pixels; of a larger picture the middle is shown
+
+
+def has_maps(recipe: Recipe) -> bool:
+    """Whether a recipe has anything to show."""
+    return type(recipe).maps is not Recipe.maps
+
+
+def draw_image_maps(
+    cfg: DictConfig, recipe: Recipe, hr: Tensor, *, image: str, degradation: str, path: Path
+) -> list[Path]:
+    """Draw what a recipe's networks look at in one image.
+
+    Args:
+        cfg: the run's config.
+        recipe: asked for its maps.
+        hr: ``(1, 3, H, W)``; its middle is taken where it is large.
+        image: its name.
+        degradation: short name.
+        path: PNG to write.
+
+    Returns:
+        The picture's path, or nothing where the recipe has no maps.
+    """
+    if not has_maps(recipe):
+        return []
+    height, width = hr.shape[-2:]
+    top, left = max(0, (height - _LARGEST) // 2), max(0, (width - _LARGEST) // 2)
+    hr = build.protocol(cfg).crop_reference(hr[..., top : top + _LARGEST, left : left + _LARGEST], cfg.scale)
+    hr = hr.to(next(recipe.model.parameters()).device)
+    problem = names.parse(degradation, scale=cfg.scale)
+    lr = problem(hr, generator=generator_from(cfg.seed, image, degradation, "maps"))
+    found = recipe.maps(lr, hr, problem)
+    return [draw_maps(found, path, title=f"{image}, {degradation}")] if found else []
+
+
+def draw_test_maps(cfg: DictConfig, weights: Weights, images: ImageSet, folder: Path, *, count: int = 2) -> list[Path]:
+    """Draw what the last stage's networks, with some weights, look at in the first test images."""
+    recipe = build.recipe(cfg, str(list(cfg.stages)[-1]))
+    if not has_maps(recipe) or not cfg.degradations:
+        return []
+    recipe.restore(weights.state, origin=weights.label)
+    recipe.to(build.device(cfg.device)).eval()
+    degradation = cfg.degradations[0]
+    made = []
+    for i, image in enumerate(images.names[:count]):
+        name = re.sub(r"[^\w.\-]+", "_", f"{image}_{degradation}")
+        made += draw_image_maps(
+            cfg, recipe, images.load(i)[None], image=image, degradation=degradation, path=folder / f"{name}_maps.png"
+        )
+    return made
