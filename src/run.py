@@ -29,13 +29,17 @@ def main(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        from metasr.experiment.job import execute
-
-        execute(cfg, Path(HydraConfig.get().runtime.output_dir))
-    except MetasrError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise
+            from metasr.experiment.sweep import run_job
+
+            run_job(cfg, folder)
+        else:
+            from metasr.experiment.job import execute
+
+            execute(cfg, folder)
+    except MetasrError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:

@@ -333,16 +333,30 @@ def test_upscaling(tmp_path: Path) -> None:
 def test_sweeps(tmp_path: Path, short: tuple[str, ...], launcher: str) -> None:
     if launcher == "joblib":
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    done = run_py("-m", *short, "seed=1,2", f"hydra/launcher={launcher}", outputs=tmp_path)
+    sweep = ("-m", *short, f"hydra/launcher={launcher}")
+    done = run_py(*sweep, "seed=1,2", outputs=tmp_path)
     assert done.returncode == 0, done.stderr
     sweeps = list((tmp_path / "mzsr_x2" / "sweeps").iterdir())
     assert len(sweeps) == 1
-    runs = [sweeps[0] / "0", sweeps[0] / "1"]
-    assert sorted(p for p in sweeps[0].iterdir() if p.is_dir()) == runs
+    runs = sorted(p for p in sweeps[0].iterdir() if p.is_dir())
+    assert [run.name.rpartition("-")[0] for run in runs] == ["seed_1", "seed_2"]
+    assert "table: " in done.stdout.splitlines()[-1]
     for run, seed in zip(runs, (1, 2), strict=True):
         assert json.loads((run / SECOND / "card.json").read_text())["identity"]["seed"] == seed
         assert (run / "table.csv").read_text().splitlines()[0] == COLUMNS
     assert weights(runs[0]) != weights(runs[1])
+
+    made = (runs[0] / "table.csv").stat().st_mtime_ns
+    again = run_py(*sweep, "seed=1,2,nonsense", outputs=tmp_path)
+    assert again.returncode != 0  # no seed: refused before anything is run
+    wider = run_py(*sweep, "seed=1,2", "rates=per_step,none", outputs=tmp_path)
+    assert wider.returncode == 1  # the sweep goes on past what fails, and says so
+    assert "2 of 6 runs failed:" in wider.stdout
+    assert "rates=none, seed=1: rates must be 'fixed', 'per_step' or 'meta_sgd', got 'none'" in wider.stdout
+    assert (runs[0] / "table.csv").stat().st_mtime_ns == made
+    rows = list(csv.DictReader((sweeps[0] / "sweep.csv").read_text().splitlines()))
+    assert {r["variant"] for r in rows} == {"all", "as configured", "rates=per_step", "rates=none"}
+    assert {r["runs"] for r in rows if r["variant"] == "rates=per_step"} == {"2"}
 
 
 @pytest.mark.slow

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from metasr.errors import OutputError, StageError
 from metasr.project import conf_folder, outputs_folder
 
+_sweep = ("", "")  # folder, and keys of what is varied, of the sweep that this process has begun
 _STAMP = "%Y-%m-%d_%H-%M-%S-%f"
 
 
@@ -72,6 +75,59 @@ def run_folder(run: str | None, name: str | None, task: str, outputs: str) -> st
     return str(folder)
 
 
+def sweep_folder(overrides: Sequence[str], name: str | None, sweep: str | None, outputs: str) -> str:
+    """The folder of a sweep: the same for the same choices, so that a rerun finds what is finished.
+
+    What is swept does not count: a sweep over seeds 1 to 3 goes on where one over 1 and 2 ended.
+
+    Args:
+        overrides: the sweep's choices as typed.
+        name: the experiment.
+        sweep: name of the sweep's config, if it has one.
+        outputs: the project's folder of outputs.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    fixed = sorted(str(p.input_line) for p in parsed if not p.is_sweep_override())
+    digest = hashlib.sha256("\n".join(fixed).encode()).hexdigest()[:8]
+    return str(Path(outputs) / (name or "unnamed") / "sweeps" / f"{sweep or 'sweep'}-{digest}")
+
+
+def begin_sweep(config: DictConfig) -> None:
+    """Settle a sweep's folder and what it varies, from its whole config, before Hydra asks for them."""
+    global _sweep
+    overrides = list(config.hydra.overrides.task)
+    params = list((config.hydra.sweeper.get("params") or {}).keys())
+    folder = sweep_folder(overrides, config.name, config.sweep_name, config.paths.outputs)
+    _sweep = (folder, swept_keys(overrides, params))
+
+
+def swept_keys(overrides: Sequence[str], params: Sequence[str] = ()) -> str:
+    """What a sweep varies, as its choices' keys with commas between.
+
+    Args:
+        overrides: the sweep's choices as typed.
+        params: keys that its configuration sweeps over.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    keys = [p.get_key_element().lstrip("+") for p in parsed if p.is_sweep_override()]
+    return ",".join(sorted({*keys, *(key.lstrip("+") for key in params)}))
+
+
+def job_folder(overrides: Sequence[str], swept: str) -> str:
+    """The name of a job's folder in its sweep: its values of what is swept, in short, and a hash of all its choices."""
+    told = []
+    for choice in overrides:
+        key, _, value = choice.lstrip("+~").partition("=")
+        if key in swept.split(","):
+            told.append(f"{re.split(r'[./@]', key)[-1]}_{value}")
+    digest = hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8]
+    return "-".join(filter(None, (re.sub(r"[^0-9A-Za-z_.-]+", "_", "-".join(told))[:80], digest)))
+
+
 def _require_writable(folder: Path) -> None:
     above = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     if not above.is_dir():
@@ -128,7 +184,10 @@ def register_resolvers() -> None:
         return run_folder(run, name, getattr(task, "name", str(task)), outputs)
 
     OmegaConf.register_new_resolver("metasr.run_folder", folder, replace=True)
-    # Cached, so that all jobs of one sweep see one time.
-    OmegaConf.register_new_resolver("metasr.stamp", stamp, replace=True, use_cache=True)
+
+    # Cached: a job, whose choices are no sweep any more, gets what the sweep as a whole was given.
+    OmegaConf.register_new_resolver("metasr.sweep_folder", lambda: _sweep[0], replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("metasr.swept", lambda: _sweep[1], replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("metasr.job_folder", job_folder, replace=True)
     OmegaConf.register_new_resolver("metasr.outputs", lambda: str(outputs_folder()), replace=True)
     OmegaConf.register_new_resolver("metasr.times", lambda a, b: a * b, replace=True)

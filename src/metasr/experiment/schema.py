@@ -73,6 +73,7 @@ class Schema:
     model: Any = MISSING
     stages: dict[str, StageConf] = field(default_factory=dict)
     only: list[str] | None = None
+    sweep_name: str | None = None
     slice_minutes: float | None = None
     rates: str = "per_step"
     order: str = "second"

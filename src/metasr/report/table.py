@@ -169,7 +169,7 @@ def format_pivot(table: Table, *, title: str, highlight: Key | None = None) -> s
             line.append(known[d] or "-")
         line.append(f"{cells[d, timed].seconds:.2f}" if (d, timed) in cells else "-")
         grid.add_row(*line)
-    return _render(grid)
+    return render(grid)
 
 
 def _best_known(rows: Sequence[Row], degradation: str) -> str | None:
@@ -224,10 +224,11 @@ def format_rows(table: Table, *, title: str) -> str:
                 ]
         grid.add_row(*line)
         before = r.degradation
-    return _render(grid)
+    return render(grid)
 
 
-def _render(grid: RichTable) -> str:
+def render(grid: RichTable) -> str:
+    """A grid as plain text, without colours and trailing blanks."""
     text = io.StringIO()
-    Console(file=text, width=140, color_system=None).print(grid)
+    Console(file=text, width=160, color_system=None).print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

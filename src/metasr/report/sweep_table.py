@@ -1,0 +1,185 @@
+"""The one table that a sweep ends with: mean, spread and best over its seeds, for every variant."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from statistics import fmean, stdev
+
+from rich.table import Table as RichTable
+
+from metasr.report.table import render
+
+METRICS = ("psnr_y", "ssim_y", "hf_error_y", "seconds")
+_COMMON = ("interpolate", "interpolate_aligned")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        overrides: its choices, as ``key=value``.
+        rows: lines of its ``table.csv``, by column.
+        error: why it failed; empty where it did not.
+        command: what runs it again.
+        folder: its folder's name.
+    """
+
+    overrides: tuple[str, ...]
+    rows: tuple[Mapping[str, str], ...] = ()
+    error: str = ""
+    command: str = ""
+    folder: str = ""
+
+    @property
+    def variant(self) -> tuple[str, ...]:
+        """The choices without the seed."""
+        return tuple(choice for choice in self.overrides if choice.partition("=")[0] != "seed")
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One variant's scores under one degradation, over its seeds; spreads are sample standard deviations."""
+
+    variant: str
+    testset: str
+    degradation: str
+    solver: str
+    weights: str
+    updates: str
+    runs: int
+    psnr_y: float
+    psnr_y_std: float
+    psnr_y_best: float
+    ssim_y: float
+    ssim_y_std: float
+    hf_error_y: float
+    hf_error_y_std: float
+    seconds: float
+    command: str
+
+
+@dataclass
+class SweepTable:
+    """A sweep's jobs, put together.
+
+    Attributes:
+        jobs: all of them, the failed ones too.
+    """
+
+    jobs: Sequence[Job] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[Job]:
+        """The jobs without a result."""
+        return [job for job in self.jobs if job.error]
+
+    def label(self, job: Job) -> str:
+        """What distinguishes a variant from the sweep's others: the choices that not all jobs share."""
+        shared = set(self.jobs[0].variant).intersection(*(set(j.variant) for j in self.jobs))
+        own = [choice for choice in job.variant if choice not in shared]
+        return ", ".join(_short(choice) for choice in own) or "as configured"
+
+    @property
+    def rows(self) -> list[SweepRow]:
+        """Means over the seeds, in order of first appearance; interpolation once for all variants."""
+        groups: dict[tuple[str, ...], list[tuple[Mapping[str, str], Job]]] = {}
+        for job in self.jobs:
+            for row in job.rows:
+                common = row["solver"] in _COMMON or row["weights"].startswith("released/")
+                updates = "own" if row.get("own_stop") == "True" else row["updates"]
+                key = (
+                    row["testset"], row["degradation"], "all" if common else self.label(job), row["solver"],
+                    row["weights"], updates,
+                )  # fmt: skip
+                groups.setdefault(key, []).append((row, job))
+        rows = []
+        for (testset, degradation, variant, solver, weights, updates), members in groups.items():
+            values = {m: [float(row.get(m) or "nan") for row, _ in members] for m in METRICS}
+            best = max(range(len(members)), key=lambda i: values["psnr_y"][i])
+            if updates == "own":
+                updates = f"{fmean(float(row['updates']) for row, _ in members):.1f}"
+            rows.append(
+                SweepRow(
+                    variant, testset, degradation, solver, weights, updates, len({id(job) for _, job in members}),
+                    fmean(values["psnr_y"]), _spread(values["psnr_y"]), values["psnr_y"][best],
+                    fmean(values["ssim_y"]), _spread(values["ssim_y"]),
+                    fmean(values["hf_error_y"]), _spread(values["hf_error_y"]), fmean(values["seconds"]),
+                    members[best][1].command,
+                )
+            )  # fmt: skip
+        order = list(dict.fromkeys(row.degradation for row in rows))
+        return sorted(rows, key=lambda row: order.index(row.degradation))
+
+    def to_csv(self) -> str:
+        """One line per variant, degradation, solver, weights and number of updates; then one per failed job."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        names = [f.name for f in fields(SweepRow)]
+        writer.writerow([*names, "error"])
+        for row in self.rows:
+            values = (getattr(row, name) for name in names)
+            writer.writerow([f"{v:.4f}" if isinstance(v, float) else v for v in values] + [""])
+        for job in self.failed:
+            empty = [""] * (len(names) - 2)
+            writer.writerow([self.label(job), *empty, job.command, job.error])
+        return text.getvalue()
+
+    def format(self, *, title: str) -> str:
+        """The table as it is printed, with what failed below, and the command that runs each variant's best again."""
+        rows = self.rows
+        grid = RichTable(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
+        for name in ("degradation", "variant", "solver"):
+            grid.add_column(name)
+        for name in ("updates", "runs", "PSNR", "best", "SSIM", "HF error", "s / image"):
+            grid.add_column(name, justify="right")
+        before = None
+        for r in rows:
+            if before is not None and r.degradation != before:
+                grid.add_section()
+            made_by = f"{r.solver}, {r.weights}" if r.weights.startswith("released/") else r.solver
+            grid.add_row(
+                r.degradation if r.degradation != before else "",
+                r.variant,
+                made_by,
+                r.updates,
+                str(r.runs),
+                _with_spread(r.psnr_y, r.psnr_y_std, 2),
+                f"{r.psnr_y_best:.2f}",
+                _with_spread(r.ssim_y, r.ssim_y_std, 4),
+                _with_spread(r.hf_error_y, r.hf_error_y_std, 3),
+                f"{r.seconds:.2f}",
+            )
+            before = r.degradation
+        parts = [render(grid)] if rows else [f"{title}: no finished run"]
+        commands = {r.variant: r.command for r in rows if r.variant != "all"}
+        if commands:
+            parts.append("\n".join(["one run again:", *(f"  {v}: {c}" for v, c in commands.items())]))
+        if self.failed:
+            lines = [f"  {self._whole_label(job)}: {job.error}" for job in self.failed]
+            parts.append("\n".join([f"{len(self.failed)} of {len(self.jobs)} runs failed:", *lines]))
+        return "\n\n".join(parts)
+
+    def _whole_label(self, job: Job) -> str:
+        seed = next((choice for choice in job.overrides if choice.startswith("seed=")), "")
+        return ", ".join(filter(None, (self.label(job), seed)))
+
+
+def _short(choice: str) -> str:
+    """``stages.maml_sr.recipe.order=first`` as ``order=first``; ``~key`` and ``+key`` as ``key``."""
+    key, equals, value = choice.lstrip("+~").partition("=")
+    return f"{key.rpartition('.')[2]}{equals}{value}"
+
+
+def _spread(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
+
+
+def _with_spread(mean: float, spread: float, digits: int) -> str:
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}")
