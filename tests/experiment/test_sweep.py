@@ -8,7 +8,7 @@ import pytest
 from metasr.errors import InputError
 from metasr.experiment import job as job_module
 from metasr.experiment import sweep
-from metasr.experiment.run_folder import job_folder, sweep_folder, swept_keys
+from metasr.experiment.run_folder import begin_sweep, job_folder, register_resolvers, sweep_folder, swept_keys
 from running import compose
 
 
@@ -132,3 +132,35 @@ def test_the_end_of_a_sweep_tells_of_failures_by_its_status(jobs, tmp_path: Path
     assert left.value.code == 1
     assert "as configured, seed=1: why" in capsys.readouterr().out
     assert "why" in (tmp_path / "sweep.csv").read_text()
+
+
+def sweep_config(*typed: str, params: dict[str, str] | None, sweeper: str = "x.BasicSweeper"):
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create(
+        {
+            "name": "e", "sweep_name": "s", "paths": {"outputs": "/out"},
+            "hydra": {"overrides": {"task": list(typed)}, "sweeper": {"_target_": sweeper, "params": params}},
+        },
+        flags={"struct": True},
+    )  # fmt: skip
+
+
+def test_what_a_sweep_varies_comes_after_what_was_typed_which_wins():
+    from omegaconf import OmegaConf
+
+    config = sweep_config("+experiment=e", "seed=7", params={"+ablation": "a,b", "seed": "1,2,3"})
+    begin_sweep(config)
+    assert list(config.hydra.overrides.task) == ["+experiment=e", "seed=7", "+ablation=a,b"]
+    assert config.hydra.sweeper.params is None
+    register_resolvers()
+    asked = OmegaConf.create({"folder": "${metasr.sweep_folder:}", "swept": "${metasr.swept:}"})
+    assert asked.folder.startswith("/out/e/sweeps/s-")
+    assert asked.swept == "ablation"
+
+
+def test_other_sweepers_keep_their_own_parameters():
+    config = sweep_config("+experiment=e", params={"rate": "interval(1,2)"}, sweeper="x.OptunaSweeper")
+    begin_sweep(config)
+    assert dict(config.hydra.sweeper.params) == {"rate": "interval(1,2)"}
+    assert list(config.hydra.overrides.task) == ["+experiment=e"]

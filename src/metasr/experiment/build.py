@@ -92,6 +92,12 @@ def sampler(cfg: DictConfig, stage: str) -> Any:
     return _instantiate(cfg.stages[stage].sampler)
 
 
+def sampler_fingerprint(made: Any) -> str | None:
+    """Hash of the images that a sampler brings along beside the training set; none for most."""
+    ask = getattr(made, "fingerprint", None)
+    return None if ask is None else str(ask())
+
+
 def stage_data(cfg: DictConfig, stage: str) -> PatchData:
     """A stage's batches."""
     from metasr.data.datamodule import PatchData

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.data.images import list_images
+from metasr.data.meta_set import WeightedSampler, require_disjoint
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError, OutputError, SliceOverError, WeightsError, nearest
@@ -110,7 +111,12 @@ def check_evaluation(cfg: DictConfig) -> ImageSet:
     build.protocol(cfg)
     if cfg.table:
         _check_table(Path(cfg.table).expanduser(), overwrite=cfg.overwrite)
-    return test_images(cfg)
+    found = test_images(cfg)
+    for stage in cfg.stages:
+        sampler = build.sampler(cfg, str(stage))
+        if isinstance(sampler, WeightedSampler):
+            require_disjoint(sampler.meta_set, found)
+    return found
 
 
 def _released_beside(cfg: DictConfig, degradation: Degradation) -> list[Entry]:

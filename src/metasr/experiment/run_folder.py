@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from metasr.errors import OutputError, StageError
 from metasr.project import conf_folder, outputs_folder
@@ -95,20 +95,31 @@ def sweep_folder(overrides: Sequence[str], name: str | None, sweep: str | None, 
 
 
 def begin_sweep(config: DictConfig) -> None:
-    """Settle a sweep's folder and what it varies, from its whole config, before Hydra asks for them."""
+    """Settle a sweep's folder and what it varies, from its whole config, before Hydra asks for them.
+
+    What the sweep's configuration varies is put behind what was typed: hydra would put it in front, where an experiment
+    wins over the ablations that are to change it. What was typed of the same key wins.
+    """
     global _sweep
-    overrides = list(config.hydra.overrides.task)
-    params = list((config.hydra.sweeper.get("params") or {}).keys())
-    folder = sweep_folder(overrides, config.name, config.sweep_name, config.paths.outputs)
-    _sweep = (folder, swept_keys(overrides, params))
+    typed = list(config.hydra.overrides.task)
+    folder = sweep_folder(typed, config.name, config.sweep_name, config.paths.outputs)
+    params = config.hydra.sweeper.get("params") or {}
+    if config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        given = {choice.lstrip("+~").partition("=")[0] for choice in typed}
+        added = [f"{key}={value}" for key, value in params.items() if key.lstrip("+~") not in given]
+        with flag_override(config, ["readonly", "struct"], False):
+            config.hydra.overrides.task = [*typed, *added]
+            config.hydra.sweeper.params = None
+        typed, params = [*typed, *added], {}
+    _sweep = (folder, swept_keys(typed, list(params)))
 
 
 def swept_keys(overrides: Sequence[str], params: Sequence[str] = ()) -> str:
     """What a sweep varies, as its choices' keys with commas between.
 
     Args:
-        overrides: the sweep's choices as typed.
-        params: keys that its configuration sweeps over.
+        overrides: the sweep's choices.
+        params: keys that a sweeper varies beside them.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

@@ -71,6 +71,7 @@ class Schema:
     budget: dict[str, Any] = field(default_factory=dict)
     data: DataConf = MISSING
     model: Any = MISSING
+    meta_set: Any = None
     stages: dict[str, StageConf] = field(default_factory=dict)
     only: list[str] | None = None
     sweep_name: str | None = None

@@ -128,13 +128,16 @@ def identity(cfg: DictConfig, place: Place, fingerprint: str) -> dict[str, Any]:
         part.pop(indifferent, None)
     trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
     assert isinstance(trainer, dict)
-    return {
+    found = {
         "stage": part,
         "seed": cfg.seed,
         "data": {"name": cfg.data.name, "fingerprint": fingerprint},
         "trainer": {k: v for k, v in trainer.items() if k not in _HARMLESS and not str(k).startswith("enable_")},
         "parent": None if place.parent is None else file_hash(place.parent.folder / WEIGHTS_NAME),
     }
+    if beside := build.sampler_fingerprint(build.sampler(cfg, place.name)):
+        found["sampler_data"] = beside
+    return found
 
 
 def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, deadline: float | None = None) -> None:
