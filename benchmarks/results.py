@@ -34,7 +34,8 @@ def evaluated(testset: str, root: str, weights: str, updates: str) -> list[dict[
         subprocess.run(
             [
                 sys.executable, "src/run.py", "+experiment=mzsr_x2", "task=evaluate", "logger=none",
-                f"weights={weights}", f"testset={testset}", f"testset_root={root}", f"degradations=[{','.join(DEGRADATIONS)}]",
+                f"weights={weights}", f"testset={testset}", f"testset_root={root}",
+                f"degradations=[{','.join(DEGRADATIONS)}]",
                 f"adapt_steps={updates}", f"table={table}",
             ],
             cwd=PROJECT, check=True, stdout=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -10,11 +11,15 @@ from torch import Tensor
 
 from metasr.data.catalog import ImageSet
 from metasr.degradation import names
+from metasr.errors import WeightsError
 from metasr.experiment import build
 from metasr.experiment.weights import Weights
 from metasr.recipes.base import Recipe
+from metasr.recipes.weighted import Weighted
 from metasr.report.weight_maps import draw_maps
 from metasr.seeds import generator_from
+
+log = logging.getLogger(__name__)
 
 _LARGEST = 256  # pixels; of a larger picture the middle is shown
 
@@ -54,10 +59,17 @@ def draw_image_maps(
 
 def draw_test_maps(cfg: DictConfig, weights: Weights, images: ImageSet, folder: Path, *, count: int = 2) -> list[Path]:
     """Draw what the last stage's networks, with some weights, look at in the first test images."""
-    recipe = build.recipe(cfg, str(list(cfg.stages)[-1]))
+    stage = str(list(cfg.stages)[-1])
+    recipe = build.recipe(cfg, stage)
     if not has_maps(recipe) or not cfg.degradations:
         return []
-    recipe.restore(weights.state, origin=weights.label)
+    try:
+        recipe.restore(weights.state, origin=weights.label)
+    except WeightsError as error:  # an extra, and the weights may be of another recipe
+        log.info("no maps are drawn: %s", error)
+        return []
+    if isinstance(recipe, Weighted):
+        recipe.meta_pairs = build.sampler(cfg, stage).meta_pairs()
     recipe.to(build.device(cfg.device)).eval()
     degradation = cfg.degradations[0]
     made = []

@@ -19,6 +19,7 @@ from metasr.errors import StageError, WeightsError, nearest
 from metasr.experiment.run_card import CARD_NAME, WEIGHTS_NAME, file_hash, read_card
 from metasr.experiment.run_folder import interpreter, run_folders
 from metasr.meta.rates import RATE_PREFIXES
+from metasr.models.weight_net import WEIGHT_NET_PREFIX
 from metasr.project import weights_folder
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,8 @@ class Weights:
 
     @property
     def network(self) -> dict[str, Tensor]:
-        """The network's tensors, without inner rates."""
-        return {k: v for k, v in self.state.items() if not k.startswith(RATE_PREFIXES)}
+        """The network's tensors, without inner rates and what else was learned beside it."""
+        return {k: v for k, v in self.state.items() if not k.startswith((*RATE_PREFIXES, WEIGHT_NET_PREFIX))}
 
     def load_into(self, model: nn.Module) -> nn.Module:
         """Load the network's tensors, every one, into a model, and freeze nothing.
