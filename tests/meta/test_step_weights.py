@@ -53,6 +53,20 @@ def test_first_comes_on_top(kind: str) -> None:
     assert [m - p for m, p in zip(more, plain, strict=True)] == pytest.approx([0.3, 0.0, 0.0])
 
 
+@pytest.mark.parametrize("kind", ["annealed", "uniform", "final"])
+@pytest.mark.parametrize("iteration", [0, 96, 97, 98, 5000])
+def test_weights_at_their_floor_can_be_skipped(kind: str, iteration: int) -> None:
+    plain, skipping = (
+        StepWeights(kind=kind, anneal_steps=100, first=0.2, skip_floor=skip).at(iteration, 4) for skip in (False, True)
+    )
+    resting = kind == "annealed" and iteration > 97
+    assert skipping == (pytest.approx([0.2, 0.0, 0.0, 1.0]) if resting else plain)
+
+
+def test_a_floor_of_one_is_where_uniform_weights_are_not() -> None:
+    assert StepWeights(kind="uniform", floor=1.0, skip_floor=True).at(9, 2) == [0.5, 0.5]
+
+
 @pytest.mark.parametrize(
     "options", [{"kind": "last"}, {"anneal_steps": 0}, {"floor": -0.1}, {"floor": 1.1}, {"first": -1e-9}]
 )

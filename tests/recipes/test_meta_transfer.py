@@ -14,6 +14,7 @@ from metasr.degradation.resize import imresize
 from metasr.errors import DivergenceError, InputError
 from metasr.meta.inner_loop import inner_loop
 from metasr.meta.meta_gradient import meta_gradient
+from metasr.meta.precision import Precision
 from metasr.meta.rates import PerStepRates
 from metasr.meta.step_weights import StepWeights
 from metasr.models.plain_cnn import PlainCNN
@@ -125,8 +126,19 @@ def test_no_option_is_silent() -> None:
         "order": lambda: "first",
         "step_weights": lambda: StepWeights(kind="final"),
         "schedule": lambda: "constant",
+        "engine": lambda: "eager",
+        "precision": lambda: "bf16",
+        "layout": lambda: "contiguous",
     }
-    assert silent_options(MetaTransfer, baseline, others, batches(1)) == []
+    assert silent_options(MetaTransfer, baseline, others, batches(1)) == ["engine"]  # how fast, not what
+
+
+def test_options_reach_the_engine() -> None:
+    recipe = MetaTransfer(small(), steps=1, engine="eager", precision="fp32", layout="contiguous")
+    assert recipe.engine.kind == "eager"
+    assert recipe.precision == Precision(arithmetic="fp32", layout="contiguous")
+    plain = MetaTransfer(small(), steps=1)
+    assert (plain.engine.kind, plain.precision) == ("auto", Precision(arithmetic="tf32", layout="auto"))
 
 
 def test_rates_learn_ten_times_slower_than_they_start_by_default() -> None:

@@ -1,6 +1,7 @@
 """Pretraining on pairs."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from metasr.data.tasks import Pairs
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import DivergenceError
+from metasr.meta.capture import Engine
+from metasr.meta.precision import Precision
 from metasr.models.plain_cnn import PlainCNN
 from metasr.recipes.base import schedule_factor
 from metasr.recipes.pretrain import Pretrain
@@ -58,8 +61,57 @@ def test_no_option_is_silent() -> None:
         "steps": lambda: 20,
         "rate": lambda: 1e-3,
         "schedule": lambda: "constant",
+        "engine": lambda: "eager",
+        "precision": lambda: "bf16",
+        "layout": lambda: "contiguous",
     }
-    assert silent_options(Pretrain, baseline, others, [pairs()]) == []
+    assert silent_options(Pretrain, baseline, others, [pairs()]) == ["engine"]  # how fast, not what
+
+
+def test_options_reach_the_engine() -> None:
+    recipe = Pretrain(PlainCNN(4, 2), steps=1, engine="eager", precision="fp32", layout="contiguous")
+    assert recipe.engine.kind == "eager"
+    assert recipe.precision == Precision(arithmetic="fp32", layout="contiguous")
+    assert (Pretrain(PlainCNN(4, 2), steps=1).engine.kind, Pretrain(PlainCNN(4, 2), steps=1).precision) == (
+        "auto",
+        Precision(arithmetic="tf32", layout="auto"),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_steps_played_back_are_eager_ones() -> None:
+    """Pairs and weights change from step to step; a captured step sees it."""
+
+    def played(run: Any) -> Any:
+        held = [t.clone() for t in run()]
+
+        def replay() -> list[torch.Tensor]:
+            count.append(1)
+            for into, value in zip(held, run(), strict=True):
+                into.copy_(value)
+            return held
+
+        return replay
+
+    count: list[int] = []
+    ends = []
+    for engine in (Engine("eager"), Engine(capture=played)):
+        torch.manual_seed(0)
+        recipe = Pretrain(PlainCNN(channels=4, layers=3), steps=4)
+        recipe.engine = engine
+        fit(recipe, [pairs(seed=s) for s in range(4)], steps=4)
+        ends.append(recipe.export())
+    assert len(count) == 4
+    assert all(torch.equal(v, ends[1][k]) for k, v in ends[0].items())
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_frozen_tensors_stay_as_they_are() -> None:
+    model = PlainCNN(channels=4, layers=3)
+    model.conv2.requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    fit(Pretrain(model, steps=2), [pairs()], steps=2)
+    assert [torch.equal(v, before[k]) for k, v in model.state_dict().items()] == [False] * 2 + [True] * 2 + [False] * 2
 
 
 def test_divergence_names_the_degradation() -> None:
@@ -74,6 +126,10 @@ def test_takes_its_input_from_the_pairs_own_scale() -> None:
     task = real_task(seed=0, side=18, scale=3)
     batch = Pairs(task.support_lr, task.support_hr, task.degradation)
     recipe = Pretrain(PlainCNN(channels=4, layers=2), steps=1)
-    loss = recipe.training_step(batch, 0)
+    surrogate = recipe.training_step(batch, 0)
     want = F.l1_loss(recipe.model(imresize(batch.lr, 3)), batch.hr)
-    assert loss.item() == pytest.approx(want.item())
+    parameters = list(recipe.model.parameters())
+    for got, gradient in zip(
+        torch.autograd.grad(surrogate, parameters), torch.autograd.grad(want, parameters), strict=True
+    ):
+        torch.testing.assert_close(got, gradient)

@@ -21,7 +21,7 @@ from metasr.meta.rates import Rates
 
 Order = Literal["second", "first", "none"]
 LossFunction = Callable[[nn.Module], Tensor]
-GradFunction = Callable[[nn.Module, list[nn.Parameter]], tuple[float, Sequence[Tensor]]]
+GradFunction = Callable[[nn.Module, list[nn.Parameter]], tuple[float | None, Sequence[Tensor]]]
 
 
 @dataclass
@@ -61,7 +61,8 @@ def inner_loop(
         trace: filled with losses, mean rates and seconds; costs a synchronisation per step.
         label: what is being adapted to, for error messages (a degradation's name, say).
         gradients: takes the clone and its parameters, gives loss and gradients: for test time (``order="none"``), where
-            they may be computed in another way, tile by tile for instance.
+            they may be computed in another way, tile by tile for instance. A loss of none is neither checked nor
+            traced: who calls looks at it later, and nothing has to be waited for at every step.
 
     Returns:
         The adapted clone.
@@ -84,7 +85,7 @@ def inner_loop(
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
         learner: nn.Module = clone_module(model)
         if order == "none":
-            _detach(learner)
+            detach(learner)
         if after_step is not None:
             after_step(0, learner)
         start = time.perf_counter()
@@ -117,7 +118,7 @@ def inner_loop(
                 updates = [-(r * g) for r, g in zip(per_tensor, grads, strict=True)]
             update_module(learner, updates=_spread(learner, parameters, updates))
             if order == "none":
-                _detach(learner)
+                detach(learner)
             if trace is not None:
                 trace.seconds.append(time.perf_counter() - start)
             if after_step is not None:
@@ -135,14 +136,22 @@ def _spread(learner: nn.Module, parameters: list[nn.Parameter], updates: list[Te
     return [given.get(id(p)) for p in learner.parameters()]
 
 
-def _detach(module: nn.Module) -> None:
-    """Make a clone's parameters leaves of their own, so that no history is kept; shared ones stay shared."""
+def detach(module: nn.Module, *, layout: torch.memory_format = torch.preserve_format) -> None:
+    """Make a clone's parameters leaves of their own, so that no history is kept; shared ones stay shared.
+
+    Args:
+        module: a clone; changed in place.
+        layout: memory format of the four-dimensional ones.
+    """
     leaves: dict[int, Tensor] = {}
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:
                 if id(parameter) not in leaves:
-                    leaves[id(parameter)] = parameter.detach().requires_grad_(parameter.requires_grad)
+                    leaf = parameter.detach()
+                    if leaf.dim() == 4 and layout != torch.preserve_format:
+                        leaf = leaf.contiguous(memory_format=layout)
+                    leaves[id(parameter)] = leaf.requires_grad_(parameter.requires_grad)
                 part._parameters[name] = leaves[id(parameter)]  # type: ignore[assignment]
 
 

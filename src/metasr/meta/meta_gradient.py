@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,27 @@ from metasr.checks import check_pair
 from metasr.data.tasks import Task
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
-from metasr.meta.inner_loop import Order, inner_loop
+from metasr.meta.capture import Engine
+from metasr.meta.inner_loop import Order, detach, inner_loop
+from metasr.meta.learn2learn_core import clone_module
+from metasr.meta.precision import Precision
 from metasr.meta.rates import Rates
 
 PixelLoss = Callable[[Tensor, Tensor], Tensor]
+Found = tuple[list[Tensor], Tensor, list[Tensor]]
+ModuleKind = TypeVar("ModuleKind", bound=nn.Module)
+
+DEFAULT = Precision()
+EAGER = Engine("eager")
+
+
+class Problem(NamedTuple):
+    """A task's tensors, its LR patches enlarged: all ``(B, 3, H, W)``."""
+
+    support_in: Tensor
+    support_hr: Tensor
+    query_in: Tensor
+    query_hr: Tensor
 
 
 def enlarge(lr: Tensor, like: Tensor, scale: float) -> Tensor:
@@ -63,10 +81,12 @@ def meta_gradient(
     order: Order,
     step_weights: Sequence[float],
     loss: PixelLoss = nn.functional.l1_loss,
+    precision: Precision = DEFAULT,
+    engine: Engine | None = None,
 ) -> MetaGradient:
     """Differentiate the query losses after the inner steps by weights and rates (MZSR, algorithm 1; MAML++).
 
-    One task's graph is in memory at a time.
+    Run eagerly, one task's graph is in memory at a time; captured, those of all tasks.
 
     Args:
         model: the network θ, whose input is the enlarged LR.
@@ -76,6 +96,8 @@ def meta_gradient(
         order: ``second`` or ``first``.
         step_weights: weight of the query loss after each step, ``steps`` of them; steps of weight 0 are skipped.
         loss: of (output, target), for support and query.
+        precision: arithmetic and layout.
+        engine: captures the step where it can; none to run it eagerly. The same one for all steps of a training.
 
     Returns:
         Gradient and losses, averaged over the tasks.
@@ -91,40 +113,160 @@ def meta_gradient(
             f"got {len(tasks)} tasks and weights {list(step_weights)} for {steps} steps"
         )
     parameters = meta_parameters(model, rates)
-    sums = [torch.zeros_like(p) for p in parameters]
-    query: list[list[Tensor]] = [[] for _ in range(steps + 1)]
-    total = torch.zeros((), device=parameters[0].device)
-    for task in tasks:
-        scale = task.degradation.scale
-        support_in = enlarge(task.support_lr, task.support_hr, scale)
-        query_in = enlarge(task.query_lr, task.query_hr, scale)
-        terms: list[Tensor] = []
+    counted = tuple(step for step, weight in enumerate(step_weights) if weight != 0)
+    problems = [problem_of(task, precision) for task in tasks]
+    weights = torch.tensor(step_weights, dtype=parameters[0].dtype, device=parameters[0].device)
 
-        def support_loss(net: nn.Module, source: Tensor = support_in, target: Tensor = task.support_hr) -> Tensor:
-            return loss(net(source), target)
+    def step(inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
+        given = [Problem(*inputs[i : i + 4]) for i in range(0, len(inputs) - 1, 4)]
+        return differentiate(
+            model, rates, given, inputs[-1], counted=counted, steps=steps, order=order, loss=loss,
+            precision=precision, side_by_side=side_by_side,
+        )  # fmt: skip
 
-        def after_step(
-            step: int,
-            net: nn.Module,
-            source: Tensor = query_in,
-            target: Tensor = task.query_hr,
-            into: list[Tensor] = terms,
-        ) -> None:
-            if step == 0 or step_weights[step - 1] == 0:
-                return
-            value = loss(net(source), target)
-            query[step].append(value.detach())
-            into.append(step_weights[step - 1] * value)
+    found = (engine or EAGER).run(
+        step,
+        [*(tensor for problem in problems for tensor in problem), weights],
+        parameters=[*model.parameters(), *model.buffers(), *rates.parameters()],
+        key=(steps, order, counted, loss, precision),
+    )
+    gradients, (total, *by_step) = found[: len(parameters)], found[len(parameters) :]
+    query = [torch.full((), float("nan"), device=total.device) for _ in range(steps + 1)]
+    for number, value in zip(counted, by_step, strict=True):
+        query[number + 1] = value
+    return MetaGradient(gradients, total, query)
 
-        inner_loop(model, support_loss, steps=steps, rates=rates, order=order, after_step=after_step)
-        outer = torch.stack(terms).sum()
-        gradients = torch.autograd.grad(outer, parameters, allow_unused=True)
-        for into, gradient in zip(sums, gradients, strict=True):
-            if gradient is not None:
-                into += gradient / len(tasks)
-        total = total + outer.detach() / len(tasks)
-    missing = torch.full((), float("nan"), device=total.device)
-    return MetaGradient(sums, total, [torch.stack(q).mean() if q else missing for q in query])
+
+def problem_of(task: Task, precision: Precision) -> Problem:
+    """A task as the network sees it.
+
+    Raises:
+        InputError: if LR and HR sizes do not match the scale.
+    """
+    scale = task.degradation.scale
+    given = (
+        enlarge(task.support_lr, task.support_hr, scale),
+        task.support_hr,
+        enlarge(task.query_lr, task.query_hr, scale),
+        task.query_hr,
+    )
+    layout = precision.memory_format(task.support_lr.device)
+    return Problem(*(t.contiguous(memory_format=layout) for t in given))
+
+
+def differentiate(
+    model: nn.Module,
+    rates: Rates,
+    problems: Sequence[Problem],
+    weights: Tensor,
+    *,
+    counted: Sequence[int],
+    steps: int,
+    order: Order,
+    loss: PixelLoss,
+    precision: Precision,
+    side_by_side: bool = False,
+) -> list[Tensor]:
+    """The numbers of :func:`meta_gradient`: a pure function of tensors, with no copy from the host.
+
+    Args:
+        model: the network θ.
+        rates: inner learning rates.
+        problems: the tasks.
+        weights: ``(steps,)``, weight of the query loss after each step.
+        counted: steps, from 0, whose query loss is computed.
+        steps: inner steps.
+        order: ``second`` or ``first``.
+        loss: of (output, target).
+        precision: arithmetic and layout.
+        side_by_side: work on each task on a CUDA stream of its own.
+
+    Returns:
+        The gradients by :func:`meta_parameters`, the loss, and the mean query loss of each counted step.
+    """
+
+    def of(problem: Problem) -> Found:
+        return _of_one_task(
+            model, rates, problem, weights, counted=counted, steps=steps, order=order, loss=loss, precision=precision
+        )
+
+    parameters = meta_parameters(model, rates)
+    with precision.region(weights.device):
+        found = on_streams(of, problems) if side_by_side and weights.is_cuda else map(of, problems)
+        sums = [torch.zeros_like(p) for p in parameters]
+        total = torch.zeros((), device=weights.device)
+        query: list[list[Tensor]] = []
+        for gradients, outer, values in found:
+            for into, gradient in zip(sums, gradients, strict=True):
+                into += gradient / len(problems)
+            total = total + outer / len(problems)
+            query.append(values)
+    return [*sums, total, *(torch.stack(column).mean() for column in zip(*query, strict=True))]
+
+
+def _of_one_task(
+    model: nn.Module,
+    rates: Rates,
+    problem: Problem,
+    weights: Tensor,
+    *,
+    counted: Sequence[int],
+    steps: int,
+    order: Order,
+    loss: PixelLoss,
+    precision: Precision,
+) -> Found:
+    """Gradients, weighted query loss and query losses of one task."""
+    layout = precision.memory_format(weights.device)
+    network, own_rates = with_leaves(model, layout), with_leaves(rates, layout)
+    parameters = meta_parameters(network, own_rates)
+    terms: list[Tensor] = []
+    values: list[Tensor] = []
+
+    def loss_of(net: nn.Module, source: Tensor, target: Tensor) -> Tensor:
+        with precision.autocast(source.device):
+            output = net(source)
+        return loss(output.to(target.dtype), target)
+
+    def after_step(step: int, net: nn.Module) -> None:
+        if step - 1 in counted:
+            value = loss_of(net, problem.query_in, problem.query_hr)
+            values.append(value.detach())
+            terms.append(weights[step - 1] * value)
+
+    inner_loop(
+        network,
+        lambda net: loss_of(net, problem.support_in, problem.support_hr),
+        steps=steps,
+        rates=own_rates,
+        order=order,
+        after_step=after_step,
+    )
+    outer = torch.stack(terms).sum()
+    gradients = torch.autograd.grad(outer, parameters, allow_unused=True)
+    there = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
+    return there, outer.detach(), values
+
+
+def with_leaves(module: ModuleKind, layout: torch.memory_format) -> ModuleKind:
+    """A clone whose parameters are leaves of their own: made here, a captured graph can hold their history."""
+    clone: ModuleKind = clone_module(module)
+    detach(clone, layout=layout)
+    return clone
+
+
+def on_streams(of: Callable[[Problem], Found], problems: Sequence[Problem]) -> list[Found]:
+    """Each problem on a CUDA stream of its own; they begin after what was launched before, and are waited for."""
+    here = torch.cuda.current_stream()
+    streams = [torch.cuda.Stream() for _ in problems]
+    found = []
+    for problem, stream in zip(problems, streams, strict=True):
+        stream.wait_stream(here)
+        with torch.cuda.stream(stream):
+            found.append(of(problem))
+    for stream in streams:
+        here.wait_stream(stream)
+    return found
 
 
 def surrogate_loss(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:

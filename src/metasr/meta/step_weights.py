@@ -21,12 +21,16 @@ class StepWeights:
         anneal_steps: iterations until the floor would reach 0; MZSR's 10,000/3.
         floor: final share of 1/n that a non-final step keeps; MZSR's 0.03.
         first: additional weight on the first step's loss, for results after one update.
+        skip_floor: a weight that has come down to its floor becomes 0, and the last one takes its share: the query
+            passes of all steps but the last (and the first, if it has a weight of its own) are saved. Another loss
+            than the published one, if hardly.
     """
 
     kind: Literal["annealed", "uniform", "final"] = "annealed"
     anneal_steps: float = 10_000 / 3
     floor: float = 0.03
     first: float = 0.0
+    skip_floor: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("annealed", "uniform", "final"):
@@ -42,7 +46,9 @@ class StepWeights:
             weights = [0.0] * (steps - 1) + [1.0]
         else:
             fall = iteration / self.anneal_steps if self.kind == "annealed" else 0.0
-            each = max(1.0 - fall, self.floor) / steps
+            share = max(1.0 - fall, self.floor)
+            resting = self.kind == "annealed" and share == self.floor
+            each = 0.0 if self.skip_floor and resting else share / steps
             weights = [each] * (steps - 1) + [1.0 - each * (steps - 1)]
         weights[0] += self.first
         return weights

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metasr.errors import InputError
+from metasr.models.conv import Conv2d
 
 
 class PlainCNN(nn.Module):
@@ -36,7 +37,7 @@ class PlainCNN(nn.Module):
         self.receptive_radius = layers
         widths = [3, *[channels] * (layers - 1), 3]
         for i in range(layers):
-            conv = nn.Conv2d(widths[i], widths[i + 1], 3, padding=1)
+            conv = Conv2d(widths[i], widths[i + 1], 3, padding=1)
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             assert conv.bias is not None
             nn.init.zeros_(conv.bias)

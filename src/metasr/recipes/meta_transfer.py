@@ -8,7 +8,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from metasr.data.tasks import Task
+from metasr.meta.capture import Engine, EngineKind
 from metasr.meta.meta_gradient import meta_gradient, meta_parameters, require_training_order, surrogate_loss
+from metasr.meta.precision import Arithmetic, Layout, Precision
 from metasr.meta.rates import RatesKind, make_rates, rates_from_state
 from metasr.meta.step_weights import StepWeights
 from metasr.recipes.base import Recipe, Schedule
@@ -32,6 +34,11 @@ class MetaTransfer(Recipe):
         order: ``second`` (MAML) or ``first``.
         step_weights: how the query losses after each inner step are weighted.
         schedule: of both learning rates.
+        engine: ``auto`` captures meta-steps as CUDA graphs where that is possible, as does ``captured``, which warns
+            where it is not; ``eager`` never does. It decides how fast, not what.
+        precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``; see
+            :class:`metasr.meta.precision.Precision`.
+        layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
     """
 
     unit = "meta-step"
@@ -49,6 +56,9 @@ class MetaTransfer(Recipe):
         order: Literal["second", "first"] = "second",
         step_weights: StepWeights | None = None,
         schedule: Schedule = "cosine",
+        engine: EngineKind = "auto",
+        precision: Arithmetic = "tf32",
+        layout: Layout = "auto",
     ) -> None:
         super().__init__(model, steps=steps, schedule=schedule)
         require_training_order(order)
@@ -58,6 +68,8 @@ class MetaTransfer(Recipe):
         self.step_weights = step_weights or StepWeights()
         self.rates = make_rates(rates, model, steps=inner_steps, initial=inner_rate)
         self.rates_rate = inner_rate / 10 if rates_rate is None else rates_rate
+        self.engine = Engine(engine)
+        self.precision = Precision(arithmetic=precision, layout=layout)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The network's weights at ``rate``, the inner rates at ``rates_rate``."""
@@ -70,7 +82,14 @@ class MetaTransfer(Recipe):
         """The meta-gradient of one meta-batch, handed on as a surrogate loss."""
         weights = self.step_weights.at(self.global_step, self.inner_steps)
         found = meta_gradient(
-            self.model, self.rates, batch, steps=self.inner_steps, order=self.order, step_weights=weights
+            self.model,
+            self.rates,
+            batch,
+            steps=self.inner_steps,
+            order=self.order,
+            step_weights=weights,
+            precision=self.precision,
+            engine=self.engine,
         )
         self.require_finite(found.loss, of=lambda: f"tasks {', '.join(str(t.degradation) for t in batch)}")
         self.log("train/loss", found.loss, prog_bar=True)

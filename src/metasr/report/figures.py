@@ -88,7 +88,10 @@ def adaptation_curves(
         right.plot(range(len(values)), values, label=label)
     left.set(xlabel="updates", ylabel="PSNR on Y in dB")
     right.set(xlabel="updates", ylabel="L1 loss on the image itself", yscale="log")
-    left.legend(fontsize=8)
+    if psnr:
+        left.legend(fontsize=8)
+    elif losses:  # a solver that stops itself has no numbers of updates to compare
+        right.legend(fontsize=8)
     for axis in (left, right):
         axis.grid(alpha=0.3)
     return _save(figure, path)
