@@ -47,6 +47,7 @@ class At:
 
     global_step: int = 0
     global_rank: int = 0
+    lightning_module: Any = None
 
     @property
     def strategy(self) -> Any:
@@ -148,6 +149,17 @@ def test_resumed_run_draws_what_an_uninterrupted_one_would_have(tmp_path: Path) 
     assert (len(whole.seen), len(first.seen), len(second.seen)) == (6, 3, 3)
     assert torch.equal(torch.stack(whole.seen), torch.stack(first.seen + second.seen))
     assert len({b.numpy().tobytes() for b in whole.seen}) == 6
+
+
+def test_steps_that_share_a_batch_draw_the_same() -> None:
+    """A resumed run may begin with any of them, so that it cannot be remembered: it is computed."""
+    twice = SimpleNamespace(steps_per_batch=2)
+    seen = [batch(At(step, lightning_module=twice)) for step in range(6)]
+    for first in (0, 2, 4):
+        assert torch.equal(seen[first], seen[first + 1])
+    assert len({b.numpy().tobytes() for b in seen}) == 3
+    once = [batch(At(step, lightning_module=SimpleNamespace())) for step in range(3)]
+    assert all(torch.equal(a, b) for a, b in zip(once, seen[::2], strict=True))
 
 
 def photographs(folder: Path, *, seed: int = 0) -> ImageSet:

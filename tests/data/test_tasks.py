@@ -103,3 +103,22 @@ def test_pairs_depend_on_the_generator_alone(noise: float) -> None:
     assert torch.equal(one.lr, same.lr)
     assert torch.equal(one.hr, same.hr)
     assert not torch.equal(one.hr, other.hr)
+
+
+def test_augmentation_of_pairs_takes_the_place_of_turns_and_flips_and_comes_before_degradation() -> None:
+    class Negative:
+        def __call__(self, hr: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+            assert isinstance(generator, torch.Generator)
+            return 1 - hr
+
+    degradations = DegradationSampler(kernels=None, scales=(3.0,), downsample="area")
+    drawn = PairSampler(batch_size=4, degradations=degradations, augment=Negative()).draw(
+        POOL, generator=generator_from(3)
+    )
+    generator = generator_from(3)
+    degradations.sample(4, generator=generator)
+    want = 1 - POOL.draw(4, generator=generator, augment=False)
+    assert torch.equal(drawn.hr, want)
+    torch.testing.assert_close(drawn.lr, drawn.degradation(drawn.hr))
+    plain = PairSampler(batch_size=4, degradations=degradations).draw(POOL, generator=generator_from(3))
+    assert not torch.equal(plain.hr, POOL.draw(4, generator=generator_from(3), augment=False))

@@ -351,7 +351,7 @@ def test_what_a_run_prints(tmp_path: Path, photos: Path, run: Path, capsys: pyte
     shown = capsys.readouterr().out
     for text in (
         "mzsr_x2: PSNR on Y in dB, 1 image of set5, x2", "this run", "0 updates", "1 update", "as published", "aligned",
-        "(about half an hour on one data-centre GPU (estimated): profile=gpu)",
+        "(on one data-centre GPU, in minutes: profile=gpu)",
         "s / image", "profile smoke: ", "its numbers mean nothing", "trained on samples (seed 1)",
         f"run folder: {folder}", "profile=paper", "profile=gpu", "task=evaluate", f"weights='\"'\"'{folder}'\"'\"'",
     ):  # fmt: skip

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from metasr.meta.rates import FixedRates, MetaSGDRates, PerStepRates
+from metasr.models.maml_sr_net import MamlSRNet
 from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers.adapt import AdaptSolver
 from metasr.solvers.base import Solver
 from metasr.solvers.interpolate import InterpolateSolver
+from metasr.solvers.metric_constrained import MetricConstrainedSolver
 from metasr.solvers.network import NetworkSolver
 
 
@@ -36,6 +38,11 @@ def doubling() -> Doubling:
     return Doubling()
 
 
+def attentive() -> MamlSRNet:
+    torch.manual_seed(0)
+    return MamlSRNet(width=2)
+
+
 RATES = FixedRates((0.05, 0.02))
 
 SOLVERS: dict[str, Callable[[], Solver]] = {
@@ -52,6 +59,10 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "adapt_tiled": lambda: AdaptSolver(tiny(), rates=RATES, steps=2, tile=5, adapt_pixels=60),
     "adapt_everything": lambda: AdaptSolver(
         tiny(), rates=RATES, steps=2, son_noise=10.0, ensemble=True, back_projection=2
+    ),
+    "metric_constrained": lambda: MetricConstrainedSolver(attentive(), max_steps=2),
+    "metric_constrained_tiled": lambda: MetricConstrainedSolver(
+        attentive(), max_steps=2, stop="consistency", tile=16, adapt_pixels=300
     ),
 }
 ANY_SCALE = [name for name in SOLVERS if name != "network_doubling"]

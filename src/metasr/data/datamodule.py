@@ -40,7 +40,8 @@ class PatchData(pl.LightningDataModule):
     """Batches for a recipe, drawn anew at every step.
 
     The batch of a step depends on (seed, stage, step, rank) alone: a run resumed in the middle draws what an
-    uninterrupted one would have drawn, and each device of several draws its own.
+    uninterrupted one would have drawn, and each device of several draws its own. Where a recipe takes several optimiser
+    steps on each batch (its ``steps_per_batch``), that many steps draw the same.
 
     Args:
         images: the training images, decoded once when training starts, to 8 bits; the next stage finds them
@@ -78,7 +79,8 @@ class PatchData(pl.LightningDataModule):
         assert self.pool is not None
         assert self.trainer is not None
         self.pool.to(self.trainer.strategy.root_device)
-        generator = generator_from(self.seed, self.stage, self.trainer.global_step, self.trainer.global_rank)
+        step = self.trainer.global_step // getattr(self.trainer.lightning_module, "steps_per_batch", 1)
+        generator = generator_from(self.seed, self.stage, step, self.trainer.global_rank)
         return self.sampler.draw(self.pool, generator=generator)
 
 

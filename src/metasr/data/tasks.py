@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +39,14 @@ class Pairs(NamedTuple):
     degradation: Degradation
 
 
+class Augmentation(Protocol):
+    """Random variants of HR patches, for instance :class:`metasr.data.augment.Augment`."""
+
+    def __call__(self, hr: Tensor, *, generator: torch.Generator) -> Tensor:
+        """``(B, 3, H, W)`` in [0, 1] to the same."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairSampler:
     """Draws batches of LR-HR pairs.
@@ -46,15 +54,19 @@ class PairSampler:
     Attributes:
         batch_size: pairs in a batch.
         degradations: where each batch's degradation comes from; one kernel per pair.
+        augment: how the HR patches are varied, instead of by turns and flips.
     """
 
     batch_size: int
     degradations: DegradationSampler
+    augment: Augmentation | None = None
 
     def draw(self, pool: PatchPool, *, generator: torch.Generator) -> Pairs:
         """Draw one batch; the same generator state gives the same batch on every device."""
         degradation = self.degradations.sample(self.batch_size, generator=generator)
-        hr = pool.draw(self.batch_size, generator=generator)
+        hr = pool.draw(self.batch_size, generator=generator, augment=self.augment is None)
+        if self.augment is not None:
+            hr = self.augment(hr, generator=generator)
         return Pairs(degradation(hr, generator=generator), hr, degradation)
 
 

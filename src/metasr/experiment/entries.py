@@ -16,12 +16,12 @@ BASELINES = ("interpolate", "interpolate_aligned")
 
 
 def solver_nodes(cfg: DictConfig) -> list[DictConfig]:
-    """The experiment's solver, then those to be shown beside it.
+    """The experiment's solver, then those to be shown beside it (``beside.KEY=null`` leaves one out).
 
     Raises:
         InputError: if two of them have one name, so that no table could tell them apart.
     """
-    nodes = [cfg.solver, *cfg.beside.values()]
+    nodes = [cfg.solver, *(node for node in cfg.beside.values() if node is not None)]
     names = [node.name for node in nodes]
     for name in names:
         if names.count(name) > 1:

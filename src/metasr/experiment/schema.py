@@ -19,6 +19,7 @@ class TaskName(Enum):
     run = "run"
     evaluate = "evaluate"
     upscale = "upscale"
+    report = "report"
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Schema:
     rates: str = "per_step"
     order: str = "second"
     solver: Any = MISSING
-    beside: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, Any] = field(default_factory=dict)  # further solvers' nodes; null for one left out
     evaluation: Any = MISSING
     trainer: Any = MISSING
     logger: Any = MISSING
@@ -96,6 +97,10 @@ class Schema:
     adapt_steps: Any = None
     max_images: int | None = None
     table: str | None = None
+
+    # reporting: folders of runs and sweeps; a file, or wandb
+    runs: list[str] | None = None
+    to: str = "html"
 
     # upscaling
     input: str | None = None
