@@ -18,8 +18,9 @@ from metasr.evaluation.metrics import psnr
 from metasr.evaluation.protocol import LumaProtocol
 from metasr.meta.rates import FixedRates, PerStepRates, Rates, published_schedule, rates_from_state
 from metasr.models.plain_cnn import PlainCNN
-from metasr.solvers import tiles
+from metasr.solvers import adapt, tiles
 from metasr.solvers.adapt import AdaptSolver
+from metasr.solvers.plain_steps import BackwardPrecision
 from small_problems import bits, picture
 from solvers.solver_list import tiny
 
@@ -173,6 +174,7 @@ def test_every_option_changes_the_result() -> None:
         {"son_noise": 5.0},
         {"ensemble": True},
         {"back_projection": 1},
+        {"backward_precision": "bfloat16"},
     ):
         other = AdaptSolver(tiny(), **baseline | option).solve(lr, scale=2, degradation=degradation).sr
         assert (other - reference).abs().max() > 1e-5, option
@@ -193,6 +195,40 @@ def test_learned_rates_beyond_the_trained_steps_are_halved() -> None:
     assert trace.rates == pytest.approx([0.08, 0.04, 0.02, 0.02])
 
 
+# --- the plain network written out ---
+
+
+class Other(PlainCNN):
+    """The same network, of which the solver knows nothing."""
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("frozen", [(), ("conv2.weight", "conv1.bias")])
+def test_the_plain_network_is_adapted_as_any_other(dtype: torch.dtype, tolerance: float, frozen: Sequence[str]) -> None:
+    net, other = tiny().to(dtype), Other(channels=4, layers=3).to(dtype)
+    other.load_state_dict(net.state_dict())
+    for module in (net, other):
+        for name in frozen:
+            module.get_parameter(name).requires_grad_(False)
+    lr, degradation = picture(31, 26, dtype=dtype), parse("gani_d", scale=2)
+    got, want = (
+        AdaptSolver(n, rates=RATE, steps=4, tile=17).solve(lr, scale=2, degradation=degradation) for n in (net, other)
+    )
+    torch.testing.assert_close(got.sr, want.sr, rtol=0, atol=tolerance)
+    assert got.trace.losses == pytest.approx(want.trace.losses, rel=1e-5 if dtype == torch.float32 else 1e-12)
+
+
+def test_a_backward_pass_in_bfloat16_hardly_moves_the_result() -> None:
+    lr, degradation = picture(49, 45), parse("g2.0d", scale=2)
+
+    def solve(steps: int, precision: BackwardPrecision) -> Tensor:
+        solver = AdaptSolver(tiny(channels=32), rates=FixedRates((0.01,)), steps=steps, backward_precision=precision)
+        return solver.solve(lr, scale=2, degradation=degradation).sr
+
+    before, single, half = solve(0, "float32"), solve(2, "float32"), solve(2, "bfloat16")
+    assert 0 < (half - single).norm() < 0.03 * (single - before).norm()
+
+
 # --- errors ---
 
 
@@ -206,6 +242,7 @@ def test_image_smaller_than_the_kernel_is_refused() -> None:
     [
         ({"tile": 0}, "tile must be at least 1 pixel"),
         ({"adapt_pixels": 0}, "adapt_pixels must be at least 1"),
+        ({"backward_precision": "half"}, "backward_precision must be 'auto', 'float32' or 'bfloat16', got 'half'"),
         ({"son_noise": -3.0}, r"son_noise must be at least 0 .*got -3"),
     ],
 )
@@ -230,8 +267,12 @@ def test_rates_of_another_network_are_refused() -> None:
 @pytest.mark.parametrize(
     ("steps", "message"), [(5, r"inner loss became nan at step \d for degradation g2\.0d"), (1, "")]
 )
-def test_divergence_names_the_degradation_and_gives_no_image(steps: int, message: str) -> None:
+@pytest.mark.parametrize("ahead", [False, True], ids=["watched", "queued"])
+def test_divergence_names_the_degradation_and_gives_no_image(
+    steps: int, message: str, ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After the last step there is no further loss to tell: the output itself is looked at."""
+    monkeypatch.setattr(adapt, "_works_ahead", lambda _: ahead)
     net = tiny()
     before = bits(net)
     message = message or r"the output after 1 updates for degradation g2\.0d is not finite; lower the inner rate"
@@ -259,14 +300,21 @@ PUBLISHED = {  # the same weights with MZSR's published rates for direct subsamp
 
 
 def score(
-    data: Path, weights: Path, name: str, updates: Sequence[int], *, rates: Rates | None = None
+    data: Path,
+    weights: Path,
+    name: str,
+    updates: Sequence[int],
+    *,
+    rates: Rates | None = None,
+    backward: BackwardPrecision = "auto",
 ) -> dict[int, float]:
     load_file = pytest.importorskip("safetensors.torch").load_file
     state = load_file(weights / "mzsr_x2_meta.safetensors")
     learned = rates_from_state({"inner_rates": state.pop("inner_rates")})
     net = PlainCNN()
     net.load_state_dict(state)
-    solver, protocol, degradation = AdaptSolver(net, rates=rates or learned), LumaProtocol(), parse(name, scale=2)
+    solver = AdaptSolver(net, rates=rates or learned, backward_precision=backward)
+    protocol, degradation = LumaProtocol(), parse(name, scale=2)
     sums = dict.fromkeys(updates, 0.0)
     paths = list_images(data / "set5")
     for path in paths:
@@ -298,3 +346,16 @@ def test_reference_with_published_rates(shared_data: Path, shared_weights: Path,
     rates = FixedRates(published_schedule("direct", 2))
     got = score(shared_data, shared_weights, name, (1, 10), rates=rates)
     assert got == pytest.approx(PUBLISHED[name], abs=0.01)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["g2.0d", "g0.2d"])
+def test_a_backward_pass_in_bfloat16_costs_less_than_a_hundredth_of_a_decibel(
+    shared_data: Path, shared_weights: Path, name: str
+) -> None:
+    updates = (0, 1, 2, 10)
+    single, half = (
+        score(shared_data, shared_weights, name, updates, backward=precision) for precision in ("float32", "bfloat16")
+    )
+    assert half == pytest.approx(single, abs=0.01)

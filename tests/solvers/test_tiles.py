@@ -95,7 +95,7 @@ def test_tiled_gradient_is_the_whole_images(tile: int | None) -> None:
     tiles = split(19, 14, tile=tile, overlap=net.receptive_radius)
     loss, gradients = tiled_l1(net, list(net.parameters()), source, target, tiles)
     want_loss, want = whole_gradient(net, source, target, lambda error: error)
-    assert loss == pytest.approx(want_loss, rel=1e-12)
+    assert loss.item() == pytest.approx(want_loss, rel=1e-12)
     for got, expected in zip(gradients, want, strict=True):
         assert (got - expected).norm() < 1e-12 * expected.norm()
 
@@ -109,7 +109,7 @@ def test_gradient_of_some_tiles_is_that_of_their_pixels() -> None:
         seen[part.core] = True
     loss, gradients = tiled_l1(net, list(net.parameters()), source, target, chosen)
     want_loss, want = whole_gradient(net, source, target, lambda error: error[..., seen])
-    assert loss == pytest.approx(want_loss, rel=1e-12)
+    assert loss.item() == pytest.approx(want_loss, rel=1e-12)
     for got, expected in zip(gradients, want, strict=True):
         assert (got - expected).norm() < 1e-12 * expected.norm()
 

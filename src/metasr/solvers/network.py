@@ -8,6 +8,7 @@ from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
 from metasr.solvers.base import Solution, check_problem, clock
+from metasr.solvers.plain_steps import forward_of
 from metasr.solvers.refine import back_project, self_ensemble, symmetries_of
 from metasr.solvers.tiles import apply_tiled, overlap_of
 
@@ -58,7 +59,8 @@ class NetworkSolver:
 
         def run(image: Tensor) -> Tensor:
             if self.enlarge_first:
-                return apply_tiled(network, imresize(image, degradation.scale), tile=self.tile, overlap=overlap)
+                enlarged = imresize(image, degradation.scale)
+                return apply_tiled(forward_of(network), enlarged, tile=self.tile, overlap=overlap)
             sr = apply_scaling(network, image, scale=degradation.scale, tile=self.tile, overlap=overlap)
             return sr
 

@@ -8,7 +8,7 @@ r pixels inwards. So there are no seams to blend, and gradients summed over tile
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from metasr.errors import InputError
+from metasr.solvers.plain_steps import BackwardPrecision, backward_type, ids_of, l1_gradients, layers_of, suits
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,9 @@ def tiled_l1(
     source: Tensor,
     target: Tensor,
     tiles: list[Tile],
-) -> tuple[float, list[Tensor]]:
+    *,
+    backward: BackwardPrecision = "float32",
+) -> tuple[Tensor, list[Tensor]]:
     """Mean absolute error over the tiles' cores, and its gradient, one tile in memory at a time.
 
     Args:
@@ -115,20 +118,46 @@ def tiled_l1(
         source: its input, ``(1, C, H, W)``.
         target: what it should give, ``(1, C, H, W)``.
         tiles: where to compare; all tiles of :func:`split` for the whole image.
+        backward: type of a plain network's backward pass (:func:`metasr.solvers.plain_steps.backward_type`); any other
+            network is differentiated in its own.
 
     Returns:
-        The loss and one gradient per parameter.
+        The loss, a scalar without history on the images' device (where nobody has waited for it), and one gradient per
+        parameter.
     """
     count = sum(_area(t.core) for t in tiles) * target.shape[1]
-    total, sums = 0.0, [torch.zeros_like(p) for p in parameters]
+    one_tile = _tile_gradients(network, parameters, source, backward, count)
+    total, sums = target.new_zeros(()), [torch.zeros_like(p, requires_grad=False) for p in parameters]
     for part in tiles:
-        piece = _fast_layout(source[..., part.outer[0], part.outer[1]])
-        output = network(piece)[..., part.inner[0], part.inner[1]]
-        loss = (output - target[..., part.core[0], part.core[1]]).abs().sum() / count
-        for into, gradient in zip(sums, torch.autograd.grad(loss, parameters), strict=True):
+        loss, gradients = one_tile(
+            source[..., part.outer[0], part.outer[1]], target[..., part.core[0], part.core[1]], part.inner
+        )
+        total += loss
+        for into, gradient in zip(sums, gradients, strict=True):
             into += gradient
-        total += float(loss.detach())
     return total, sums
+
+
+def _tile_gradients(
+    network: nn.Module, parameters: list[nn.Parameter], source: Tensor, backward: BackwardPrecision, count: int
+) -> Callable[[Tensor, Tensor, tuple[slice, slice]], tuple[Tensor, Sequence[Tensor]]]:
+    """The sum of absolute errors of a tile and its gradients: written out for a plain network, else by autograd."""
+    layers = layers_of(network)
+    if layers is not None and suits(layers, source) and {id(p) for p in parameters} <= ids_of(layers):
+        dtype = backward_type(backward, layers, source)
+
+        def written_out(piece: Tensor, target: Tensor, core: tuple[slice, slice]) -> tuple[Tensor, list[Tensor]]:
+            error, gradients = l1_gradients(layers, piece, target, core, backward=dtype)
+            return error / count, [gradients[id(p)] / count for p in parameters]
+
+        return written_out
+
+    def by_autograd(piece: Tensor, target: Tensor, core: tuple[slice, slice]) -> tuple[Tensor, Sequence[Tensor]]:
+        output = network(_fast_layout(piece))[..., core[0], core[1]]
+        loss = (output - target).abs().sum() / count
+        return loss.detach(), torch.autograd.grad(loss, parameters)
+
+    return by_autograd
 
 
 def spread(height: int, width: int, *, pixels: int, overlap: int, cell: int = 128) -> list[Tile]:
