@@ -194,7 +194,8 @@ def register_resolvers() -> None:
     def folder(run: str | None, name: str | None, task: object, outputs: str) -> str:
         return run_folder(run, name, getattr(task, "name", str(task)), outputs)
 
-    OmegaConf.register_new_resolver("metasr.run_folder", folder, replace=True)
+    # Cached: processes that train together are told the folder by asking again.
+    OmegaConf.register_new_resolver("metasr.run_folder", folder, replace=True, use_cache=True)
 
     # Cached: a job, whose choices are no sweep any more, gets what the sweep as a whole was given.
     OmegaConf.register_new_resolver("metasr.sweep_folder", lambda: _sweep[0], replace=True, use_cache=True)

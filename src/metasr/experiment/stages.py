@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from metasr.errors import InputError, MetasrError, OutputError, SliceOverError, StageError, nearest
@@ -162,7 +164,8 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
             f"{place.folder} holds files but no {CARD_NAME}: it was not made by this program; "
             "choose another run folder, or empty it"
         )
-    _make(place.folder)
+    if is_chief():
+        _make(place.folder)
     recipe = build.recipe(cfg, place.name)
     origin = "no parent: freshly initialised"
     if place.parent is not None:
@@ -184,7 +187,8 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
         "config": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
         **environment(),
     }
-    write_card(place.folder, card)
+    if is_chief():
+        write_card(place.folder, card)
 
     validation = None
     resume_point = ResumePoint(place.folder, every=cfg.stages[place.name].checkpoint_every)
@@ -198,7 +202,7 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
             draw=lambda recipe, step: draw(cfg, place.name, recipe, place.folder, step=step),
         )
         callbacks.insert(0, validation)
-    loggers = build.loggers(cfg, place.folder, group=run.name, job=place.name)
+    loggers = build.loggers(cfg, place.folder, group=run.name, job=place.name) if is_chief() else []
     trainer = build.trainer(cfg, place.name, place.folder, callbacks=callbacks, loggers=loggers)
     start = time.perf_counter()
     if resume.is_file():
@@ -221,7 +225,7 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
         ) from error
     _close(loggers)
     if any(isinstance(c, Slice) and c.over for c in callbacks):
-        if trainer.is_global_zero:
+        if is_chief():
             write_card(place.folder, card | {"seconds": round(spent + time.perf_counter() - start, 2)})
         raise SliceOverError(
             f"slice_minutes={cfg.slice_minutes:g} are over in stage {place.name!r} at {recipe.unit} "
@@ -229,14 +233,33 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
         )
     if trainer.interrupted or trainer.global_step < total:
         raise StageError(f"stage {place.name!r} stopped at step {trainer.global_step} of {total}; go on with: {again}")
-    if not trainer.is_global_zero:
-        return
+    if is_chief():
+        _finish(place, recipe, trainer, card, seconds=spent + time.perf_counter() - start, validation=validation)
+    trainer.strategy.barrier()  # the others read the weights in the next stage
+    resume.unlink(missing_ok=True)
+
+
+def is_chief() -> bool:
+    """Whether this is the one of several processes training together that writes files and speaks."""
+    return int(getattr(rank_zero_only, "rank", None) or 0) == 0
+
+
+def _finish(
+    place: Place,
+    recipe: Recipe,
+    trainer: pl.Trainer,
+    card: dict[str, Any],
+    *,
+    seconds: float,
+    validation: Validation | None,
+) -> None:
+    """Write a trained stage's weights, then its card."""
     require_finite_weights(recipe, step=trainer.global_step)
     save_tensors(recipe.export(), place.folder / WEIGHTS_NAME)
-    card |= {
+    card = card | {
         "status": "finished",
         "steps": trainer.global_step,
-        "seconds": round(spent + time.perf_counter() - start, 2),
+        "seconds": round(seconds, 2),
         "weights": file_hash(place.folder / WEIGHTS_NAME),
         "metrics": {
             **{k: float(v) for k, v in trainer.callback_metrics.items()},
@@ -244,7 +267,6 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
         },
     }
     write_card(place.folder, card)
-    resume.unlink(missing_ok=True)
     log.info("stage %s finished in %.1f s: %s", place.name, card["seconds"], place.folder)
 
 
