@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from metasr.errors import MetasrError
-from metasr.experiment.cli_checks import check_choices, plain
+from metasr.experiment.cli_checks import check_choices, plain, sweep_as_run
 from metasr.experiment.run_folder import register_resolvers
 from metasr.experiment.schema import register
 from metasr.project import conf_folder
@@ -53,6 +53,7 @@ def run() -> int:
     shown_whole = os.environ.setdefault("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        sys.argv[1:] = sweep_as_run(sys.argv[1:])
         check_choices(sys.argv[1:], conf_folder())
         main()
     except MetasrError as error:

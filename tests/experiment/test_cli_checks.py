@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from metasr.errors import InputError
-from metasr.experiment.cli_checks import check_choices, plain
+from metasr.experiment.cli_checks import check_choices, plain, sweep_as_run
 from metasr.project import conf_folder
 from running import compose
 
@@ -39,6 +39,16 @@ def test_wrong_choices(argument: str, message: str) -> None:
 )  # fmt: skip
 def test_everything_else_is_left_to_hydra(argument: str) -> None:
     check_choices([argument], conf_folder())
+
+
+def test_a_reports_sweep_is_one_of_its_runs() -> None:
+    assert sweep_as_run(["task=report", "sweep=a/b", "to=wandb"]) == ["task=report", "runs=[a/b]", "to=wandb"]
+    assert sweep_as_run(["task=report", "sweep='a b'"]) == ["task=report", "runs=['a b']"]
+    for untouched in (["-m", "+sweep=seeds"], ["task=evaluate", "sweep=x"], ["task=report", "runs=[a]"]):
+        assert sweep_as_run(untouched) == untouched
+    for both in (["runs=[a]", "sweep=b"], ["sweep=a", "sweep=b"]):
+        with pytest.raises(InputError, match=r"give one of sweep=FOLDER and 'runs=\[FOLDER,\.\.\.\]'"):
+            sweep_as_run(["task=report", *both])
 
 
 def test_hydras_messages_on_one_line() -> None:

@@ -44,6 +44,22 @@ def check_choices(arguments: Sequence[str], conf: Path) -> None:
                 raise InputError(f"no {group} {choice!r}: {nearest(choice, known)}")
 
 
+def sweep_as_run(arguments: Sequence[str]) -> list[str]:
+    """The command line with a report's ``sweep=FOLDER`` as ``runs=[FOLDER]``, which takes sweeps as well.
+
+    ``sweep`` is a group of configs too, among whose choices hydra would look for the folder.
+
+    Raises:
+        InputError: if ``runs=`` is given beside it.
+    """
+    folders = [argument for argument in arguments if argument.startswith("sweep=")]
+    if "task=report" not in arguments or not folders:
+        return list(arguments)
+    if len(folders) > 1 or any(argument.startswith("runs=") for argument in arguments):
+        raise InputError("give one of sweep=FOLDER and 'runs=[FOLDER,...]', which takes folders of sweeps too")
+    return [f"runs=[{a.partition('=')[2]}]" if a.startswith("sweep=") else a for a in arguments]
+
+
 def _refuse_test_set(name: str, known: Sequence[str]) -> None:
     from metasr.data.known_sets import CATALOG  # not light: asked only where there is an error to tell
 

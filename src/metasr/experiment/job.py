@@ -19,6 +19,7 @@ from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError, OutputError, SliceOverError, WeightsError, nearest
 from metasr.experiment import build
+from metasr.experiment.curves import CURVES_NAME, LossCurves, together
 from metasr.experiment.entries import (
     check_solvers,
     entry,
@@ -26,13 +27,14 @@ from metasr.experiment.entries import (
     needs_weights,
     own_entries,
 )
-from metasr.experiment.evaluate import Entry, evaluate
+from metasr.experiment.evaluate import Entry, Watcher, evaluate
 from metasr.experiment.maps import draw_test_maps
 from metasr.experiment.pictures import PictureBook
+from metasr.experiment.report import report
 from metasr.experiment.run_card import write_text
 from metasr.experiment.run_folder import interpreter, is_stamp, quoted, require_permission
 from metasr.experiment.schema import TaskName
-from metasr.experiment.stages import run_chain
+from metasr.experiment.stages import is_chief, run_chain
 from metasr.experiment.upscale import upscale
 from metasr.experiment.validation import validate
 from metasr.experiment.weights import choose_for
@@ -65,6 +67,8 @@ def execute(cfg: DictConfig, folder: Path) -> None:
         run_experiment(cfg, folder)
     elif cfg.task == TaskName.evaluate:
         evaluate_weights(cfg, folder)
+    elif cfg.task == TaskName.report:
+        report(cfg, folder)
     else:
         for done in upscale(cfg):
             print(done, flush=True)
@@ -77,11 +81,17 @@ def run_experiment(cfg: DictConfig, folder: Path) -> None:
         raise InputError(f"no experiment is chosen: add +experiment=NAME, one of {', '.join(known)}")
     testset = check_evaluation(cfg)
     start = time.perf_counter()
-    _link_latest(folder)
+    if is_chief():
+        _link_latest(folder)
+    else:
+        logging.getLogger().setLevel(logging.WARNING)
     try:
         trained = run_chain(cfg, folder, score=validate) if cfg.stages else None
     except SliceOverError as over:
-        print(over, flush=True)
+        if is_chief():
+            print(over, flush=True)
+        return
+    if not is_chief():
         return
     trained_seconds = time.perf_counter() - start
 
@@ -89,9 +99,10 @@ def run_experiment(cfg: DictConfig, folder: Path) -> None:
         rows = [] if trained is None else learned_entries(cfg, trained)
         return rows + _released_beside(cfg, degradation)
 
-    book = PictureBook()
-    table = _evaluate(cfg, testset, learned, book)
+    book, losses = PictureBook(), LossCurves()
+    table = _evaluate(cfg, testset, learned, book, losses)
     _write_tables(table, folder, cfg.table)
+    write_text(folder / CURVES_NAME, losses.to_csv())
     pictures = book.draw(folder / "pictures", _curves(table))
     if trained is not None:
         pictures += draw_test_maps(cfg, trained, testset, folder / "pictures")
@@ -166,9 +177,10 @@ def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
             made[weights.label] = learned_entries(cfg, weights)
         chosen[str(degradation)] = made[weights.label]
 
-    book = PictureBook()
-    table = _evaluate(cfg, testset, lambda degradation: chosen.get(str(degradation), []), book)
+    book, losses = PictureBook(), LossCurves()
+    table = _evaluate(cfg, testset, lambda degradation: chosen.get(str(degradation), []), book, losses)
     path = _write_tables(table, folder, cfg.table)
+    write_text(folder / CURVES_NAME, losses.to_csv())
     book.draw(folder / "pictures", _curves(table))
     if weights is not None and cfg.stages:
         draw_test_maps(cfg, weights, testset, folder / "pictures")
@@ -201,7 +213,7 @@ def is_known_set(name: str) -> bool:
 
 
 def _evaluate(
-    cfg: DictConfig, testset: ImageSet, learned: Callable[[Degradation], list[Entry]], book: PictureBook
+    cfg: DictConfig, testset: ImageSet, learned: Callable[[Degradation], list[Entry]], *watchers: Watcher
 ) -> Table:
     """The table of the interpolation rows, and of what was learned or, by a method without weights, its own row."""
     own = own_entries(cfg)
@@ -214,7 +226,7 @@ def _evaluate(
         protocol=build.protocol(cfg),
         device=build.device(cfg.device),
         compare=is_known_set(cfg.testset) and cfg.max_images is None,
-        watch=book,
+        watch=together(*watchers),
     )
 
 
@@ -275,7 +287,7 @@ def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, s
     if cfg.profile_name != "paper" and cfg.stages:
         print(
             f"the published schedule: {interpreter()} src/run.py +experiment={cfg.name} profile=paper data=div2k "
-            "data.root=FOLDER   (about half an hour on one data-centre GPU (estimated): profile=gpu)"
+            "data.root=FOLDER   (on one data-centre GPU, in minutes: profile=gpu)"
         )
     these = shlex.quote(f"weights={quoted(str(folder))}")
     print(

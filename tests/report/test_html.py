@@ -1,0 +1,349 @@
+"""The report as one HTML file."""
+
+import html
+import re
+from dataclasses import replace
+from functools import lru_cache
+from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from metasr.report.html import _CSS, page
+from metasr.report.html_figures import _MOST_POINTS, COLOURS, Line, plot
+from metasr.report.markup import Markup, details, element, markup, table
+from metasr.report.run_data import ReportData, RunData, StageData, SweepData
+from metasr.report.sweep_table import Job, SweepTable
+from report_samples import png, row, rows, run_data
+
+VOID = {"br", "img", "meta", "hr"}
+
+
+class Reader(HTMLParser):
+    """Checks that every element is closed in its place, and collects what a test asks for."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> without a start"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def sweep() -> ReportData:
+    def told(psnr: float) -> dict[str, str]:
+        return {
+            "testset": "set5", "degradation": "g2.0d", "solver": "adapt", "weights": "run", "updates": "10",
+            "psnr_y": str(psnr), "ssim_y": "0.9", "hf_error_y": "nan", "seconds": "0.5", "own_stop": "False",
+        }  # fmt: skip
+
+    jobs = [
+        Job(("order=first", "seed=1"), (told(35.0),), command="again order=first seed=1", folder="a"),
+        Job(("order=first", "seed=2"), (told(36.0),), command="again order=first seed=2", folder="b"),
+        Job(("order=second", "seed=1"), (), "loss became nan", command="again order=second", folder="c"),
+    ]
+    runs = [run_data(f"order=first, seed={i}", line="order=first", rows=rows(34.0 + i), sweep="s") for i in (1, 2)]
+    return ReportData(runs, [SweepData("s", SweepTable(jobs))], version="1.2.3")
+
+
+def plain(label: str = "one", **values: Any) -> RunData:
+    """A run without anything to plot."""
+    return run_data(label, **({"stages": (), "losses": {}, "rates": None, "pictures": {}} | values))
+
+
+@lru_cache
+def every_page(name: str) -> str:
+    return page(EVERY[name])
+
+
+EVERY = {
+    "one": ReportData([run_data()], version="1.2.3"),
+    "two": ReportData([run_data("a"), run_data("b", experiment="other", config={"seed": 2})], version="1.2.3"),
+    "sweep": sweep(),
+    "nothing but a beginning": ReportData(
+        [
+            run_data(
+                rows=(), stages=(), config={}, overrides=(), losses={}, pictures={}, rates=None, unfinished="no table"
+            )
+        ]
+    ),
+}
+every_report = pytest.mark.parametrize("name", EVERY)
+
+
+@every_report
+def test_well_formed(name):
+    text = every_page(name)
+    assert text.startswith('<!doctype html>\n<html lang="en">')
+    reader = read(text)
+    found = [a["id"] for _, a in reader.elements if a.get("id")]
+    assert len(found) == len(set(found))
+    assert {a["href"].removeprefix("#") for a in reader.of("a")} == {a["id"] for a in reader.of("section")}
+
+
+def test_the_same_data_give_the_same_file_and_others_another():
+    assert page(EVERY["one"]) == every_page("one")
+    same = page(ReportData([plain()]))
+    for changed in ({"config": {"seed": 2}}, {"rows": rows(30.0)}, {"notes": ["n"]}):
+        assert page(ReportData([plain(**changed)])) != same
+
+
+@every_report
+def test_needs_nothing_else(name):
+    text = every_page(name)
+    reader = read(text)
+    assert "http" not in text.replace('http-equiv="Content', "")
+    assert not {"script", "link", "iframe", "object", "form"} & {name for name, _ in reader.elements}
+    assert all(image["src"].startswith("data:image/png;base64,") for image in reader.of("img"))
+    assert not re.search(r"@import|url\((?!#)", text)
+    (policy,) = [m["content"] for m in reader.of("meta") if m.get("http-equiv")]
+    assert policy.startswith("default-src 'none'")
+
+
+@every_report
+def test_can_be_read_on_a_phone_by_keyboard_and_aloud(name):
+    reader = read(every_page(name))
+    assert any(m.get("name") == "viewport" and "width=device-width" in m["content"] for m in reader.of("meta"))
+    assert all(image["alt"] for image in reader.of("img"))
+    assert all(svg.get("aria-label") or svg.get("aria-hidden") == "true" for svg in reader.of("svg"))
+    assert all(th.get("scope") in ("col", "row") for th in reader.of("th"))
+    tables, boxes = len(reader.of("table")), [d for d in reader.of("div") if d.get("class") == "scroll"]
+    assert tables == len(reader.of("caption"))
+    assert len(boxes) == tables + len(reader.of("img"))
+    assert all(box["tabindex"] == "0" and box["aria-label"] for box in boxes)
+
+
+def test_sections_in_order_and_only_those_with_something_in_them():
+    def headings(name: str) -> list[str]:
+        return re.findall(r"<h2>(.*?)</h2>", every_page(name))
+
+    whole = ["Results", "Adaptation", "Pictures", "Kernels", "Learned rates", "Training", "What differs", "Run cards"]
+    assert headings("two") == [*whole, "Environment"]
+    assert headings("one") == [*(h for h in whole if h != "What differs"), "Environment"]
+    assert headings("nothing but a beginning") == ["Run cards"]
+
+
+def test_names_are_text_and_never_html():
+    evil = '<script>alert("1")</script>&\'"<img src=x onerror=y>'
+    stage = StageData(
+        f"02_{evil}", {"status": evil, "versions": {evil: evil}, "metrics": {evil: 1.0}}, {evil: [(0, 1.0)]}
+    )
+    run = run_data(
+        evil, experiment=evil, folder=evil, rows=[row(30.0, testset=evil, degradation=evil, solver=evil, weights=evil)],
+        stages=[stage], config={evil: evil}, overrides=[evil], losses={(evil, evil, evil): [1.0, 0.5]},
+        pictures={f"{evil}.png": png()}, unfinished=evil, notes=[evil],
+    )  # fmt: skip
+    jobs = [Job((f"a={evil}", "seed=1"), (), evil, folder="x")]
+    data = ReportData(
+        [run, replace(run, label="b", config={})], [SweepData(evil, SweepTable(jobs))], [(evil, evil)], evil
+    )
+    text = page(data)
+    reader = read(text)
+    assert "script" not in {name for name, _ in reader.elements}
+    assert not any("onerror" in a for _, a in reader.elements)
+    assert evil in "".join(reader.text)
+    assert "<script" not in text
+
+
+def test_results_with_published_numbers_and_gaps():
+    text = page(ReportData([plain(), plain("b", rows=rows(36.25))]))
+    assert "<strong>36.25 (+0.20)</strong>" in text
+    assert "35.50 (-0.55)" in text
+    assert "<strong>35.50" not in text
+    assert '<td class="n">-0.55</td>' in text
+    assert text.count(">29.79<") == 2  # in the comparison, and once for both runs below
+    assert re.search(r"<td>all</td><td>interpolate_aligned</td>", text)
+
+
+def test_a_single_runs_table_has_neither_a_column_of_runs_nor_one_of_nothing():
+    text = page(ReportData([plain(rows=rows(published=None)[1:])]))
+    heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', text)
+    assert "run" not in heads
+    assert "published" not in heads
+    assert "HF error" not in heads
+    assert "PSNR dB" in heads
+
+
+def test_sweeps_with_means_spreads_commands_and_failures():
+    text = every_page("sweep")
+    plain = "".join(read(text).text)
+    assert '<td class="n">35.50 ± 0.71</td>' in text
+    assert "again order=first seed=2" in plain
+    assert "Failed: s, order=second, seed=1: loss became nan" in plain
+    assert "Shaded: ± one sample standard deviation" in plain
+    assert "Shaded" not in every_page("one")
+
+
+def test_a_sweep_of_which_nothing_is_finished():
+    jobs = [Job(("seed=1",), (), "why")]
+    assert "No run of it is finished." in page(ReportData([], [SweepData("s", SweepTable(jobs))]))
+
+
+def test_what_a_reader_must_know_comes_first():
+    runs = [
+        plain("a", unfinished="no table yet", notes=["made by metasr 0.0.1"]),
+        plain("b", experiment="other", rows=rows(bicubic=20.0)),
+    ]
+    text = page(ReportData(runs, left_out=[("/there", "it is damaged")]))
+    notice = html.unescape(re.sub(r"<[^>]+>", "", re.findall(r'class="notice".*?</div>', text)[0]))
+    assert "Runs of different experiments are compared: mzsr_x2, other." in notice
+    assert "Unfinished: a: no table yet" in notice
+    assert "a: made by metasr 0.0.1" in notice
+    assert "Bicubic interpolation differs between the runs on 5 images of set5" in notice
+    assert "Left out: /there: it is damaged" in notice
+    assert text.index('class="notice"') < text.index('id="results"')
+    assert 'class="notice"' not in every_page("one")
+
+
+def test_learned_rates_are_tinted_by_their_logarithm():
+    text = every_page("one")
+    tints = re.findall(r'class="rate" style="background:rgba\(63,127,208,([\d.]+)\)">([\de.+-]+)<', text)
+    assert [value for _, value in tints] == [
+        "1.00e-02",
+        "5.00e-03",
+        "2.00e-02",
+        "1.00e-01",
+    ]  # tensors down, steps across
+    depths = {value: float(depth) for depth, value in tints}
+    assert depths["5.00e-03"] == 0.0
+    assert depths["1.00e-01"] == 0.45
+    assert depths["1.00e-02"] == pytest.approx(0.45 * 0.2314, abs=0.006)
+
+
+def test_equal_pictures_are_shown_once_and_pictures_of_many_runs_in_part():
+    runs = [plain(f"r{i}", pictures={"bird.png": png(), "own.png": png((i, 0, 0))}) for i in range(8)]
+    text = page(ReportData(runs))
+    assert len(read(text).of("img")) == 1 + 6
+    assert "bird — all runs" in text
+    assert "Of 8 runs 6 are shown" in text
+
+
+def test_older_runs_without_losses_show_the_curves_they_drew():
+    assert "stored no losses" in page(ReportData([plain(pictures={"adaptation.png": png()})]))
+    assert "stored no losses" not in every_page("one")
+
+
+def test_metrics_beyond_those_drawn_are_named():
+    metrics = {"train/loss": [(0, 1.0)], **{f"x/{i:02d}": [(0, 1.0)] for i in range(14)}}
+    text = page(ReportData([plain(rows=(), stages=[StageData("01_a", {}, metrics)])]))
+    assert "01_a: train/loss</figcaption>" in text
+    assert "Logged too, not drawn: x/11, x/12, x/13." in text
+
+
+def svg_of(figure: Markup) -> ElementTree.Element:
+    return ElementTree.fromstring(re.findall(r"<svg.*</svg>", figure, re.DOTALL)[0])
+
+
+def line_points(figure: Markup, colour: str) -> int:
+    """How many points the curve of a colour has."""
+    (path,) = [
+        p for p in svg_of(figure).iter("path") if f"stroke: {colour}" in p.get("style", "") and "clip" in str(p.attrib)
+    ]
+    return len(re.findall("[ML]", path.get("d", "")))
+
+
+def test_a_plot_is_svg_in_the_pages_own_ink():
+    figure = plot([Line(0, [0, 1, 2], [1.0, 2.0, 4.0], [0.1, 0.1, 0.1])], title="T & <t>", xlabel="x", ylabel="$y_{")
+    svg = svg_of(figure)
+    assert svg.get("aria-label") == "T & <t>"
+    assert "currentColor" in figure
+    assert "#010203" not in figure
+    assert "$y_{" in "".join(svg.itertext())
+    assert not re.search(r"xmlns|metadata|<style|matplotlib", figure)
+    used = set(re.findall(r"url\(#([^)]*)\)", figure))
+    assert used == set(re.findall(r' id="([^"]*)"', figure)) - set(re.findall(r'href="#([^"]*)"', figure))
+
+
+def test_other_lines_are_another_plot():
+    def drawn(ys: list[float], number: int = 0) -> str:
+        return plot([Line(number, range(len(ys)), ys)], title="t", xlabel="x", ylabel="y")
+
+    assert drawn([1.0, 2.0]) == drawn([1.0, 2.0])
+    assert drawn([1.0, 2.0]) != drawn([1.0, 2.5])
+    assert COLOURS[1] in drawn([1.0, 2.0], number=1)
+    assert drawn([1.0, 2.0], number=0) != drawn([1.0, 2.0], number=len(COLOURS))  # dashed
+
+
+def test_points_that_are_not_finite_are_left_out_and_long_lines_thinned():
+    nan, inf = float("nan"), float("inf")
+    figure = plot([Line(0, [0, 1, 2, 3], [1.0, nan, inf, 2.0])], title="t", xlabel="x", ylabel="y")
+    assert line_points(figure, COLOURS[0]) == 2
+    many = plot([Line(0, range(5000), [i % 7 for i in range(5000)])], title="t", xlabel="x", ylabel="y")
+    assert 2 < line_points(many, COLOURS[0]) <= _MOST_POINTS
+    plot([Line(0, [], []), Line(1, [0], [nan])], title="nothing at all", xlabel="x", ylabel="y", log=True)
+
+
+def test_an_axis_is_logarithmic_where_that_shows_more():
+    def ticks(ys: list[float]) -> str:
+        figure = plot([Line(0, range(len(ys)), ys)], title="t", xlabel="x", ylabel="y", log=True)
+        return "".join("".join(svg_of(figure).itertext()).split())
+
+    assert "10−1" in ticks([1.0, 0.01])  # ten to the minus one
+    assert "10−1" not in ticks([1.0, 0.9])
+    assert "10−1" not in ticks([1.0, 0.0])
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_by_day_and_by_night():
+    css = _CSS.read_text(encoding="utf-8")
+    schemes = [
+        dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    ]
+    assert len(schemes) == 3  # light, dark, print
+    for colours in schemes:
+        for ink in ("text", "muted"):
+            assert contrast(colours[ink], colours["page"]) >= 4.5
+        assert contrast(colours["text"], colours["warn"]) >= 4.5
+        assert all(contrast(line, colours["page"]) >= 3 for line in COLOURS)
+
+
+def test_elements_escape_their_text_and_attributes():
+    assert element("p", "a < b", None, ["&", Markup("<b>")], class_='"x"', hidden=True, title=None) == (
+        '<p class="&quot;x&quot;" hidden>a &lt; b&amp;<b></p>'
+    )
+    assert element("img", alt="") == '<img alt="">'
+    assert markup(None) == ""
+    assert details("s", "inside", open_=True) == "<details open><summary>s</summary>inside</details>"
+
+
+def test_tables_have_headings_for_rows_and_columns():
+    text = table(["name", "value"], [["a", "1"]], caption="c", numbers=[1])
+    assert '<th scope="row">a</th><td class="n">1</td>' in text
+    assert '<th scope="col" class="n">value</th>' in text
