@@ -151,6 +151,8 @@ def test_tiles_do_not_change_the_result(tmp_path: Path, solver: str, steps: int 
         kernel = "iso_1_b" if solver == "adapt" else "bicubic"
         cfg = config(solver, input=source, output=tmp_path / f"{tile}.png", adapt_steps=steps, kernel=kernel)
         cfg.solver.tile = tile
+        if solver == "adapt":
+            cfg.solver.backward_precision = "float32"  # so that rounding is the images' alone, on every CPU
         list(upscale(cfg))
         made[tile] = pixels(tmp_path / f"{tile}.png").astype(int)
     difference = np.abs(made[16] - made[256])
