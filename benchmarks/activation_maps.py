@@ -3,7 +3,8 @@
     python benchmarks/activation_maps.py SWEEP_FOLDER [--output activation_maps.png] [--seed 1] [--image astronaut]
 
 SWEEP_FOLDER is what ``python src/run.py -m +experiment=maml_sr_x2 +sweep=maml_sr_ablation`` writes. One row per variant
-(neither, deep supervision alone, both): the output, and the mean magnitude of the features at 1/8, 1/4 and 1/2 of its size.
+(neither, deep supervision alone, both): the output, and the mean magnitude of the features at 1/8, 1/4 and 1/2 of
+its size.
 """
 
 from __future__ import annotations
