@@ -10,23 +10,33 @@ its size.
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-PROJECT = Path(__file__).resolve().parents[1]
+from commands import composed, finished_jobs, folder, run
+from metasr.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from metasr.report.sweep_table import Job
+
 VARIANTS = {"neither": "neither", "supervision": "deep supervision", "both": "with attention"}
 LEVELS = ("activation 1/8", "activation 1/4", "activation 1/2")
 
 
-def job_of(sweep: Path, variant: str, seed: str) -> tuple[Path, list[str]]:
-    """A finished job's folder and choices."""
-    for card in sorted(sweep.glob("*/job.json")):
-        found = json.loads(card.read_text(encoding="utf-8"))
-        choices = found.get("overrides", [])
-        if {f"+ablation=maml_sr_{variant}", f"seed={seed}"} <= set(choices) and found.get("status") == "finished":
-            return card.parent, choices
-    raise SystemExit(
-        f"{sweep} has no finished run of +ablation=maml_sr_{variant} with seed={seed}; run the sweep first"
+def job_of(jobs: list[Job], variant: str, seed: str) -> Job:
+    """A finished job of a variant.
+
+    Raises:
+        InputError: if there is none.
+    """
+    wanted = {f"+ablation=maml_sr_{variant}", f"seed={seed}"}
+    for job in jobs:
+        if wanted <= set(job.overrides):
+            return job
+    raise InputError(
+        f"the sweep has no finished run of {' '.join(sorted(wanted))}; run it first: python src/run.py -m "
+        "+experiment=maml_sr_x2 +sweep=maml_sr_ablation"
     )
 
 
@@ -37,30 +47,27 @@ def main() -> None:
     parser.add_argument("--seed", default="1")
     parser.add_argument("--image", default="astronaut", help="an embedded test image")
     options = parser.parse_args()
-    jobs = {variant: job_of(options.sweep, variant, options.seed) for variant in VARIANTS}
-
-    from hydra import compose, initialize_config_dir
+    sweep = folder(options.sweep, what="the folder of a sweep with +sweep=maml_sr_ablation")
+    found = finished_jobs(sweep)
+    jobs = {variant: job_of(found, variant, options.seed) for variant in VARIANTS}
 
     from metasr.data.catalog import image_set
+    from metasr.data.images import check_output
     from metasr.degradation.names import parse
     from metasr.experiment import build
-    from metasr.experiment.run_folder import register_resolvers
-    from metasr.experiment.schema import register
     from metasr.experiment.weights import from_run
     from metasr.report.weight_maps import draw_maps
 
-    register()
-    register_resolvers()
+    check_output(options.output, overwrite=True)
     images = image_set("samples", split="test")
     if options.image not in images.names:
-        raise SystemExit(f"no embedded test image {options.image!r}; there are {', '.join(images.names)}")
+        raise InputError(f"no embedded test image {options.image!r}: {nearest(options.image, images.names)}")
     hr = images.load(images.names.index(options.image))[None]
     shown = {}
-    for variant, (folder, choices) in jobs.items():
-        with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-            cfg = compose("config", overrides=choices)
+    for variant, job in jobs.items():
+        cfg = composed(job.overrides)
         recipe = build.recipe(cfg, "maml_sr")
-        recipe.restore(from_run(folder).state, origin=folder.name)
+        recipe.restore(from_run(sweep / job.folder).state, origin=job.folder)
         degradation = parse("area", scale=cfg.scale)
         maps = recipe.eval().maps(degradation(hr), hr, degradation)
         shown[f"{VARIANTS[variant]}: output"] = maps["output"]
@@ -69,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

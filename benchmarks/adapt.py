@@ -29,6 +29,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from commands import at_least, run
+from commands import device as device_named
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -257,15 +260,14 @@ def main() -> None:
         "--cpu-time", action="store_true", help="count the process's own seconds, on a machine that others share"
     )
     options = parser.parse_args()
+    at_least(options, updates=0, repeats=1, sizes=1, size_repeats=1)
+    device = device_named(options.device)
     if options.cpu_time:
         global CLOCK
         CLOCK = time.process_time
 
     import torch
 
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}; 256×256 ×2, g2.0d, released mzsr_x2_meta")
     print(", ".join(f"one convolution in {k}: {v:.0f} GFLOP/s" for k, v in machine_rates(device).items()), flush=True)
@@ -274,7 +276,8 @@ def main() -> None:
     sides = options.sizes
     if sides is None:
         sides = [256, 512, 1024] if device == "cpu" else [256, 512, 1024, 2048, 4096]
-    sizes(device, sides, options.size_repeats)
+    if sides:
+        sizes(device, sides, options.size_repeats)
 
 
 if __name__ == "__main__":
@@ -282,4 +285,4 @@ if __name__ == "__main__":
         CLOCK = getattr(time, sys.argv[6])
         child(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
     else:
-        main()
+        sys.exit(run(main))

@@ -18,17 +18,36 @@ import argparse
 import csv
 import itertools
 import json
-import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commands import at_least, composed, finished_jobs, folder, run
+from metasr.errors import InputError
+from metasr.project import outputs_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PROJECT = Path(__file__).resolve().parents[1]
 SETS = ("structure", "texture")
+OURS = (
+    "experiment",
+    "sweep",
+    "sweep_name",
+    "meta_set",
+    "seed",
+    "testset",
+    "testset_root",
+    "degradations",
+    "task",
+    "run",
+)
 
 
-def coherence(grey) -> float:
+def coherence(grey: Tensor) -> float:
     """Mean orientation coherence of a picture's structure tensor, weighted by gradient energy; 0 to 1."""
     import torch
     from kornia.filters import gaussian_blur2d, spatial_gradient
@@ -41,44 +60,90 @@ def coherence(grey) -> float:
     return float(strength.sum() / energy.sum().clamp_min(1e-12))
 
 
-def train(options: argparse.Namespace) -> list[Path]:
-    """The finished jobs' folders of the sweep."""
-    outputs = Path(os.environ.get("METASR_OUTPUTS", PROJECT / "outputs"))
-    command = [
-        sys.executable, "src/run.py", "-m", "+experiment=weightnet_x2", f"meta_set={','.join(SETS)}",
-        f"seed={options.seeds}", "sweep_name=meta_sets", f"testset={options.testset}", *options.choices,
-    ]  # fmt: skip
+def checked(options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The seeds, and the choices that every job has.
+
+    Raises:
+        InputError: for a seed that is no number, or a choice that is none or is made here.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from metasr.experiment.run_folder import quoted
+
+    seeds = list(dict.fromkeys(seed.strip() for seed in options.seeds.split(",")))
+    if not all(seed.isdecimal() for seed in seeds):
+        raise InputError(f"--seeds takes whole numbers with commas between, such as 1,2,3, got {options.seeds}")
+    at_least(options, each=1)
+    for given in OverridesParser.create().parse_overrides(options.choices):
+        if given.key_or_group in OURS:
+            raise InputError(
+                f"{given.input_line}: it is chosen here; leave it out (see --help for --testset and --seeds)"
+            )
+        if given.is_sweep_override():
+            raise InputError(f"{given.input_line}: give one value; the meta-data sets and the seeds alone are varied")
+    choices = ["+experiment=weightnet_x2", "sweep_name=meta_sets", f"testset={quoted(options.testset)}"]
     if options.root:
-        command.append(f"testset_root={Path(options.root).resolve()}")
-    subprocess.run(command, cwd=PROJECT, check=True, env={**os.environ, "METASR_OUTPUTS": str(outputs)})
-    sweeps = (outputs / "weightnet_x2" / "sweeps").glob("meta_sets-*")
-    newest = max(sweeps, key=lambda folder: (folder / "sweep.csv").stat().st_mtime)
-    return sorted(p.parent for p in newest.glob("*/table_images.csv"))
+        root = folder(options.root, what="the one that holds the test set as --root")
+        choices.append(f"testset_root={quoted(str(root))}")
+    return seeds, [*choices, *options.choices]
 
 
-def choice(folder: Path, key: str) -> str:
-    """The value of a choice of a job."""
-    overrides = json.loads((folder / "job.json").read_text(encoding="utf-8"))["overrides"]
-    return next(o.partition("=")[2] for o in overrides if o.partition("=")[0] == key)
+def pictures(choices: list[str]) -> dict[str, Tensor]:
+    """The images that the jobs are evaluated on, cut as evaluation cuts them.
+
+    Raises:
+        InputError: if they are too few for one of each kind.
+    """
+    from metasr.experiment import build
+    from metasr.experiment.job import test_images
+
+    cfg = composed([c for c in choices if not c.startswith(("hydra.", "hydra/"))])
+    found = test_images(cfg)
+    if len(found) < 2:
+        raise InputError(
+            f"the two kinds need an image each, got {len(found)} of {found.name} with max_images={cfg.max_images}; "
+            "take a larger test set, or max_images=null"
+        )
+    protocol = build.protocol(cfg)
+    return {name: protocol.crop_reference(found.load(i)[None], cfg.scale) for i, name in enumerate(found.names)}
 
 
-def weight_maps(folder: Path, images: dict) -> dict:
+def train(seeds: list[str], choices: list[str]) -> dict[tuple[str, str], Path]:
+    """The finished jobs' folders, by meta-data set and seed; where the sweep fails, its exit status is ours.
+
+    Raises:
+        InputError: if a job is not finished.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from metasr.experiment.run_folder import sweep_folder
+
+    typed = [f"meta_set={','.join(SETS)}", f"seed={','.join(seeds)}", *choices]
+    done = subprocess.run([sys.executable, str(PROJECT / "src" / "run.py"), "-m", *typed])
+    if done.returncode:
+        sys.exit(done.returncode)
+    parsed = OverridesParser.create().parse_overrides(typed)
+    of_job = [str(p.input_line) for p in parsed if not p.is_hydra_override()]
+    sweep = Path(sweep_folder(of_job, "weightnet_x2", "meta_sets", str(outputs_folder())))
+    found = {}
+    for job in finished_jobs(sweep):
+        values = dict(choice.partition("=")[::2] for choice in job.overrides)
+        found[values["meta_set"], values["seed"]] = sweep / job.folder
+    for key in itertools.product(SETS, seeds):
+        if key not in found:
+            raise InputError(f"{sweep} has no finished job with meta_set={key[0]} seed={key[1]}; run this again")
+    return {key: found[key] for key in itertools.product(SETS, seeds)}
+
+
+def weight_maps(job: Path, images: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weight map that a job's Weight-Net gives each image."""
-    from hydra import compose, initialize_config_dir
-
     from metasr.degradation.names import parse
     from metasr.experiment import build
-    from metasr.experiment.run_folder import register_resolvers
-    from metasr.experiment.schema import register
     from metasr.experiment.weights import from_run
 
-    register()
-    register_resolvers()
-    overrides = json.loads((folder / "job.json").read_text(encoding="utf-8"))["overrides"]
-    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-        cfg = compose("config", overrides=overrides)
+    cfg = composed(json.loads((job / "job.json").read_text(encoding="utf-8"))["overrides"])
     recipe = build.recipe(cfg, "weighted")
-    recipe.restore(from_run(folder).state, origin=folder.name)
+    recipe.restore(from_run(job).state, origin=job.name)
     degradation = parse("bicubic", scale=cfg.scale)
     return {name: recipe.maps(degradation(hr), hr, degradation)["weight"] for name, hr in images.items()}
 
@@ -92,20 +157,17 @@ def main() -> None:
     parser.add_argument("choices", nargs="*", help="further choices, as KEY=VALUE")
     options = parser.parse_args()
 
-    from metasr.data.catalog import image_set
-    from metasr.report.weight_maps import map_distance
-
-    found = image_set(options.testset, split="test", root=options.root)
-    pictures = {name: found.load(i)[None] for i, name in enumerate(found.names)}
-    pictures = {n: p[..., : p.shape[-2] // 2 * 2, : p.shape[-1] // 2 * 2] for n, p in pictures.items()}
-    order = sorted(pictures, key=lambda name: coherence(pictures[name].mean(1, keepdim=True)))
+    seeds, choices = checked(options)
+    images = pictures(choices)
+    order = sorted(images, key=lambda name: coherence(images[name].mean(1, keepdim=True)))
     each = min(options.each, len(order) // 2)
     kinds = {"structure": order[-each:], "texture": order[:each]}
 
-    jobs = {(choice(f, "meta_set"), choice(f, "seed")): f for f in train(options)}
-    seeds = sorted({seed for _, seed in jobs})
-    shown = {name: pictures[name] for names in kinds.values() for name in names[:2]}
-    maps = {key: weight_maps(folder, shown) for key, folder in jobs.items()}
+    from metasr.report.weight_maps import map_distance
+
+    jobs = train(seeds, choices)
+    shown = {name: images[name] for names in kinds.values() for name in names[:2]}
+    maps = {key: weight_maps(job, shown) for key, job in jobs.items()}
 
     def distances(pairs) -> tuple[float, float]:
         every = [map_distance(maps[a][name], maps[b][name]) for a, b in pairs for name in shown]
@@ -119,8 +181,8 @@ def main() -> None:
         print(f"  same set, two seeds                    {within[0]:.4f}  {within[1]:.4f}")
 
     psnr: dict[tuple[str, str], dict[str, float]] = {}
-    for key, folder in jobs.items():
-        with (folder / "table_images.csv").open(encoding="utf-8", newline="") as file:
+    for key, job in jobs.items():
+        with (job / "table_images.csv").open(encoding="utf-8", newline="") as file:
             rows = [r for r in csv.DictReader(file) if r["weights"] == "run"]
         psnr[key] = {r["image"]: float(r["psnr_y"]) for r in rows}
     print(f"\nPSNR on Y in dB, mean over {each} images of each kind, ± over {len(seeds)} seeds")
@@ -142,4 +204,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -19,6 +19,7 @@ import copy
 import ctypes
 import gc
 import statistics
+import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -28,8 +29,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from commands import at_least, run
+from commands import device as device_named
 from metasr.data.tasks import Task
 from metasr.degradation.pipeline import Degradation
+from metasr.errors import InputError
 from metasr.meta.capture import Engine, StepFunction
 from metasr.meta.learn2learn_core import MAML
 from metasr.meta.meta_gradient import PixelLoss, enlarge, meta_gradient
@@ -301,9 +305,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     options = parser.parse_args()
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    at_least(options, tasks=1, patches=1, size=16, steps=1, repeats=1)
+    if options.size is not None and options.size % 2:
+        raise InputError(f"--size must be even, as patches are halved, got {options.size}")
+    device = device_named(options.device)
     defaults = {"tasks": 5, "patches": 8, "size": 64, "steps": 5, "repeats": 20}
     if device == "cpu":
         defaults |= {"tasks": 1, "patches": 4, "size": 48, "repeats": 5}
@@ -333,4 +338,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -3,9 +3,10 @@
     python benchmarks/results.py --set5 FOLDER [--b100 FOLDER] [--quick RUN_FOLDER] [--write README.md]
 
 Evaluates the released weights after 1 and 10 updates (and, beside them, a quick run's after 10), sets the published
-numbers and the gap beside them, and prints Markdown; with ``--write`` it replaces what stands between the two marks
-``<!-- results -->`` and ``<!-- /results -->`` of a file. Set5 takes two minutes on two CPU cores, B100 a quarter of an
-hour.
+numbers and the gap beside them, and prints Markdown, each set's table as soon as it is made; with ``--write`` it
+replaces what stands between the two marks ``<!-- results -->`` and ``<!-- /results -->`` of a file. Released weights
+whose card says that ``mzsr_multiscale`` made them get rows of their own, beside the published multi-scale model. Set5
+takes two minutes on two CPU cores, B100 a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from commands import folder, run
+from metasr.errors import InputError
+
 PROJECT = Path(__file__).resolve().parents[1]
 DEGRADATIONS = ("g0.2d", "g2.0d", "gani_d", "g1.3b", "bicubic")
+MULTISCALE = ("g0.2d", "g2.0d", "gani_d")
 OPENING, CLOSING = "<!-- results -->", "<!-- /results -->"
 COLUMNS = (
     "degradation", "bicubic", "bicubic, aligned", "quick run", "released, 1 update", "released, 10 updates",
@@ -27,46 +32,82 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def evaluated(testset: str, root: str, weights: str, updates: str) -> list[dict[str, str]]:
-    """Rows of the table that the program writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder) / "table.csv"
-        subprocess.run(
+def evaluated(
+    testset: str, root: Path, weights: str, updates: str, *, multiscale: bool = False
+) -> list[dict[str, str]]:
+    """Rows of the table that the program writes; where it fails, it has said why, and its exit status is ours."""
+    from metasr.experiment.run_folder import quoted
+
+    with tempfile.TemporaryDirectory() as place:
+        table = Path(place) / "table.csv"
+        done = subprocess.run(
             [
-                sys.executable, "src/run.py", "+experiment=mzsr_x2", "task=evaluate", "logger=none",
-                f"weights={weights}", f"testset={testset}", f"testset_root={root}",
-                f"degradations=[{','.join(DEGRADATIONS)}]",
-                f"adapt_steps={updates}", f"table={table}",
+                sys.executable, "src/run.py", f"+experiment={'mzsr_multiscale' if multiscale else 'mzsr_x2'}",
+                "task=evaluate", "logger=none",
+                f"weights={quoted(weights)}", f"testset={testset}", f"testset_root={quoted(str(root))}",
+                f"degradations=[{','.join(MULTISCALE if multiscale else DEGRADATIONS)}]", "scale=2",
+                f"adapt_steps={updates}", f"table={quoted(str(table))}",
             ],
-            cwd=PROJECT, check=True, stdout=subprocess.DEVNULL,
-            env={**os.environ, "METASR_OUTPUTS": str(Path(folder) / "outputs")},
+            cwd=PROJECT, stdout=subprocess.DEVNULL, env={**os.environ, "METASR_OUTPUTS": str(Path(place) / "outputs")},
         )  # fmt: skip
+        if done.returncode:
+            sys.exit(done.returncode)
         with table.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
 
-def lines(testset: str, root: str, quick: str | None) -> list[str]:
+def lines(testset: str, root: Path, quick: Path | None) -> list[str]:
     """One test set's table in Markdown."""
     rows = evaluated(testset, root, "released", "[1,10]")
     own = (
-        {r["degradation"]: r for r in evaluated(testset, root, quick, "[10]") if r["weights"] == "run"} if quick else {}
+        {r["degradation"]: r for r in evaluated(testset, root, str(quick), "[10]") if r["weights"] == "run"}
+        if quick
+        else {}
     )
     columns = [c for c in COLUMNS if own or c != "quick run"]
     text = [f"| {' | '.join([testset, *columns[1:]])} |", f"| --- |{' ---: |' * (len(columns) - 1)}"]
     for name in DEGRADATIONS:
-        found = {(r["solver"], r["updates"]): r for r in rows if r["degradation"] == name}
-        cells = {"degradation": f"`{name}`", "quick run": _number(own.get(name))}
-        cells["bicubic"] = _number(found["interpolate", "0"])
-        cells["bicubic, aligned"] = _number(found["interpolate_aligned", "0"])
-        for updates, plural in (("1", ""), ("10", "s")):
-            row = found["adapt", updates]
-            known = row["published_psnr_y"]
-            cells[f"released, {updates} update{plural}"] = _number(row)
-            cells[f"published MZSR({updates})"] = f"{float(known):.2f}" if known else "-"
-            gap = float(row["psnr_y"]) - float(known) if known else None
-            cells[f"gap to MZSR({updates})"] = "-" if gap is None else f"{round(gap, 2) + 0.0:+.2f}"
+        cells = compared([r for r in rows if r["degradation"] == name], "MZSR", testset)
+        cells |= {"degradation": f"`{name}`", "quick run": _number(own.get(name))}
         text.append(f"| {' | '.join(cells[c] for c in columns)} |")
+    for weights in multiscale_weights():
+        rows = evaluated(testset, root, f"released/{weights}", "[1,10]", multiscale=True)
+        for name in MULTISCALE:
+            cells = compared([r for r in rows if r["degradation"] == name], "MZSR-multiscale", testset)
+            cells |= {"degradation": f"`{name}`, `{weights}`", "quick run": "-"}
+            text.append(f"| {' | '.join(cells[c] for c in columns)} |")
     return text
+
+
+def compared(rows: list[dict[str, str]], method: str, testset: str) -> dict[str, str]:
+    """One degradation's cells: interpolation, the released weights, and a published method with the gaps to it."""
+    from metasr.report.published_results import published
+
+    found = {(r["solver"], r["updates"]): r for r in rows}
+    cells = {
+        "bicubic": _number(found["interpolate", "0"]),
+        "bicubic, aligned": _number(found["interpolate_aligned", "0"]),
+    }
+    for updates, plural in (("1", ""), ("10", "s")):
+        row = found["adapt", updates]
+        known = published(f"{method}({updates})", testset=testset, degradation=row["degradation"], scale=2)
+        cells[f"released, {updates} update{plural}"] = _number(row)
+        cells[f"published MZSR({updates})"] = f"{known.psnr_y:.2f}" if known else "-"
+        gap = float(row["psnr_y"]) - known.psnr_y if known else None
+        cells[f"gap to MZSR({updates})"] = "-" if gap is None else f"{round(gap, 2) + 0.0:+.2f}"
+    return cells
+
+
+def multiscale_weights() -> list[str]:
+    """Names of the released weights that the multi-scale experiment made."""
+    from metasr.experiment.weights import released
+    from metasr.project import weights_folder
+
+    cards = released(weights_folder())
+    return [
+        name for name, card in cards.items()
+        if card.get("experiment") == "mzsr_multiscale" and card.get("stage") != "pretrain"
+    ]  # fmt: skip
 
 
 def _number(row: dict[str, str] | None) -> str:
@@ -78,7 +119,7 @@ def replaced(document: str, table: str) -> str:
     head, opening, rest = document.partition(OPENING)
     _, closing, tail = rest.partition(CLOSING)
     if not (opening and closing):
-        raise SystemExit(f"the document has no {OPENING} ... {CLOSING} to write the table between; nothing is written")
+        raise InputError(f"the document has no {OPENING} ... {CLOSING} to write the table between; nothing is written")
     return f"{head}{OPENING}\n{table}\n{CLOSING}{tail}"
 
 
@@ -89,18 +130,27 @@ def main() -> None:
     parser.add_argument("--quick", help="a run folder whose weights are shown beside")
     parser.add_argument("--write", type=Path, help="a file with the two marks")
     options = parser.parse_args()
-    document = options.write.read_text(encoding="utf-8") if options.write else None
-    if document is not None:
+    sets = {
+        name: folder(root, what=f"the one that holds the HR images as --{name}")
+        for name, root in (("set5", options.set5), ("b100", options.b100))
+        if root
+    }
+    quick = folder(options.quick, what="the folder of a run as --quick") if options.quick else None
+    if quick and not any(quick.glob("*/card.json")):
+        raise InputError(f"{quick} is no run folder: no stage of it has a card; give the one that a run printed")
+    if options.write and not (options.write.is_file() and os.access(options.write, os.R_OK | os.W_OK)):
+        raise InputError(f"no file {options.write} that can be written; give one that holds {OPENING} and {CLOSING}")
+    document = None
+    if options.write:
+        document = options.write.read_text(encoding="utf-8")
         replaced(document, "")  # before any of the work
-    quick = str(Path(options.quick).resolve()) if options.quick else None
-    parts = [lines("set5", str(Path(options.set5).resolve()), quick)]
-    if options.b100:
-        parts.append(lines("b100", str(Path(options.b100).resolve()), quick))
-    table = "\n\n".join("\n".join(part) for part in parts)
-    print(table)
+    tables = []
+    for name, root in sets.items():
+        tables.append("\n".join(lines(name, root, quick)))
+        print(("\n" if len(tables) > 1 else "") + tables[-1], flush=True)
     if document is not None:
-        options.write.write_text(replaced(document, table), encoding="utf-8")
+        options.write.write_text(replaced(document, "\n\n".join(tables)), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import resource
 import statistics
 import subprocess
@@ -17,6 +18,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from commands import at_least, run
+from metasr.errors import InputError
 
 CHILD = "--child"
 LIMIT = 1100 * 1100  # larger images are not tried without tiles: the activations alone take some 4 KiB a pixel
@@ -86,6 +90,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
+    at_least(options, repeats=1, steps=0)
+    for size in options.sizes:
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", size):
+            raise InputError(f"--sizes takes widths and heights in pixels, such as 256x256, got {size}")
 
     import torch
 
@@ -118,4 +126,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] == CHILD:
         child(sys.argv[2], sys.argv[3], bool(int(sys.argv[4])), int(sys.argv[5]))
     else:
-        main()
+        sys.exit(run(main))

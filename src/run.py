@@ -24,8 +24,8 @@ register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
-def main(cfg: DictConfig) -> None:
-    """Compose, then hand over."""
+def main(cfg: DictConfig) -> float | None:
+    """Compose, then hand over; what a search maximises comes back."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -34,11 +34,11 @@ def main(cfg: DictConfig) -> None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             from metasr.experiment.sweep import run_job
 
-            run_job(cfg, folder)
+            return run_job(cfg, folder)
         else:
             from metasr.experiment.job import execute
 
-            execute(cfg, folder)
+            return execute(cfg, folder)
     except MetasrError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -6,17 +6,23 @@ import argparse
 import io
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metasr import __version__
-from metasr.errors import InputError, MetasrError
+from metasr.errors import InputError, MetasrError, WeightsError, nearest
 from metasr.project import conf_folder
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from metasr.experiment.upscale import Upscaled
+
+_OF_EXPERIMENTS = ("metric_constrained",)
+"""Solvers that need more of a network than the one here has."""
 
 _EXAMPLES = """examples:
   metasr upscale photo.jpg                             bicubically shrunk photo, to photo_x2.png beside it
@@ -49,8 +55,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("-s", "--scale", type=float, default=2.0, help="factor of enlargement (default: 2)")
     up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (default: 10; 0 for none)")
     up.add_argument(
-        "--solver", default="adapt", choices=sorted(path.stem for path in (conf_folder() / "solver").glob("*.yaml")),
-        help="how (default: adapt)",
+        "--solver", default="adapt", type=_solver, metavar=f"{{{','.join(_solvers())}}}", help="how (default: adapt)",
     )  # fmt: skip
     up.add_argument("-w", "--weights", help="released (default), a file, or a run folder")
     up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
@@ -63,6 +68,22 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--device", default="auto", help="auto (default), cpu, cuda")
     up.add_argument("--seed", type=int, default=1, help="of the random draws (default: 1)")
     return top
+
+
+def _solvers() -> list[str]:
+    return sorted({path.stem for path in (conf_folder() / "solver").glob("*.yaml")} - {*_OF_EXPERIMENTS})
+
+
+def _solver(name: str) -> str:
+    """A solver's name, for argparse."""
+    if name in _OF_EXPERIMENTS:
+        raise argparse.ArgumentTypeError(
+            f"{name} is for the networks of an experiment, with which it comes: python src/run.py "
+            "+experiment=maml_sr_x2 task=upscale weights=RUN_FOLDER input=PATH"
+        )
+    if name not in _solvers():
+        raise argparse.ArgumentTypeError(f"no solver {name!r}: {nearest(name, _solvers())}")
+    return name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,7 +134,49 @@ def _upscale(options: argparse.Namespace) -> Iterator[Upscaled]:
                 raise InputError(f"--{key.replace('_', '-')} is no option of --solver {options.solver}; leave it out")
             if key != "steps":
                 cfg.solver[key] = value
+    if cfg.solver.needs_network:
+        _require_mzsr(cfg)
     yield from upscale(cfg)
+
+
+def _require_mzsr(cfg: DictConfig) -> None:
+    """Require weights of the method whose network and solver are the ones here.
+
+    Raises:
+        WeightsError: naming the command that takes them.
+    """
+    from metasr.experiment import build
+    from metasr.experiment.run_folder import interpreter, quoted
+    from metasr.experiment.weights import resolve
+    from metasr.project import weights_folder
+
+    if cfg.weights in (None, "released"):
+        return
+    source, card = str(cfg.weights), {}
+    if source == "last":
+        told = "--weights last is an experiment's last run; to name the experiment"
+    else:
+        found = resolve(source, folder=weights_folder())
+        card = found.card
+        method = card.get("method") or card.get("config", {}).get("method", "mzsr")
+        if method == "mzsr":
+            try:
+                found.load_into(build.model(build.as_trained(cfg, found)))
+                return
+            except WeightsError as error:
+                told = f"{error}; to name an experiment or a model"
+        else:
+            told = f"{source} holds weights of {method}; for its experiment's network and solver"
+    config = card.get("config", {})
+    profile = config.get("profile_name", "quick")
+    choices = [
+        f"+experiment={card.get('experiment') or config.get('name') or 'NAME'}",
+        *([] if profile == "quick" else [f"profile={profile}"]),
+        *["task=upscale", f"weights={quoted(source)}", f"input={quoted(str(cfg.input))}"],
+        *([] if cfg.output is None else [f"output={quoted(str(cfg.output))}"]),
+        *([] if cfg.kernel == "bicubic" else [f"kernel={quoted(cfg.kernel)}"]),
+    ]
+    raise WeightsError(f"{told}: {interpreter()} {shlex.join(['src/run.py', *choices])}")
 
 
 def _verbatim(text: str | None) -> str | None:

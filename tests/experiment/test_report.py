@@ -283,12 +283,12 @@ def test_nothing_to_report_on(tmp_path: Path):
 
 
 def test_wandb_without_its_package_or_a_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(wandb_report, "_logged_in", lambda: False)
+    monkeypatch.setattr(wandb_report, "logged_in", lambda: False)
     monkeypatch.setattr(wandb_report.importlib.util, "find_spec", lambda name: None if "workspaces" in name else name)
     told = r"to=wandb: wandb-workspaces is not installed: pip install .*; nobody is logged in: run `wandb login`"
     with pytest.raises(InputError, match=told):
         report(tmp_path, write_run(tmp_path / "a"), to="wandb")
-    monkeypatch.setattr(wandb_report, "_logged_in", lambda: True)
+    monkeypatch.setattr(wandb_report, "logged_in", lambda: True)
     with pytest.raises(InputError, match=r"wandb-workspaces is not installed.*pip install wandb-workspaces\. Without"):
         wandb_report.require_wandb()
     monkeypatch.setattr(wandb_report.importlib.util, "find_spec", lambda name: None)
@@ -300,12 +300,12 @@ def test_wandb_without_its_package_or_a_login(tmp_path: Path, monkeypatch: pytes
 
 def test_who_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WANDB_API_KEY", "x")
-    assert wandb_report._logged_in()
+    assert wandb_report.logged_in()
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    assert not wandb_report._logged_in()
+    assert not wandb_report.logged_in()
 
 
 class FakeReport:

@@ -1,14 +1,20 @@
 """Sweeps: folders that a rerun finds again, and jobs whose failures stay their own."""
 
 import json
+import math
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
 from metasr.errors import InputError
 from metasr.experiment import job as job_module
 from metasr.experiment import sweep
 from metasr.experiment.run_folder import begin_sweep, job_folder, register_resolvers, sweep_folder, swept_keys
+from metasr.experiment.search import MedianPruning, PrunedError
+from metasr.experiment.validation import validate
 from running import compose
 
 
@@ -41,26 +47,29 @@ def test_a_jobs_folder_tells_what_is_swept_and_no_more():
     assert len(long) < 100
 
 
-class FakeConfig:
-    class job:
-        num = 3
+@pytest.fixture
+def hydra(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What hydra tells a job."""
+    from hydra.core.hydra_config import HydraConfig
 
-    class overrides:
-        task = ("seed=1", "a=2")
+    told = SimpleNamespace(
+        job=SimpleNamespace(num=3), overrides=SimpleNamespace(task=("seed=1", "a=2")),
+        sweeper=SimpleNamespace(_target_="x.BasicSweeper"),
+    )  # fmt: skip
+    monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda: told))
+    return told
 
 
 @pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch):
+def jobs(hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
     """Replaces what a job does, and counts how often."""
-    from hydra.core.hydra_config import HydraConfig
-
-    monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda: FakeConfig))
+    monkeypatch.delenv("RANK", raising=False)
     calls: list[Path] = []
 
     def set_to(action) -> list[Path]:
-        def execute(cfg, folder: Path) -> None:
+        def execute(cfg, folder: Path, *, score) -> float | None:
             calls.append(folder)
-            action(folder)
+            return action(folder)
 
         monkeypatch.setattr(job_module, "execute", execute)
         return calls
@@ -111,6 +120,88 @@ def test_a_job_whose_slice_is_over_is_not_finished(jobs, tmp_path: Path):
     assert "not finished yet" in sweep.read_jobs(tmp_path / "s")[0].error
 
 
+def test_a_search_gets_every_jobs_validation_score(jobs, hydra, tmp_path: Path):
+    def score(folder: Path) -> float:
+        finish(folder)
+        return 31.25
+
+    def give_up(folder: Path) -> float:
+        raise PrunedError("given up at 2", value=29.5)
+
+    def fail(folder: Path) -> float:
+        raise InputError("why")
+
+    cfg = compose("+experiment=mzsr_x2")
+    hydra.sweeper._target_ = "x.OptunaSweeper"
+    calls = jobs(score)
+    for name, action, value in (("a", score, 31.25), ("b", give_up, 29.5), ("c", fail, -math.inf)):
+        jobs(action)
+        assert sweep.run_job(cfg, tmp_path / name) == value
+    jobs(lambda folder: finish(folder))
+    assert sweep.run_job(cfg, tmp_path / "d") == -math.inf
+    assert len(calls) == 4
+    assert [sweep.run_job(cfg, tmp_path / name) for name in "ab"] == [31.25, 29.5]
+    assert len(calls) == 4  # neither is done again
+    a, b, c, d = sweep.read_jobs(tmp_path)
+    assert (a.trial, a.objective, a.pruned, a.error) == (True, 31.25, "", "")
+    assert (b.objective, b.pruned, b.error, b.rows) == (29.5, "given up at 2", "", ())
+    assert (c.objective, c.error) == (None, "why")
+    assert d.error == "nothing to search by: give its last stage validation.degradations"
+
+
+def test_a_failing_job_of_a_plain_sweep_gives_nothing(jobs, tmp_path: Path):
+    cfg = compose("+experiment=mzsr_x2")
+    jobs(lambda folder: finish(folder))
+    assert sweep.run_job(cfg, tmp_path / "a") is None
+    assert [(job.error, job.trial) for job in sweep.read_jobs(tmp_path)] == [("", False)]
+
+
+def test_what_a_job_is_validated_by(tmp_path: Path):
+    assert sweep._score(compose("+experiment=mzsr_x2"), tmp_path) is validate
+    made = sweep._score(compose("+experiment=mzsr_x2", "prune.startup=3", "prune.warmup=7"), tmp_path)
+    assert isinstance(made, MedianPruning)
+    assert (made.stage, made.startup, made.warmup, made.path.parent) == ("meta_transfer", 3, 7, tmp_path)
+    only = sweep._score(compose("+experiment=mzsr_x2", "prune.startup=1", "only=[pretrain]"), tmp_path)
+    assert isinstance(only, MedianPruning)
+    assert (only.stage, only.startup, only.warmup) == ("pretrain", 1, 0)
+    with pytest.raises(
+        InputError, match=r"trainer.devices=2: jobs of several processes cannot be pruned; add prune.startup=0"
+    ):
+        sweep._score(compose("+experiment=mzsr_x2", "prune.startup=4", "trainer.devices=2"), tmp_path)
+
+
+def test_one_of_several_processes_writes_the_card(jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    jobs(lambda folder: None)
+    monkeypatch.setenv("RANK", "1")
+    sweep.run_job(compose("+experiment=mzsr_x2"), tmp_path / "j")
+    assert not (tmp_path / "j").exists()
+
+
+def test_a_process_that_gets_the_callback_can_compose_a_job():
+    sent = pickle.dumps(sweep.SweepEnd())
+    OmegaConf.clear_resolver("metasr.job_folder")
+    assert isinstance(pickle.loads(sent), sweep.SweepEnd)
+    assert OmegaConf.has_resolver("metasr.job_folder")
+
+
+def test_a_sweep_whose_plugin_is_missing_ends_before_it_begins(capsys: pytest.CaptureFixture[str]):
+    config = OmegaConf.create(
+        {
+            "hydra": {
+                "launcher": {"_target_": "hydra_plugins.hydra_ray_launcher_x.y"},
+                "sweeper": {"_target_": "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"},
+                "runtime": {"choices": {"hydra/sweeper": "tpe"}},
+            }
+        }
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(SystemExit) as left:
+            sweep.SweepEnd().on_multirun_start(config)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("error: hydra/sweeper=tpe is not installed: pip install 'metasr[optuna]'")
+
+
 def test_a_job_cut_short_counts_as_failed(tmp_path: Path):
     (tmp_path / "j").mkdir()
     (tmp_path / "j" / "job.json").write_text('{"overrides": ["seed=1"], "status": "started"}', encoding="utf-8")
@@ -120,8 +211,6 @@ def test_a_job_cut_short_counts_as_failed(tmp_path: Path):
 
 
 def test_the_end_of_a_sweep_tells_of_failures_by_its_status(jobs, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from omegaconf import OmegaConf
-
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     sweep.SweepEnd().on_multirun_end(config)  # no jobs at all: --cfg job, say
     assert capsys.readouterr().out == ""
@@ -130,13 +219,22 @@ def test_the_end_of_a_sweep_tells_of_failures_by_its_status(jobs, tmp_path: Path
     with pytest.raises(SystemExit) as left:
         sweep.SweepEnd().on_multirun_end(config)
     assert left.value.code == 1
+    assert not (tmp_path / "trials.csv").exists()
     assert "as configured, seed=1: why" in capsys.readouterr().out
     assert "why" in (tmp_path / "sweep.csv").read_text()
 
 
-def sweep_config(*typed: str, params: dict[str, str] | None, sweeper: str = "x.BasicSweeper"):
-    from omegaconf import OmegaConf
+def test_the_end_of_a_search_lists_its_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for number, value in enumerate((30.0, 31.0)):
+        card = {"overrides": [f"a={number}"], "status": "pruned", "told": "why", "search": True, "objective": value}
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "job.json").write_text(json.dumps(card))
+    sweep.SweepEnd().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    assert "31.00  a=1 (why)" in capsys.readouterr().out
+    assert (tmp_path / "trials.csv").read_text().splitlines()[1].startswith("a=1,31.0000,why,")
 
+
+def sweep_config(*typed: str, params: dict[str, str] | None, sweeper: str = "x.BasicSweeper"):
     return OmegaConf.create(
         {
             "name": "e", "sweep_name": "s", "paths": {"outputs": "/out"},
@@ -147,8 +245,6 @@ def sweep_config(*typed: str, params: dict[str, str] | None, sweeper: str = "x.B
 
 
 def test_what_a_sweep_varies_comes_after_what_was_typed_which_wins():
-    from omegaconf import OmegaConf
-
     config = sweep_config("+experiment=e", "seed=7", params={"+ablation": "a,b", "seed": "1,2,3"})
     begin_sweep(config)
     assert list(config.hydra.overrides.task) == ["+experiment=e", "seed=7", "+ablation=a,b"]

@@ -1,12 +1,14 @@
 """Validation of a recipe in the making."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from metasr.experiment import build
-from metasr.experiment.validation import validate
+from metasr.experiment.validation import draw, validate
+from metasr.report.figures import comparison
 from running import SMOKE, compose
 
 FEW = (*SMOKE, "stages.meta_transfer.validation.updates=[0,1]", "stages.meta_transfer.validation.crop=64",
@@ -44,3 +46,34 @@ def test_no_degradations_no_work() -> None:
 def test_validation_images_are_not_training_images() -> None:
     cfg = compose(*SMOKE)
     assert not set(build.images(cfg, "train").paths) & set(build.images(cfg, "val").paths)
+
+
+def test_pictures_of_the_first_image_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, torch.Tensor] = {}
+
+    def kept(images: dict[str, torch.Tensor], path: Path, **_: object) -> Path:
+        drawn.update(images)
+        return comparison(images, path)
+
+    monkeypatch.setattr("metasr.experiment.validation.comparison", kept)
+    cfg = compose(*FEW, "stages.meta_transfer.validation.crop=67")
+    recipe = build.recipe(cfg, "meta_transfer")
+    with torch.no_grad():
+        recipe.model.conv3.bias += 0.25
+    found = draw(cfg, "meta_transfer", recipe, tmp_path, step=20)
+    assert found == {"val/sr": tmp_path / "pictures" / "step_000020.png"}
+    assert list(drawn) == ["bicubic, aligned", "step 20, 1 update", "truth"]
+    assert {tuple(image.shape) for image in drawn.values()} == {(1, 3, 66, 66)}
+    bicubic, ours, truth = drawn.values()
+    assert (bicubic - truth).abs().mean() < 0.05
+    assert (ours - bicubic).mean() == pytest.approx(0.25, abs=0.1), "the present weights"
+    monkeypatch.setattr(type(recipe), "maps", lambda self, lr, hr, degradation: {"LR": lr, "map": lr[0, 0]})
+    found = draw(cfg, "meta_transfer", recipe, tmp_path, step=21)
+    assert found["val/maps"] == tmp_path / "pictures" / "step_000021_maps.png"
+    assert all(path.is_file() for path in found.values())
+
+
+def test_no_degradations_no_pictures(tmp_path: Path) -> None:
+    cfg = compose(*FEW, "stages.pretrain.validation.degradations=[]")
+    assert draw(cfg, "pretrain", build.recipe(cfg, "pretrain"), tmp_path, step=1) == {}
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ was recorded with, and hands out the same results each time.
 
 import copy
 import logging
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -171,6 +172,67 @@ def test_a_failing_capture_is_told_once_and_not_tried_again(said: Callable[[], l
         "WARNING steps run eagerly from here on: capturing failed: RuntimeError: operation not permitted when stream "
         "is capturing"
     ]
+
+
+def test_what_was_being_captured_is_let_go_before_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failure's traceback holds its frames, and what lies in them."""
+    held: list[weakref.ref[Tensor]] = []
+    seen: list[bool] = []
+
+    def capture(run: Run) -> Replay:
+        outputs = run()
+        held.append(weakref.ref(outputs[0]))
+        raise RuntimeError(f"no room for {len(outputs)}")
+
+    class Watched(Step):
+        def __call__(self, inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
+            if side_by_side:
+                held.append(weakref.ref(inputs[0]))
+            return super().__call__(inputs, side_by_side)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: seen.append(all(t() is None for t in held)))
+    parameter = torch.tensor(2.0)
+    Engine(capture=capture).run(Watched(parameter), inputs(), parameters=[parameter])
+    assert len(held) == 2
+    assert seen == [True]
+
+
+def test_steps_too_large_to_capture_leave_smaller_ones_captured(said: Callable[[], list[str]]) -> None:
+    recorder, parameter = Recorder(), torch.tensor(2.0)
+    tried: list[int] = []
+
+    def capture(run: Run) -> Replay:
+        tried.append(len(run()[0]))
+        if tried[-1] > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return recorder(run)
+
+    engine, step = Engine(graphs=3, capture=capture), Step(parameter)
+    for count in (3, 5, 4, 5, 3, 4, 5, 2, 2):
+        given = inputs(count)
+        assert torch.equal(engine.run(step, given, parameters=[parameter])[0], 2 * given[0] + given[1])
+    assert tried == [3, 5, 4]  # the one of 5 counts among the three, and is not tried again
+    assert recorder.played == 4
+    assert [line for line in said() if "eagerly" in line] == [
+        "WARNING steps of this kind run eagerly from here on: capturing failed: OutOfMemoryError: CUDA out of memory. "
+        "Tried to allocate 2 GiB",
+        "INFO steps run eagerly: steps of more than 3 kinds (shapes, weights of 0)",
+    ]
+
+
+def test_steps_too_large_are_tried_again_where_the_parameters_have_moved() -> None:
+    tried: list[int] = []
+
+    def capture(run: Run) -> Replay:
+        tried.append(1)
+        raise torch.OutOfMemoryError("full")
+
+    engine = Engine(capture=capture)
+    places = [torch.tensor(2.0), torch.tensor(3.0)]
+    for parameter in (places[0], places[0], places[1]):
+        engine.run(Step(parameter), inputs(), parameters=[parameter])
+    assert len(tried) == 2
 
 
 def test_errors_of_the_step_itself_are_the_callers() -> None:

@@ -236,6 +236,18 @@ def test_shared_parameters_stay_shared(order: str) -> None:
     torch.testing.assert_close(adapted[0].weight.detach(), weight)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_parameters_without_a_part_in_the_loss_stay_and_are_still_reached(order: str) -> None:
+    torch.manual_seed(0)
+    model, x = nn.ModuleDict({"body": nn.Linear(4, 4), "head": nn.Linear(4, 2)}), torch.rand(5, 4)
+    adapted = inner_loop(model, lambda net: net["body"](x).square().mean(), steps=2, rates=RATE, order=order)
+    for (name, p), q in zip(model.named_parameters(), adapted.parameters(), strict=True):
+        assert torch.equal(p, q) == name.startswith("head."), name
+    if order != "none":
+        outer = adapted["head"](adapted["body"](x)).square().mean()
+        assert all(bool(g.any()) for g in torch.autograd.grad(outer, list(model.parameters())))
+
+
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm])
 def test_running_statistics_are_refused(norm: type[nn.Module]) -> None:
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(norm(3)))

@@ -12,6 +12,7 @@ from metasr.meta.rates import (
     MetaSGDRates,
     PerStepRates,
     make_rates,
+    mean_rate,
     published_schedule,
     rates_from_state,
 )
@@ -99,6 +100,14 @@ def test_meta_sgd_has_one_rate_per_weight_at_every_step() -> None:
         rates.meta_rates[1].fill_(-1.0)
     rates.clamp_()
     assert numbers(rates.at(0)[1]) == [-1.0, -1.0]
+
+
+def test_the_mean_of_a_row_counts_every_tensor_once() -> None:
+    assert mean_rate(0.3) == 0.3
+    assert mean_rate([0.1, torch.tensor([0.2, 0.4, 0.6], dtype=torch.float64, requires_grad=True)]) == pytest.approx(
+        0.25, rel=1e-12
+    )
+    assert mean_rate([]) == 0
 
 
 def test_make_rates_by_kind() -> None:

@@ -127,6 +127,17 @@ def test_rewards_are_products_with_every_pixels_own_gradient(make, layers) -> No
         assert rewards[b].mean().item() == pytest.approx((own @ along).item(), rel=1e-9)
 
 
+def test_layers_without_a_part_in_the_output_add_nothing_to_rewards() -> None:
+    plain, source, hr, meta_source, meta, _ = problem(NETWORKS[0])
+    headed = SmoothCNN(channels=3).double()
+    headed.load_state_dict(plain.state_dict())
+    headed.register_module("head", nn.Conv2d(3, 2, 1).double())
+    one, other = (meta_direction(model, meta_source, meta) for model in (plain, headed))
+    assert not any(bool(g.any()) for name, g in other.gradient.items() if name.startswith("head."))
+    for rewards in (pixel_rewards, patch_rewards):
+        assert torch.equal(rewards(headed, source, hr, other), rewards(plain, source, hr, one))
+
+
 def test_a_patch_of_the_meta_set_itself_is_worth_most() -> None:
     model, source, hr, meta_source, meta, _ = problem(NETWORKS[0])
     direction = meta_direction(model, meta_source[:1], meta[:1])

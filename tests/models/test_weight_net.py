@@ -23,7 +23,7 @@ def lively(**options) -> WeightNet:
 
 def test_size() -> None:
     assert sum(p.numel() for p in WeightNet().parameters()) == 28_928
-    assert [c.in_channels for c in WeightNet(ALL, 8, 3).convs] == [12, 8, 8]
+    assert [c.in_channels for c in WeightNet(ALL, 8, layers=3).convs] == [12, 8, 8]
 
 
 @pytest.mark.parametrize("over", ["image", "batch"])
@@ -136,6 +136,11 @@ def test_high_pass_is_the_image_less_its_binomial_blur() -> None:
 def test_bad_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         WeightNet(**options)
+
+
+def test_layers_are_named() -> None:
+    with pytest.raises(TypeError, match="positional arguments"):
+        WeightNet(ALL, 8, 3)
 
 
 def test_bad_input_is_refused() -> None:

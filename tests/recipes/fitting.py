@@ -28,6 +28,17 @@ class Given(pl.LightningDataModule):
         return self.batches[self.trainer.global_step % len(self.batches)]
 
 
+class Gradients(pl.Callback):
+    """Keeps how long each parameter's gradient was at every step, none for a parameter without one."""
+
+    def __init__(self) -> None:
+        self.norms: list[dict[str, float | None]] = []
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        named = module.named_parameters()
+        self.norms.append({n: None if p.grad is None else float(p.grad.norm()) for n, p in named})
+
+
 class Losses(pl.Callback):
     """Keeps what was logged at every step."""
 

@@ -1,6 +1,8 @@
 """What all recipes share."""
 
 import math
+import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -76,6 +78,35 @@ def test_training_stops_at_a_loss_that_is_not_finite(value: float) -> None:
     ):
         fit(toy, [good, good, good * value, good], steps=4)
     assert toy.model.weight.isfinite().all()
+
+
+def test_a_loss_with_a_graph_is_told_without_a_warning() -> None:
+    toy = Toy()
+    toy.optimizers = lambda: SimpleNamespace(param_groups=[{"lr": 0.5}])  # type: ignore[method-assign]
+    loss = (toy.model.weight * float("nan")).sum()
+    torch.set_warn_always(True)  # torch says it once in a process, and another test may have been first
+    try:
+        with warnings.catch_warnings(), pytest.raises(DivergenceError, match="loss became nan at step 0 for here"):
+            warnings.simplefilter("error")
+            toy.require_finite(loss, of=lambda: "here")
+    finally:
+        torch.set_warn_always(False)
+
+
+def test_a_loss_that_touches_all_has_gradients_of_zero_for_the_rest() -> None:
+    class Two(Toy):
+        def parameter_groups(self) -> list[dict[str, Any]]:
+            return [{"params": list(self.model.parameters())}, {"params": [other, frozen]}]
+
+    other = nn.Parameter(torch.full((2, 3), float("nan"), dtype=torch.float64))
+    frozen = nn.Parameter(torch.ones(2), requires_grad=False)
+    toy = Two()
+    loss = toy.model.weight.square().sum()
+    touching = toy.touching_all(loss)
+    assert touching.item() == loss.item()
+    got = torch.autograd.grad(touching, [toy.model.weight, other])
+    assert torch.equal(got[0], 2 * toy.model.weight)
+    assert torch.equal(got[1], torch.zeros(2, 3, dtype=torch.float64))
 
 
 def test_export_is_a_copy() -> None:

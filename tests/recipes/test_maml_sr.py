@@ -19,7 +19,7 @@ from metasr.errors import DivergenceError, InputError, WeightsError
 from metasr.models.maml_sr_net import MamlSRNet
 from metasr.recipes.base import schedule_factor
 from metasr.recipes.maml_sr import MamlSR
-from recipes.fitting import fit, silent_options
+from recipes.fitting import Gradients, fit, silent_options
 from small_problems import picture
 
 
@@ -128,10 +128,33 @@ def test_the_notebooks_order_is_two_adam_steps_on_each_batch() -> None:
         adam.zero_grad()
         loss = final_loss(model, batch) if step % 2 else deep_loss(model, batch, (1.0, 2.0, 0.5))
         assert logged[step]["train/loss"] == pytest.approx(loss.item(), rel=1e-4)
-        loss.backward()
+        for p, g in zip(model.parameters(), gradients(loss, model), strict=True):
+            p.grad = g
         adam.step()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(recipe.export()[name], value, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("options", "without"),
+    [
+        ({}, [set(), set()]),
+        ({"outer_deep_weight": 0.0}, [set(), set()]),  # the heads learn through the second order
+        ({"order": "first", "outer_deep_weight": 0.0}, [{"heads"}, {"heads"}]),
+        ({"order": "notebook"}, [{"output", "decode.0", "decode.1", "up.0", "attention.0"}, {"heads"}]),
+    ],
+)
+def test_every_parameter_has_a_gradient_at_every_step(options: dict[str, Any], without: list[set[str]]) -> None:
+    """0 where it has no part in the loss, not missing: several devices wait for every parameter's."""
+    torch.manual_seed(0)
+    seen = Gradients()
+    fit(MamlSR(small(last_gain=1.0), steps=2, **options), [pairs()], steps=2, callbacks=[seen])
+    for norms, resting in zip(seen.norms, without, strict=True):
+        assert None not in norms.values()
+        for part in ("output", "decode.0", "decode.1", "up.0", "attention.0", "heads", "down", "bridge"):
+            learns = [norm > 0 for name, norm in norms.items() if name.startswith(f"model.{part}.")]
+            assert learns
+            assert any(learns) == (part not in resting), part
 
 
 def test_without_intermediate_images_the_inner_step_is_on_the_final_loss() -> None:
@@ -251,13 +274,13 @@ def test_export_and_load() -> None:
     [
         ({"order": "third"}, "order must be 'second', 'first' or 'notebook', got 'third'"),
         ({"inner_steps": 0}, "inner_steps must be at least 1, got 0; for plain training use Pretrain"),
-        ({"order": "notebook", "steps": 3}, "steps must be even and split false, got 3 and False"),
-        ({"order": "notebook", "split": True}, "steps must be even and split false, got 4 and True"),
+        ({"order": "notebook", "steps": 3}, "number must be even, got 3; set budget.maml_sr.steps"),
+        ({"order": "notebook", "split": True}, "on the whole batch, got split=true; set split=false or another order"),
         ({"deep_weights": (1.0, 1.0)}, r"three numbers of at least 0, not all 0, got \[1.0, 1.0\]"),
         ({"deep_weights": (0.0, 0.0, 0.0)}, "to do without intermediate images set model.deep_supervision=false"),
         ({"deep_weights": (1.0, -1.0, 0.0)}, "deep_weights must be three numbers of at least 0"),
         ({"outer_deep_weight": -0.1}, "outer_deep_weight must be at least 0, got -0.1"),
-        ({"inner_rate": 0.0}, "all above 0"),
+        ({"inner_rate": -1.0}, "inner_rate must be above 0, got -1.0; set budget.maml_sr.inner_rate"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:

@@ -13,6 +13,7 @@ from metasr.degradation.resize import imresize
 from metasr.errors import DivergenceError
 from metasr.meta.capture import Engine
 from metasr.meta.precision import Precision
+from metasr.models.maml_sr_net import MamlSRNet
 from metasr.models.plain_cnn import PlainCNN
 from metasr.recipes.base import schedule_factor
 from metasr.recipes.pretrain import Pretrain
@@ -112,6 +113,17 @@ def test_frozen_tensors_stay_as_they_are() -> None:
     before = copy.deepcopy(model.state_dict())
     fit(Pretrain(model, steps=2), [pairs()], steps=2)
     assert [torch.equal(v, before[k]) for k, v in model.state_dict().items()] == [False] * 2 + [True] * 2 + [False] * 2
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_layers_without_a_part_in_the_output_stay_as_they_are() -> None:
+    torch.manual_seed(0)
+    recipe = Pretrain(MamlSRNet(2), steps=2)
+    before = recipe.export()
+    fit(recipe, [pairs()], steps=2)
+    stay = {name for name, value in recipe.export().items() if torch.equal(value, before[name])}
+    assert stay >= {name for name in before if name.startswith("heads.")}
+    assert "output.weight" not in stay
 
 
 def test_divergence_names_the_degradation() -> None:

@@ -131,6 +131,15 @@ def test_a_caption_is_not_taken_for_mathematics(tmp_path):
     figures.comparison({"cost $5_{": picture()}, tmp_path / "3.png", title="$\\nothing$", crop=21)
 
 
+def test_what_other_figures_take_from_here():
+    assert figures.literal("$a_b$") == r"\$a_b\$"
+    image = torch.tensor([-0.5, 0.25, 1.5]).view(1, 3, 1, 1).expand(1, 3, 5, 7).requires_grad_()
+    for given in (image, image[0].double()):
+        found = figures.pixels(given)
+        assert (found.shape, found.dtype) == ((5, 7, 3), np.float32)
+        assert found[2, 3].tolist() == [0, 0.25, 1]
+
+
 @every_figure
 @pytest.mark.parametrize("path", ["file/figure.png", "folder.png"])
 def test_a_place_that_cannot_be_written_to_is_named(figure, path, tmp_path):

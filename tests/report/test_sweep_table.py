@@ -69,7 +69,65 @@ def test_updates_of_a_solver_that_stops_itself_do_not_split_its_rows():
     assert (row.runs, row.updates, row.psnr_y) == (2, "3.0", 30.5)
 
 
+def test_interpolation_is_not_averaged_over_scales():
+    jobs = [
+        Job(
+            (f"scale={s}",),
+            (result(psnr, solver="interpolate", weights="-", updates="0") | {"scale": s, "images": "4"},),
+        )
+        for s, psnr in (("2", 32.0), ("3", 29.0))
+    ]
+    assert [(r.variant, r.psnr_y, r.runs) for r in SweepTable(jobs).rows] == [
+        ("all, x2, 4 images", 32.0, 1),
+        ("all, x3, 4 images", 29.0, 1),
+    ]
+    assert "one run again" not in SweepTable(jobs).format(title="t")
+
+
+def test_training_cost_is_told_relative_to_the_first_variant():
+    jobs = [
+        Job(("reward=none", "seed=1"), (result(1),), step_seconds=0.2),
+        Job(("reward=none", "seed=2"), (result(1),), step_seconds=0.4),
+        Job(("reward=error", "seed=1"), (result(1),), step_seconds=0.6),
+        Job(("reward=error", "seed=2"), (), "failed", step_seconds=9.0),
+    ]
+    text = SweepTable(jobs).format(title="t")
+    assert "  reward=none: 0.300 (1.00)\n  reward=error: 0.600 (2.00)" in text
+
+
 def test_rows_keep_the_order_of_the_degradations():
     rows = (result(1, degradation="b"), result(2, degradation="a"))
     table = SweepTable([Job(("x=1",), rows), Job(("x=2",), rows)])
     assert [(r.degradation, r.variant) for r in table.rows] == [("b", "x=1"), ("b", "x=2"), ("a", "x=1"), ("a", "x=2")]
+
+
+def trial(rate: str, objective: float | None, *, error: str = "", pruned: str = "") -> Job:
+    return Job((f"a.rate={rate}",), error=error, command=f"run {rate}", trial=True, objective=objective, pruned=pruned)
+
+
+def test_trials_of_a_search_the_best_first():
+    jobs = [
+        trial("0.012345678", None, error="loss became nan"), trial("0.5", 29.125, pruned="given up at 2"),
+        trial("0.25", 31.5),
+    ]  # fmt: skip
+    table = SweepTable(jobs)
+    text = table.format(title="t")
+    assert text.index("31.50  rate=0.25\n") < text.index("29.12  rate=0.5 (given up at 2)")
+    assert "   -    rate=0.01235 (failed)" in text
+    assert "1 of 3 runs failed:\n  rate=0.01235: loss became nan" in text
+    lines = list(csv.DictReader(io.StringIO(table.trials_to_csv())))
+    assert [(r["trial"], r["val_psnr_y"], r["state"], r["command"]) for r in lines] == [
+        ("rate=0.25", "31.5000", "finished", "run 0.25"),
+        ("rate=0.5", "29.1250", "given up at 2", "run 0.5"),
+        ("rate=0.01235", "", "loss became nan", "run 0.012345678"),
+    ]
+    assert "trials by" not in SweepTable(JOBS).format(title="t")
+
+
+def test_numbers_are_rounded_where_that_keeps_variants_apart():
+    table = SweepTable([Job(("a=0.123456", "b=x")), Job(("a=0.234567", "b=y"))])
+    assert [table.label(j) for j in table.jobs] == ["a=0.1235, b=x", "a=0.2346, b=y"]
+    close = SweepTable([Job(("a=0.123456",)), Job(("a=0.123457",)), Job(("a=1e-3",))])
+    assert [close.label(j) for j in close.jobs] == ["a=0.123456", "a=0.123457", "a=1e-3"]
+    kept = SweepTable([Job(("a=1e-3",)), Job(("a=128",)), Job(("a=[0.123456,1]",))])
+    assert [kept.label(j) for j in kept.jobs] == ["a=1e-3", "a=128", "a=[0.123456,1]"]

@@ -62,11 +62,11 @@ def test_panels_of_each_part():
     assert stage == Grid(
         RunSet("mzsr_x2: pretrain", ["2026-01-01"], "pretrain"), [Lines("train/loss"), Lines("val/psnr_y/g2.0d@0")]
     )
-    assert sweep.runs.groups == ["seed_1-abc", "seed_2-abc"]
+    assert sweep.runs == RunSet("mzsr_x2, s: test", ["s"], "evaluate", apart=True)
     assert sweep.panels[0] == Bars(
         "PSNR on Y in dB", ["test/psnr_y/g2.0d/adapt/run@2", "test/psnr_y/g2.0d/adapt/run@10"]
     )
-    assert sweep_stage.runs.job == "meta_transfer"
+    assert sweep_stage.runs == RunSet("mzsr_x2, s: meta_transfer", ["s"], "meta_transfer", apart=True)
 
 
 def test_filters_are_expressions_that_can_be_read_back():
@@ -110,6 +110,7 @@ def test_blocks_become_wandbs():
     assert (runs.kind, runs.values["entity"], runs.values["project"]) == ("Runset", "me", "p")
     assert runs.values["filters"].endswith("Metric('JobType') == 'evaluate'")
     assert [p.kind for p in grids[0].values["panels"]] == ["BarPlot", "MediaBrowser", "WeavePanelSummaryTable"]
+    assert [grid.values["runsets"][0].values["groupby"] for grid in grids] == [["group"], ["group"], [], []]
     lines = grids[1].values["panels"]
     assert [(p.values["y"], p.values["log_y"]) for p in lines] == [
         (["train/loss"], True),

@@ -1,5 +1,8 @@
 """Maps beside their picture, and the distance of two maps."""
 
+import ast
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from metasr.errors import InputError, OutputError
+from metasr.report import weight_maps
 from metasr.report.weight_maps import draw_maps, map_distance
 
 
@@ -22,6 +26,13 @@ def pixels(path) -> np.ndarray:
     with Image.open(path) as image:
         assert image.format == "PNG"
         return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_takes_public_names_alone_from_other_files() -> None:
+    tree = ast.walk(ast.parse(inspect.getsource(weight_maps)))
+    taken = [alias.name for node in tree if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert "save" in taken
+    assert [name for name in taken if name.startswith("_")] == []
 
 
 # --- distance ---

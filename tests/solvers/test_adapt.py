@@ -17,6 +17,7 @@ from metasr.errors import DivergenceError, InputError
 from metasr.evaluation.metrics import psnr
 from metasr.evaluation.protocol import LumaProtocol
 from metasr.meta.rates import FixedRates, PerStepRates, Rates, published_schedule, rates_from_state
+from metasr.models.maml_sr_net import MamlSRNet
 from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers import adapt, tiles
 from metasr.solvers.adapt import AdaptSolver
@@ -227,6 +228,17 @@ def test_a_backward_pass_in_bfloat16_hardly_moves_the_result() -> None:
 
     before, single, half = solve(0, "float32"), solve(2, "float32"), solve(2, "bfloat16")
     assert 0 < (half - single).norm() < 0.03 * (single - before).norm()
+
+
+def test_a_network_with_intermediate_images_is_adapted_by_its_final_one() -> None:
+    torch.manual_seed(0)
+    net, lr, degradation = MamlSRNet(2, last_gain=1.0), picture(23, 18), parse("area", scale=2)
+    got = AdaptSolver(net, rates=RATE, steps=3).solve(lr, scale=2, degradation=degradation)
+    alone = MamlSRNet(2, last_gain=1.0, deep_supervision=False)
+    alone.load_state_dict({k: v for k, v in net.state_dict().items() if not k.startswith("heads.")})
+    want, losses = by_hand(alone, lr, degradation, [0.05] * 3)
+    torch.testing.assert_close(got.sr, want, rtol=0, atol=2e-5)
+    assert got.trace.losses == pytest.approx(losses, rel=1e-4)
 
 
 # --- errors ---

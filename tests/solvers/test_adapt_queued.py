@@ -88,6 +88,15 @@ def test_a_size_that_comes_again_is_captured(rates: Rates | None) -> None:
 
 
 @pytest.mark.usefixtures("queued")
+def test_the_second_image_of_a_size_pays_for_the_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the docstring says; the clock here goes on by captures alone."""
+    recorder = Recorder()
+    monkeypatch.setattr(adapt, "clock", lambda _: float(recorder.captured))
+    solver = captured(recorder, rates=RATE)
+    assert [solver.solve(picture(12, 11, seed=i), scale=2).seconds for i in range(4)] == [0, 1, 0, 0]
+
+
+@pytest.mark.usefixtures("queued")
 def test_other_settings_are_another_graph() -> None:
     recorder, lr = Recorder(), picture(12, 11)
     solver = captured(recorder, rates=RATE)

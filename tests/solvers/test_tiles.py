@@ -114,6 +114,17 @@ def test_gradient_of_some_tiles_is_that_of_their_pixels() -> None:
         assert (got - expected).norm() < 1e-12 * expected.norm()
 
 
+@pytest.mark.parametrize("tile", [7, None])
+def test_parameters_without_a_part_in_the_output_have_a_gradient_of_zero(tile: int | None) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1)).double()
+    net.register_module("head", nn.Conv2d(3, 2, 1).double())
+    net.forward = lambda image: net[0](image)  # type: ignore[method-assign]
+    source, target = torch.rand(2, 1, 3, 19, 14, dtype=torch.float64)
+    _, gradients = tiled_l1(net, list(net.parameters()), source, target, split(19, 14, tile=tile, overlap=1))
+    assert [g.shape for g in gradients] == [p.shape for p in net.parameters()]
+    assert [bool(g.any()) for g in gradients] == [True, True, False, False]
+
+
 @settings(max_examples=100, deadline=None)
 @given(height=sides, width=sides, cell=st.integers(1, 20), pixels=st.integers(0, 4000))
 def test_spread_cells_keep_the_budget_and_do_not_overlap(height: int, width: int, cell: int, pixels: int) -> None:

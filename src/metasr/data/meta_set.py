@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -170,12 +170,20 @@ def require_disjoint(meta: MetaSet, test: ImageSet) -> None:
     Raises:
         DataError: naming the images that are in both.
     """
-    ours = {content_hash(meta.images.load(i)): name for i, name in enumerate(meta.images.names)}
+    require_unseen({content_hash(meta.images.load(i)): name for i, name in enumerate(meta.images.names)}, test)
+
+
+def require_unseen(meta: Mapping[str, str], test: ImageSet) -> None:
+    """:func:`require_disjoint` for images of which only names by :func:`content_hash` are left, as in a card.
+
+    Raises:
+        DataError: naming the images that are in both.
+    """
     shared = []
-    for i, name in enumerate(test.names):
+    for i, name in enumerate(test.names if meta else ()):
         digest = content_hash(test.load(i))
-        if digest in ours:
-            shared.append(f"{ours[digest]} is {name}")
+        if digest in meta:
+            shared.append(f"{meta[digest]} is {name}")
     if shared:
         raise DataError(
             f"{len(shared)} of {len(meta)} images of the meta-data set are test images of {test.name} "

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from torch import nn
 
 from metasr.data.catalog import ImageSet, image_set
 from metasr.errors import InputError, MetasrError
+from metasr.experiment.wandb_login import logged_in
 from metasr.experiment.weights import Weights
 from metasr.meta.rates import FixedRates, Rates, rates_from_state
+from metasr.report.wandb_names import group_of, sweep_of
 from metasr.solvers.base import Solver
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from metasr.recipes.base import Recipe
 
 log = logging.getLogger(__name__)
+
+_TAG = 64  # letters that wandb takes
 
 _OWN_MODEL = (
     "for a network of your own write model=own model._target_=package.Class, and its arguments as +model.NAME=VALUE"
@@ -98,6 +102,37 @@ def sampler_fingerprint(made: Any) -> str | None:
     return None if ask is None else str(ask())
 
 
+def meta_images(cfg: DictConfig, stage: str) -> dict[str, str]:
+    """The images of a stage's meta-data set, by their content; empty for most stages."""
+    from metasr.data.meta_set import WeightedSampler, content_hash
+
+    made = sampler(cfg, stage)
+    if not isinstance(made, WeightedSampler):
+        return {}
+    found = made.meta_set.images
+    return {content_hash(found.load(i)): name for i, name in enumerate(found.names)}
+
+
+def as_trained(cfg: DictConfig, weights: Weights) -> DictConfig:
+    """A config with the network that weights were trained as, where their card tells one of this package's.
+
+    Options that change no tensor's shape would otherwise make another network of them without a word.
+    """
+    trained = weights.card.get("config", {}).get("model", {})
+    if not str(trained.get("_target_", "")).startswith("metasr.models."):
+        return cfg
+    present = OmegaConf.to_container(cfg.model, resolve=True, throw_on_missing=False)
+    assert isinstance(present, dict)
+    differing = sorted(k for k in {*trained, *present} if trained.get(k) != present.get(k) and k != "last_gain")
+    if not differing:
+        return cfg
+    log.info("%s is run as its card tells: %s", weights.label, ", ".join(f"{k}={trained.get(k)}" for k in differing))
+    changed = cfg.copy()
+    with flag_override(changed, ["readonly", "struct"], False):
+        changed.model = trained
+    return changed
+
+
 def stage_data(cfg: DictConfig, stage: str) -> PatchData:
     """A stage's batches."""
     from metasr.data.datamodule import PatchData
@@ -149,41 +184,50 @@ def accelerator(cfg: DictConfig) -> dict[str, Any]:
     return found
 
 
-def loggers(cfg: DictConfig, folder: Path, *, group: str, job: str) -> list[Any]:
-    """The loggers of one job: CSV files, and wandb (offline by default) with all its files in ``folder``."""
+def loggers(cfg: DictConfig, folder: Path, *, run: Path, job: str) -> list[Any]:
+    """The loggers of one job: CSV files, and wandb (offline by default) with all its files in ``folder``.
+
+    Args:
+        cfg: the run's config.
+        folder: the job's, in the run's.
+        run: the run's folder.
+        job: the stage's name, or ``evaluate``.
+    """
     made: list[Any] = []
     if cfg.logger.csv:
         from pytorch_lightning.loggers import CSVLogger
 
         made.append(CSVLogger(save_dir=str(folder), name="csv"))
     if cfg.logger.wandb is not None:
-        made.append(_wandb_logger(cfg, folder, group=group, job=job))
+        made.append(_wandb_logger(cfg, folder, run=run, job=job))
     return made
 
 
-def _wandb_logger(cfg: DictConfig, folder: Path, *, group: str, job: str) -> Any:
-    """A wandb run of its own: grouped by run folder, its job type the stage's name."""
+def _wandb_logger(cfg: DictConfig, folder: Path, *, run: Path, job: str) -> Any:
+    """A wandb run of its own, grouped and named as :mod:`metasr.report.wandb_names` says."""
     confine_wandb(folder)
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
     choices = cfg.logger.wandb
-    if choices.mode == "online" and not wandb.api.api_key:
+    if choices.mode == "online" and not logged_in():
         raise InputError("logger.wandb.mode=online needs a login: run `wandb login` first, or take mode=offline")
-    run = wandb.init(
+    sweep = sweep_of(run)
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
+    started = wandb.init(
         project=choices.project,
         entity=choices.entity,
         mode=choices.mode,
-        tags=list(choices.tags),
+        tags=[tag[:_TAG] for tag in dict.fromkeys(filter(None, (cfg.name, sweep, *choices.tags)))],
         dir=str(folder),
-        group=group,
+        group=group_of(run),
         job_type=job,
-        name=f"{cfg.name}/{job}",
-        config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)),
+        name="/".join(filter(None, (cfg.name, run.name if sweep else "", job))),
+        config=config | {"experiment": cfg.name, "sweep": sweep or None, "run_folder": run.name, "stage": job},
         settings=wandb.Settings(silent=True, console="off"),
         reinit="finish_previous",
     )
-    return WandbLogger(experiment=run, save_dir=str(folder))
+    return WandbLogger(experiment=started, save_dir=str(folder))
 
 
 def confine_wandb(folder: Path) -> None:
@@ -224,6 +268,8 @@ def solver(
         steps: gradient steps for solvers that take them, instead of the configured number.
         node: the solver's node; ``cfg.solver`` by default.
     """
+    if weights is not None:
+        cfg = as_trained(cfg, weights)
     choices = OmegaConf.to_container(cfg.solver if node is None else node, resolve=True)
     assert isinstance(choices, dict)
     choices.pop("name")

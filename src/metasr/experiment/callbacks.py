@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import WandbLogger
 
+from metasr.experiment.progress import Pace, StageTable, duration
 from metasr.recipes.base import Recipe, require_finite_weights
 
 log = logging.getLogger(__name__)
@@ -89,50 +89,67 @@ class Slice(Callback):
             trainer.should_stop = True
 
 
-class StageProgress(TQDMProgressBar):
-    """A bar that counts a stage's own steps; lines of text where nobody watches a terminal.
+class StageProgress(ProgressBar):
+    """Keep the run's table of stages up to date; write lines of text where nobody watches a terminal.
 
     Args:
         stage: the stage's name.
         unit: what is counted (``meta-step``).
+        table: the run's; none for lines in any case.
     """
 
-    def __init__(self, stage: str, *, unit: str) -> None:
-        self.terminal = sys.stderr.isatty()
-        super().__init__(refresh_rate=5 if self.terminal else 0)
+    def __init__(self, stage: str, *, unit: str, table: StageTable | None = None) -> None:
+        super().__init__()
         self.stage = stage
         self.unit = unit
-        self._start = (0.0, 0)
+        self.table = table
+        self.enabled = True
+        self._pace = Pace(0, 0)
 
-    def init_train_tqdm(self) -> Any:
-        """Lightning's bar, with the unit in it."""
-        bar = super().init_train_tqdm()
-        bar.unit = f" {self.unit}"
-        return bar
+    def disable(self) -> None:
+        """Say nothing: what Lightning asks of all processes but one."""
+        self.enabled = False
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Name the stage instead of an epoch."""
-        self._start = (time.perf_counter(), trainer.global_step)
-        if self.terminal:
-            super().on_train_epoch_start(trainer)
-            self.train_progress_bar.set_description(self.stage)
+    def enable(self) -> None:
+        """Speak again."""
+        self.enabled = True
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """The logged metrics, without Lightning's version number."""
-        return {k.removeprefix("train/"): v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._pace = Pace(trainer.global_step, trainer.max_steps)
+        if self.enabled and self.table is not None:
+            self.table.begin(self.stage, trainer.global_step)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
-        """Move the bar, or every tenth of the way write a line."""
-        if self.terminal:
-            super().on_train_batch_end(trainer, pl_module, *args)
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Tell the table, or every fifth of the way write a line."""
+        if not self.enabled:
             return
         step, total = trainer.global_step, trainer.max_steps
+        if self.table is not None:
+            self.table.advance(self.stage, step, lambda: _loss(trainer))
+        if self.table is not None and self.table.watched:
+            return
         if step % max(1, total // 5) == 0 or step == total:
-            seconds = time.perf_counter() - self._start[0]
-            speed = (step - self._start[1]) / max(seconds, 1e-9)
-            loss = trainer.callback_metrics.get("train/loss")
-            shown = f", loss {float(loss):.4f}" if loss is not None else ""
-            log.info("%s: %s %d of %d, %.1f per second%s", self.stage, self.unit, step, total, speed, shown)
+            left = f", {duration(self._pace.left(step))} left" if step < total else ""
+            loss = _loss(trainer)
+            shown = f", loss {loss:.4f}" if loss is not None else ""
+            speed = self._pace.speed(step)
+            log.info("%s: %s %d of %d, %.1f per second%s%s", self.stage, self.unit, step, total, speed, left, shown)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The stage is finished, or its slice of time is over."""
+        if self.enabled and self.table is not None:
+            self.table.end(self.stage, _loss(trainer))
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """The stage was stopped."""
+        if self.enabled and self.table is not None:
+            self.table.end(self.stage)
+
+
+def _loss(trainer: pl.Trainer) -> float | None:
+    loss = trainer.callback_metrics.get("train/loss")
+    return None if loss is None else float(loss)
 
 
 class Validation(Callback):
@@ -141,7 +158,8 @@ class Validation(Callback):
     Args:
         score: gives metrics by name for a recipe.
         every: steps between validations; 0 for the end alone.
-        draw: writes pictures of a recipe at a step, and gives their paths; none for none.
+        draw: writes pictures of a recipe at a step, and gives their paths by the names they are logged under; none for
+            no pictures.
     """
 
     def __init__(
@@ -149,11 +167,12 @@ class Validation(Callback):
         score: Callable[[Recipe], dict[str, float]],
         *,
         every: int,
-        draw: Callable[[Recipe, int], list[Path]] | None = None,
+        draw: Callable[[Recipe, int], Mapping[str, Path]] | None = None,
     ) -> None:
         self.score = score
         self.every = every
         self.draw = draw
+        self.seconds = 0.0
         self.latest: dict[str, float] = {}
         self._last = -1
 
@@ -166,14 +185,17 @@ class Validation(Callback):
         if not due or step == self._last or not trainer.is_global_zero:
             return
         self._last = step
+        start = time.perf_counter()
         assert isinstance(pl_module, Recipe)
         self.latest = self.score(pl_module)
         for logger in trainer.loggers:
             logger.log_metrics(self.latest, step=step)
-        for picture in self.draw(pl_module, step) if self.draw is not None else []:
+        drawn = self.draw(pl_module, step) if self.draw is not None else {}
+        for name, picture in drawn.items():
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
-                    logger.log_image("val/maps", [str(picture)], step=step)
+                    logger.log_image(name, [str(picture)], step=step)
+        self.seconds += time.perf_counter() - start
         shown = ", ".join(f"{k.removeprefix('val/psnr_y/')} {v:.2f}" for k, v in self.latest.items() if "psnr" in k)
         if shown:
             log.info("validation at %s %d, PSNR on Y in dB: %s", pl_module.unit, step, shown)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.data.images import list_images
-from metasr.data.meta_set import WeightedSampler, require_disjoint
+from metasr.data.meta_set import require_unseen
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError, OutputError, SliceOverError, WeightsError, nearest
@@ -26,26 +25,38 @@ from metasr.experiment.entries import (
     learned_entries,
     needs_weights,
     own_entries,
+    solver_nodes,
 )
 from metasr.experiment.evaluate import Entry, Watcher, evaluate
 from metasr.experiment.maps import draw_test_maps
 from metasr.experiment.pictures import PictureBook
 from metasr.experiment.report import report
 from metasr.experiment.run_card import write_text
-from metasr.experiment.run_folder import interpreter, is_stamp, quoted, require_permission
+from metasr.experiment.run_folder import (
+    evaluate_command,
+    interpreter,
+    is_stamp,
+    key_of,
+    require_permission,
+    typed_choices,
+)
 from metasr.experiment.schema import TaskName
-from metasr.experiment.stages import is_chief, run_chain
+from metasr.experiment.search import validation_psnr
+from metasr.experiment.stages import Score, is_chief, run_chain
 from metasr.experiment.upscale import upscale
 from metasr.experiment.validation import validate
-from metasr.experiment.weights import choose_for
-from metasr.project import conf_folder
+from metasr.experiment.wandb_results import log_results
+from metasr.experiment.weights import choose_for, has_released
+from metasr.project import conf_folder, weights_folder
 from metasr.report.table import Table, format_pivot, format_rows
+from metasr.report.wandb_names import EVALUATION
 
 log = logging.getLogger(__name__)
 
 _UNFITTING_HINTS = (
     ".*does not have many workers.*",
     ".*mid-epoch.*",
+    ".*ended before the epoch ended.*",
     ".*`max_epochs`.*",
     ".*lr_scheduler.step.*",
     ".*number of training batches.*",
@@ -55,27 +66,32 @@ _UNFITTING_HINTS = (
 )
 
 
-def execute(cfg: DictConfig, folder: Path) -> None:
+def execute(cfg: DictConfig, folder: Path, *, score: Score = validate) -> float | None:
     """Do a composed job.
 
     Args:
         cfg: the whole config.
         folder: the job's own folder.
+        score: validation metrics of a recipe in the making.
+
+    Returns:
+        The validation PSNR of a run's last stage in dB, where it has any.
     """
     _quieten()
     if cfg.task == TaskName.run:
-        run_experiment(cfg, folder)
-    elif cfg.task == TaskName.evaluate:
+        return run_experiment(cfg, folder, score=score)
+    if cfg.task == TaskName.evaluate:
         evaluate_weights(cfg, folder)
     elif cfg.task == TaskName.report:
         report(cfg, folder)
     else:
         for done in upscale(cfg):
             print(done, flush=True)
+    return None
 
 
-def run_experiment(cfg: DictConfig, folder: Path) -> None:
-    """Train the chain, evaluate its weights beside the released ones, and print the table."""
+def run_experiment(cfg: DictConfig, folder: Path, *, score: Score = validate) -> float | None:
+    """Train the chain, evaluate its weights beside the released ones, and print the table; give the validation PSNR."""
     if cfg.name is None:
         known = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
         raise InputError(f"no experiment is chosen: add +experiment=NAME, one of {', '.join(known)}")
@@ -86,13 +102,14 @@ def run_experiment(cfg: DictConfig, folder: Path) -> None:
     else:
         logging.getLogger().setLevel(logging.WARNING)
     try:
-        trained = run_chain(cfg, folder, score=validate) if cfg.stages else None
+        trained = run_chain(cfg, folder, score=score) if cfg.stages else None
     except SliceOverError as over:
         if is_chief():
             print(over, flush=True)
-        return
+        return None
+    objective = None if trained is None else validation_psnr(trained.card.get("metrics", {}))
     if not is_chief():
-        return
+        return objective
     trained_seconds = time.perf_counter() - start
 
     def learned(degradation: Degradation) -> list[Entry]:
@@ -106,8 +123,9 @@ def run_experiment(cfg: DictConfig, folder: Path) -> None:
     pictures = book.draw(folder / "pictures", _curves(table))
     if trained is not None:
         pictures += draw_test_maps(cfg, trained, testset, folder / "pictures")
-    _log_results(cfg, folder, table, pictures)
+    _log_results(cfg, folder, table, losses.to_csv(), pictures)
     _print_run(cfg, folder, table, testset, trained_seconds)
+    return objective
 
 
 def check_evaluation(cfg: DictConfig) -> ImageSet:
@@ -118,30 +136,42 @@ def check_evaluation(cfg: DictConfig) -> ImageSet:
     """
     for name in cfg.degradations:
         names.parse(name, scale=cfg.scale)
+    _refuse_unused(cfg)
     check_solvers(cfg)
     build.protocol(cfg)
     if cfg.table:
         _check_table(Path(cfg.table).expanduser(), overwrite=cfg.overwrite)
     found = test_images(cfg)
-    for stage in cfg.stages:
-        sampler = build.sampler(cfg, str(stage))
-        if isinstance(sampler, WeightedSampler):
-            require_disjoint(sampler.meta_set, found)
+    if cfg.task == TaskName.run:  # weights that are there already tell in their card what they have seen
+        for stage in cfg.stages:
+            require_unseen(build.meta_images(cfg, str(stage)), found)
     return found
+
+
+def _refuse_unused(cfg: DictConfig) -> None:
+    """Refuse choices that were typed and that nothing in the experiment listens to."""
+    typed = {key_of(choice) for choice in typed_choices(cfg.name)}
+    if "adapt_steps" in typed and not any("steps" in node for node in solver_nodes(cfg)):
+        instead = "its bound is solver.max_steps" if "max_steps" in cfg.solver else "it takes none"
+        raise InputError(f"adapt_steps={cfg.adapt_steps}: solver {cfg.solver.name} has no number of updates; {instead}")
+    listened = OmegaConf.to_yaml(cfg.stages, resolve=False)
+    for key in ("rates", "order"):
+        if key in typed and cfg.task == TaskName.run and f"${{{key}}}" not in listened:
+            raise InputError(f"{key}={cfg[key]}: no stage of {cfg.name} has {key}; leave it out")
 
 
 def _released_beside(cfg: DictConfig, degradation: Degradation) -> list[Entry]:
     """The released weights of the same scale, for comparison with a run's own."""
-    if not cfg.evaluation.released:
+    if not cfg.evaluation.released or not has_released(weights_folder(), method=cfg.method, scale=cfg.scale):
         return []
     try:
         known = choose_for(cfg, "released", degradation)
+        if known.card.get("scale") != cfg.scale:
+            return []
+        return [entry(cfg, cfg.solver, known, updates=list(cfg.evaluation.released_updates))]
     except WeightsError as error:
         log.info("no released weights beside: %s", error)
         return []
-    if known.card.get("scale") != cfg.scale:
-        return []
-    return [entry(cfg, cfg.solver, known, updates=list(cfg.evaluation.released_updates))]
 
 
 def _check_table(path: Path, *, overwrite: bool) -> None:
@@ -174,6 +204,7 @@ def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
         if weights is None or cfg.weights in (None, "released"):  # else the same weights for all
             weights = choose_for(cfg, cfg.weights, degradation)
         if weights.label not in made:
+            require_unseen(weights.card.get("meta_set") or {}, testset)
             made[weights.label] = learned_entries(cfg, weights)
         chosen[str(degradation)] = made[weights.label]
 
@@ -247,53 +278,41 @@ def _curves(table: Table) -> dict[str, dict[int, float]]:
     return curves
 
 
-def _log_results(cfg: DictConfig, folder: Path, table: Table, pictures: list[Path]) -> None:
+def _log_results(cfg: DictConfig, folder: Path, table: Table, losses: str, pictures: list[Path]) -> None:
     """The table, pictures and curves to wandb, as a job of their own; CSV files are there already."""
-    loggers = build.loggers(cfg, folder / "evaluation", group=folder.name, job="evaluate")
-    if not loggers:
+    if cfg.logger.wandb is None:
         return
     from pytorch_lightning.loggers import WandbLogger  # not light
 
-    for logger in loggers:
-        if not isinstance(logger, WandbLogger):
-            continue
-        run = logger.experiment
-        columns = [
-            "degradation", "solver", "weights", "updates", "psnr_y", "ssim_y", "hf_error_y", "seconds",
-            "published_psnr_y",
-        ]  # fmt: skip
-        logger.log_table("test/table", columns=columns, data=[[getattr(r, c) for c in columns] for r in table.rows])
-        for row in table.rows:
-            run.summary[f"test/psnr_y/{row.degradation}/{row.solver}/{row.weights}@{row.updates:g}"] = row.psnr_y
-        for path in pictures:
-            logger.log_image(f"test/{path.stem}", [str(path)])
-        run.finish()
+    for logger in build.loggers(cfg, folder / "evaluation", run=folder, job=EVALUATION):
+        if isinstance(logger, WandbLogger):
+            log_results(logger, table=table, losses=losses, pictures=pictures)
+            logger.experiment.finish()
 
 
 def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, seconds: float) -> None:
-    ours = [r.key for r in table.rows if r.weights == "run"]
+    ours = [r.key for r in table.rows if r.weights == "run" and r.solver == cfg.solver.name]
+    title = f"{cfg.name}: PSNR on Y in dB, {_describe(testset)}, x{cfg.scale:g}"
     print()
-    print(
-        format_pivot(
-            table,
-            title=f"{cfg.name}: PSNR on Y in dB, {_describe(testset)}, x{cfg.scale:g}",
-            highlight=max(ours, key=lambda k: k[2]) if ours else None,
-        )
-    )
+    if len(solver_nodes(cfg)) > 1:
+        print(format_rows(table, title=title))
+    else:
+        print(format_pivot(table, title=title, highlight=max(ours, key=lambda k: k[2]) if ours else None))
     print()
     print(f"profile {cfg.profile_name}: {cfg.profile_note}")
-    print(f"trained on {cfg.data.name} (seed {cfg.seed}) in {seconds:.0f} s; released weights: see weights/README.md")
+    there = has_released(weights_folder(), method=cfg.method, scale=cfg.scale)
+    print(
+        f"trained on {cfg.data.name} (seed {cfg.seed}) in {seconds:.0f} s"
+        + ("; released weights: see weights/README.md" if there else "")
+    )
     print(f"run folder: {folder}")
     if cfg.profile_name != "paper" and cfg.stages:
+        what = "a long schedule" if cfg.method == "weightnet" else "the published schedule"
         print(
-            f"the published schedule: {interpreter()} src/run.py +experiment={cfg.name} profile=paper data=div2k "
+            f"{what}: {interpreter()} src/run.py +experiment={cfg.name} profile=paper data=div2k "
             "data.root=FOLDER   (on one data-centre GPU, in minutes: profile=gpu)"
         )
-    these = shlex.quote(f"weights={quoted(str(folder))}")
-    print(
-        f"the same weights on Set5: {interpreter()} src/run.py +experiment={cfg.name} task=evaluate {these} "
-        "testset=set5 testset_root=FOLDER"
-    )
+    print(f"the same weights on Set5: {evaluate_command(cfg.name, folder)}")
 
 
 def _describe(testset: ImageSet) -> str:

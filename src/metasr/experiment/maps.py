@@ -59,6 +59,7 @@ def draw_image_maps(
 
 def draw_test_maps(cfg: DictConfig, weights: Weights, images: ImageSet, folder: Path, *, count: int = 2) -> list[Path]:
     """Draw what the last stage's networks, with some weights, look at in the first test images."""
+    cfg = build.as_trained(cfg, weights)
     stage = str(list(cfg.stages)[-1])
     recipe = build.recipe(cfg, stage)
     if not has_maps(recipe) or not cfg.degradations:

@@ -35,7 +35,8 @@ class PictureBook:
         if degradation.kernel is not None:
             self._kernels.setdefault(name, degradation.kernel)
         if solution.trace.losses and (entry.weights == "run" or name not in self._own):
-            self._losses[name] = solution.trace.losses  # of the last image, its longest adaptation
+            label = name if entry.solver == "adapt" else f"{name}, {entry.solver}"
+            self._losses[label] = solution.trace.losses  # of the last image, its longest adaptation
             if entry.weights == "run":
                 self._own.add(name)  # this run's curves come before those of weights shown beside
         key = (image, name)
@@ -69,8 +70,12 @@ class PictureBook:
 def _caption(entry: Entry, solution: Solution) -> str:
     if entry.weights == "-":
         return {"interpolate": "bicubic", "interpolate_aligned": "bicubic, aligned"}.get(entry.solver, entry.solver)
-    plural = "" if solution.updates == 1 else "s"
-    return f"{entry.weights.removeprefix('released/')}, {solution.updates} update{plural}"
+    made_by = entry.weights.removeprefix("released/")
+    if entry.solver != "adapt":
+        made_by = entry.solver if entry.weights == "run" else f"{made_by}, {entry.solver}"
+        if not solution.updates:
+            return made_by
+    return f"{made_by}, {solution.updates} update{'' if solution.updates == 1 else 's'}"
 
 
 def _safe(text: str) -> str:

@@ -129,7 +129,10 @@ def _add_sweep(found: _Gathered, folder: Path) -> None:
             line = _line(run, folder.name, table.label(job))
             seed = next((c for c in job.overrides if c.startswith("seed=")), "")
             label = ", ".join(filter(None, (line, seed)))
-            found.runs.append(replace(run, label=label, line=line, overrides=job.overrides, sweep=folder.name))
+            state = job.pruned or run.unfinished
+            found.runs.append(
+                replace(run, label=label, line=line, overrides=job.overrides, sweep=folder.name, unfinished=state)
+            )
 
 
 def _spoilt(job: Job, damaged: dict[str, str]) -> bool:

@@ -170,13 +170,36 @@ def interpreter() -> str:
     return shlex.quote(os.path.relpath(program)) if program.is_relative_to(project) else "python"
 
 
-def command(name: str | None, run: str | Path) -> str:
-    """What to type to go on with a run: the present command line's choices, or outside of one the experiment alone."""
+def command(name: str | None, run: str | Path, *, without: Sequence[str] = ()) -> str:
+    """What to type to go on with a run: the present command line's choices, or outside of one the experiment alone.
+
+    Args:
+        name: the experiment.
+        run: the run folder.
+        without: keys of choices to leave out.
+    """
+    kept = [choice for choice in typed_choices(name) if key_of(choice) not in ("run", *without)]
+    return f"{interpreter()} {shlex.join(['src/run.py', *kept, f'run={quoted(str(run))}'])}"
+
+
+def evaluate_command(name: str | None, run: str | Path) -> str:
+    """What to type to measure a run's weights on a test set of one's own, with the choices that made them."""
+    training = ("run", "only", "slice_minutes", "task", "testset", "testset_root", "max_images", "table", "overwrite")
+    kept = [c for c in typed_choices(name) if key_of(c) not in (*training, "profile", "logger", "data", "trainer")]
+    these = shlex.join([*kept, "task=evaluate", f"weights={quoted(str(run))}"])
+    return f"{interpreter()} src/run.py {these} testset=set5 testset_root=FOLDER"
+
+
+def typed_choices(name: str | None) -> list[str]:
+    """The present command line's choices, or outside of one the experiment alone."""
     from hydra.core.hydra_config import HydraConfig
 
-    choices = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [f"+experiment={name}"]
-    kept = [choice for choice in choices if choice.partition("=")[0].lstrip("+") not in ("run", "only")]
-    return f"{interpreter()} {shlex.join(['src/run.py', *kept, f'run={quoted(str(run))}'])}"
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [f"+experiment={name}"]
+
+
+def key_of(choice: str) -> str:
+    """The first part of a choice's key: ``solver`` of ``+solver.tile=3``."""
+    return re.split(r"[.=@]", choice.lstrip("+~"))[0]
 
 
 def quoted(value: str) -> str:

@@ -59,6 +59,14 @@ class StageConf:
 
 
 @dataclass
+class PruneConf:
+    """When a sweep's run is given up: its validation PSNR is below the median of the others' at the same step."""
+
+    startup: int = 0  # how many others must have got as far; 0: none is given up
+    warmup: int = 0  # steps of the last stage within which none is given up
+
+
+@dataclass
 class Schema:
     """The primary config."""
 
@@ -76,6 +84,8 @@ class Schema:
     stages: dict[str, StageConf] = field(default_factory=dict)
     only: list[str] | None = None
     sweep_name: str | None = None
+    for_experiments: list[str] | None = None  # set by ablations: patterns of names; looked at before anything runs
+    prune: PruneConf = field(default_factory=PruneConf)
     slice_minutes: float | None = None
     rates: str = "per_step"
     order: str = "second"

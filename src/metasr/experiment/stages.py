@@ -27,6 +27,7 @@ from torch import Tensor
 from metasr.errors import InputError, MetasrError, OutputError, SliceOverError, StageError, nearest
 from metasr.experiment import build
 from metasr.experiment.callbacks import RESUME_NAME, ResumePoint, Slice, StageProgress, Validation
+from metasr.experiment.progress import StageTable
 from metasr.experiment.run_card import (
     CARD_NAME,
     WEIGHTS_NAME,
@@ -116,8 +117,9 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
     for place in chosen:  # made here to be thrown away: an error in the last stage is not to cost the first
         build.recipe(cfg, place.name)
         build.sampler(cfg, place.name)
-    for place in chosen:
-        run_stage(cfg, place, run, score=score, deadline=deadline)
+    with StageTable({place.name: cfg.stages[place.name].steps for place in chosen}, shown=is_chief()) as table:
+        for place in chosen:
+            run_stage(cfg, place, run, score=score, deadline=deadline, table=table)
     last = chosen[-1]
     return Weights(label="run", state=read_tensors(last.folder / WEIGHTS_NAME), card=read_card(last.folder))
 
@@ -142,7 +144,9 @@ def identity(cfg: DictConfig, place: Place, fingerprint: str) -> dict[str, Any]:
     return found
 
 
-def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, deadline: float | None = None) -> None:
+def run_stage(
+    cfg: DictConfig, place: Place, run: Path, *, score: Score | None, deadline: float | None, table: StageTable
+) -> None:
     """Train one stage, or go on with it, or find that it is finished.
 
     Raises:
@@ -150,7 +154,7 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
         SliceOverError: when the deadline came first; the resume point is written.
     """
     again = command(cfg.name, run)
-    parent = _parent_state(cfg, place, again)
+    parent = _parent_state(cfg, place, command(cfg.name, run, without=("only",)))
     data = build.stage_data(cfg, place.name)
     wanted = identity(cfg, place, data.images.fingerprint())
     card = read_card(place.folder)
@@ -158,6 +162,7 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
         _require_ours(cfg, place, card, wanted, run)
         if card["status"] == "finished":
             log.info("stage %s is finished: skipped (%s)", place.name, place.folder)
+            table.skip(place.name)
             return
     elif place.folder.exists() and any(not p.name.startswith(".") for p in place.folder.iterdir()):
         raise StageError(
@@ -183,6 +188,7 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
         "weights_from": origin,
         "data": {"name": cfg.data.name, "split": "train", "images": len(data.images), **wanted["data"]},
         "profile": cfg.profile_name,
+        "meta_set": build.meta_images(cfg, place.name),
         "seconds": spent,
         "config": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
         **environment(),
@@ -192,7 +198,7 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
 
     validation = None
     resume_point = ResumePoint(place.folder, every=cfg.stages[place.name].checkpoint_every)
-    callbacks: list[Any] = [resume_point, StageProgress(place.name, unit=recipe.unit)]
+    callbacks: list[Any] = [resume_point, StageProgress(place.name, unit=recipe.unit, table=table)]
     if deadline is not None:
         callbacks.append(Slice(resume_point, deadline=deadline))
     if score is not None:
@@ -202,11 +208,11 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
             draw=lambda recipe, step: draw(cfg, place.name, recipe, place.folder, step=step),
         )
         callbacks.insert(0, validation)
-    loggers = build.loggers(cfg, place.folder, group=run.name, job=place.name) if is_chief() else []
+    loggers = build.loggers(cfg, place.folder, run=run, job=place.name) if is_chief() else []
     trainer = build.trainer(cfg, place.name, place.folder, callbacks=callbacks, loggers=loggers)
-    start = time.perf_counter()
+    start, first = time.perf_counter(), 0
     if resume.is_file():
-        _require_whole(resume, place, again)
+        first = _step_of(resume, place, again)
         log.info("stage %s: going on from %s", place.name, resume)
     total = cfg.stages[place.name].steps
     try:
@@ -234,7 +240,10 @@ def run_stage(cfg: DictConfig, place: Place, run: Path, *, score: Score | None, 
     if trainer.interrupted or trainer.global_step < total:
         raise StageError(f"stage {place.name!r} stopped at step {trainer.global_step} of {total}; go on with: {again}")
     if is_chief():
-        _finish(place, recipe, trainer, card, seconds=spent + time.perf_counter() - start, validation=validation)
+        now = time.perf_counter() - start
+        card["seconds"] = round(spent + now, 2)
+        card["step_seconds"] = (now - (validation.seconds if validation else 0.0)) / max(1, total - first)
+        _finish(place, recipe, trainer, card, validation=validation)
     trainer.strategy.barrier()  # the others read the weights in the next stage
     resume.unlink(missing_ok=True)
 
@@ -250,7 +259,6 @@ def _finish(
     trainer: pl.Trainer,
     card: dict[str, Any],
     *,
-    seconds: float,
     validation: Validation | None,
 ) -> None:
     """Write a trained stage's weights, then its card."""
@@ -259,7 +267,6 @@ def _finish(
     card = card | {
         "status": "finished",
         "steps": trainer.global_step,
-        "seconds": round(seconds, 2),
         "weights": file_hash(place.folder / WEIGHTS_NAME),
         "metrics": {
             **{k: float(v) for k, v in trainer.callback_metrics.items()},
@@ -270,8 +277,8 @@ def _finish(
     log.info("stage %s finished in %.1f s: %s", place.name, card["seconds"], place.folder)
 
 
-def _require_whole(resume: Path, place: Place, again: str) -> None:
-    """Require a resume point that can be read, and whose step can be told."""
+def _step_of(resume: Path, place: Place, again: str) -> int:
+    """The step of a resume point, which must be whole."""
     try:
         step = torch.load(resume, map_location="cpu", weights_only=True)["global_step"]
         if not isinstance(step, int):
@@ -281,6 +288,7 @@ def _require_whole(resume: Path, place: Place, again: str) -> None:
             f"stage {place.name!r} cannot go on from {resume}: the file is damaged ({type(error).__name__}); remove it "
             f"to train the stage from its beginning, then: {again}"
         ) from error
+    return step
 
 
 def _parent_state(cfg: DictConfig, place: Place, again: str) -> dict[str, Tensor] | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
+import os
 import shlex
 import sys
 import time
@@ -18,33 +20,43 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from metasr.errors import MetasrError
-from metasr.experiment.run_folder import begin_sweep, interpreter
+from metasr.errors import InputError, MetasrError
+from metasr.experiment.launching import is_first, join_processes, one_device, require_plugins
+from metasr.experiment.run_folder import begin_sweep, interpreter, register_resolvers
 
 if TYPE_CHECKING:
+    from metasr.experiment.stages import Score
     from metasr.report.sweep_table import Job
 
 log = logging.getLogger(__name__)
 
 JOB_NAME = "job.json"
 TABLE_NAME = "sweep.csv"
+TRIALS_NAME = "trials.csv"
 
 
-def run_job(cfg: DictConfig, folder: Path) -> None:
-    """Do one job of a sweep, unless it is done; a failure is written down and does not end the sweep."""
+def run_job(cfg: DictConfig, folder: Path) -> float | None:
+    """Do one job of a sweep, unless it is done; a failure is written down and does not end the sweep.
+
+    Returns:
+        What a search maximises: the validation PSNR of the job's last stage in dB, or its best one where the job was
+        given up. None where nothing was validated or the job failed; minus infinity then in a search, which thereby
+        learns where jobs fail.
+    """
     from hydra.core.hydra_config import HydraConfig
 
-    from metasr.experiment.job import execute
-
-    overrides = list(HydraConfig.get().overrides.task)
-    if _read(folder).get("status") == "finished":
-        log.info("finished before: skipped (%s)", folder)
-        return
-    card: dict[str, Any] = {"number": HydraConfig.get().job.num, "overrides": overrides, "status": "started"}
-    _write(folder, card)
+    hydra = HydraConfig.get()
+    searched = not hydra.sweeper._target_.endswith(".BasicSweeper")
+    failed = -math.inf if searched else None
+    card = _read(folder)
+    if card.get("status") in ("finished", "pruned"):
+        log.info("%s before: skipped (%s)", card["status"], folder)
+        return failed if card.get("objective") is None else float(card["objective"])
+    card = {"number": hydra.job.num, "overrides": list(hydra.overrides.task), "search": searched, "status": "started"}
     start = time.perf_counter()
     try:
-        execute(cfg, folder)
+        join_processes(cfg)
+        value = _run(cfg, folder, card)
     except MetasrError as error:
         card |= {"status": "failed", "error": str(error)}
         log.error("this run failed, the sweep goes on: %s", error)
@@ -52,16 +64,68 @@ def run_job(cfg: DictConfig, folder: Path) -> None:
         card |= {"status": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         log.exception("this run failed, the sweep goes on")
     else:
-        done = (folder / "table.csv").is_file()
-        card |= {"status": "finished"} if done else {"status": "unfinished", "error": "not finished yet: run it again"}
-    _write(folder, card | {"seconds": round(time.perf_counter() - start, 2)})
+        if card["status"] == "started":
+            done = (folder / "table.csv").is_file()
+            card |= (
+                {"status": "finished"} if done else {"status": "unfinished", "error": "not finished yet: run it again"}
+            )
+        if searched and value is None and card["status"] == "finished":
+            card |= {"status": "failed", "error": "nothing to search by: give its last stage validation.degradations"}
+        card["objective"] = value
+    if is_first():
+        _write(folder, card | {"seconds": round(time.perf_counter() - start, 2)})
+    return card["objective"] if card["status"] in ("finished", "pruned") else failed
+
+
+def _run(cfg: DictConfig, folder: Path, card: dict[str, Any]) -> float | None:
+    """The job itself; a job that is given up is noted in its card."""
+    from metasr.experiment.job import execute
+    from metasr.experiment.search import PrunedError
+
+    if is_first():
+        _write(folder, card)
+    try:
+        return execute(cfg, folder, score=_score(cfg, folder))
+    except PrunedError as error:
+        card |= {"status": "pruned", "told": str(error)}
+        log.info("%s", error)
+        return error.value
+
+
+def _score(cfg: DictConfig, folder: Path) -> Score:
+    """What the job is validated by; with ``prune.startup``, what gives it up as well.
+
+    Raises:
+        InputError: for pruning with several processes per job, of which only one validates.
+    """
+    from metasr.experiment.search import MedianPruning
+    from metasr.experiment.validation import validate
+
+    if not cfg.prune.startup or not cfg.stages:
+        return validate
+    if not one_device(cfg):
+        raise InputError(
+            f"trainer.devices={cfg.trainer.devices}: jobs of several processes cannot be pruned; add prune.startup=0"
+        )
+    last = list(cfg.only or cfg.stages)[-1]
+    return MedianPruning(validate, folder=folder, stage=last, startup=cfg.prune.startup, warmup=cfg.prune.warmup)
 
 
 class SweepEnd(Callback):
     """Gives a sweep its folder, and puts its tables together when its last job is over."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Launchers bring the callback into processes that never ran the program, and compose a job's config there."""
+        return _elsewhere, ()
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Settle where the sweep's files go."""
+        """Settle where the sweep's files go; leave with status 2 where its plugins are missing."""
+        try:
+            require_plugins(config)
+        except MetasrError as error:  # hydra would make a warning of it
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         begin_sweep(config)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
@@ -74,10 +138,17 @@ class SweepEnd(Callback):
         if not table.jobs:
             return
         write_text(folder / TABLE_NAME, table.to_csv())
+        if table.trials:
+            write_text(folder / TRIALS_NAME, table.trials_to_csv())
         print(f"\n{table.format(title=f'sweep {folder.name}: PSNR in dB and SSIM on Y, ± over seeds')}")
         print(f"\ntable: {folder / TABLE_NAME}", flush=True)
         if table.failed:
             sys.exit(1)
+
+
+def _elsewhere() -> SweepEnd:
+    register_resolvers()
+    return SweepEnd()
 
 
 def read_jobs(folder: Path) -> list[Job]:
@@ -89,6 +160,7 @@ def read_jobs(folder: Path) -> list[Job]:
     for card, path in sorted(found, key=lambda item: (item[0].get("number", 0), item[1].parent.name)):
         table = path.parent / "table.csv"
         finished = card.get("status") == "finished" and table.is_file()
+        pruned = card.get("status") == "pruned"
         rows: tuple[dict[str, str], ...] = ()
         if finished:
             with table.open(encoding="utf-8", newline="") as file:
@@ -98,12 +170,25 @@ def read_jobs(folder: Path) -> list[Job]:
             Job(
                 overrides=overrides,
                 rows=rows,
-                error="" if finished else card.get("error", "cut short: run the sweep again"),
+                error="" if finished or pruned else card.get("error", "cut short: run the sweep again"),
                 command=f"{interpreter()} {shlex.join(['src/run.py', *overrides])}",
                 folder=path.parent.name,
+                trial=bool(card.get("search")),
+                objective=card.get("objective") if finished or pruned else None,
+                pruned=str(card.get("told", "")) if pruned else "",
+                step_seconds=_step_seconds(path.parent),
             )
         )
     return jobs
+
+
+def _step_seconds(folder: Path) -> float | None:
+    """Training time per step of a job's last stage."""
+    from metasr.experiment.run_card import CARD_NAME, read_card
+
+    cards = sorted(folder.glob(f"*/{CARD_NAME}"))
+    found = read_card(cards[-1].parent).get("step_seconds") if cards else None
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _read(folder: Path) -> dict[str, Any]:

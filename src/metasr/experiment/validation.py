@@ -17,9 +17,11 @@ from metasr.experiment.maps import draw_image_maps
 from metasr.experiment.weights import Weights
 from metasr.meta.rates import rates_from_state
 from metasr.recipes.base import Recipe
+from metasr.report.figures import comparison
 from metasr.seeds import generator_from
 from metasr.solvers.adapt import AdaptSolver
 from metasr.solvers.base import SnapshotSolver, Solution, Solver
+from metasr.solvers.interpolate import InterpolateSolver
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,44 @@ def validate(cfg: DictConfig, stage: str, recipe: Recipe) -> dict[str, float]:
     return sums
 
 
-def draw(cfg: DictConfig, stage: str, recipe: Recipe, folder: Path, *, step: int) -> list[Path]:
-    """Pictures of what a recipe's networks look at in the first validation image, where it has any to show."""
+def draw(cfg: DictConfig, stage: str, recipe: Recipe, folder: Path, *, step: int) -> dict[str, Path]:
+    """Draw the first validation image under the first degradation, and what the recipe's networks look at in it.
+
+    Args:
+        cfg: the run's config.
+        stage: the stage's name.
+        recipe: with its present weights.
+        folder: the stage's; pictures go to ``<folder>/pictures/``.
+        step: for the file names.
+
+    Returns:
+        Paths by the name they are logged under: ``val/sr`` (bicubic, present weights and truth side by side), and
+        ``val/maps`` where the recipe has any to show. Nothing where the stage has no validation.
+    """
     wanted = cfg.stages[stage].validation
     if not wanted.degradations:
-        return []
-    first = _held(cfg, stage)[0]
-    return draw_image_maps(
-        cfg, recipe, first.image, image=first.name, degradation=wanted.degradations[0],
-        path=folder / "pictures" / f"step_{step:06d}.png",
-    )  # fmt: skip
+        return {}
+    first, name = _held(cfg, stage)[0], wanted.degradations[0]
+    place = folder / "pictures" / f"step_{step:06d}.png"
+    degradation = names.parse(name, scale=cfg.scale)
+    hr = build.protocol(cfg).crop_reference(first.image, cfg.scale).to(build.device(cfg.device))
+    lr = degradation(hr, generator=generator_from(cfg.seed, first.name, name, "validate"))
+    updates = max(wanted.updates, default=0)
+    solver = _solver(cfg, Weights("run", recipe.export()), steps=updates)
+    bicubic = InterpolateSolver(aligned=True).solve(lr, scale=cfg.scale, degradation=degradation)
+    shown = {"bicubic, aligned": bicubic.sr}
+    for taken, solution in _solve(solver, lr, degradation, [updates]).items():
+        shown[f"step {step}, {_updates(taken)}"] = solution.sr
+    shown = {caption: sr[..., : hr.shape[-2], : hr.shape[-1]] for caption, sr in shown.items()} | {"truth": hr}
+    made = {"val/sr": comparison(shown, place, title=f"{first.name}, {name}")}
+    maps = draw_image_maps(
+        cfg, recipe, first.image, image=first.name, degradation=name, path=place.with_name(f"{place.stem}_maps.png")
+    )
+    return made | dict(zip(("val/maps",), maps, strict=False))
+
+
+def _updates(taken: int | str) -> str:
+    return f"{taken} update{'' if taken == 1 else 's'}" if isinstance(taken, int) else "own updates"
 
 
 def _solver(cfg: DictConfig, weights: Weights, *, steps: int) -> Solver:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
-import os
 from typing import Any
 
 from omegaconf import DictConfig
 
 from metasr.errors import InputError, OutputError
+from metasr.experiment.wandb_login import logged_in
 from metasr.report.run_data import ReportData
 from metasr.report.wandb_blocks import blocks, to_wandb
 
@@ -27,20 +26,10 @@ def require_wandb() -> None:
     if absent:
         packages = " ".join(name.replace("_", "-") for name in absent)
         missing.append(f"{packages} is not installed: pip install 'metasr[report]', or pip install {packages}")
-    if "wandb" not in absent and not _logged_in():
+    if "wandb" not in absent and not logged_in():
         missing.append("nobody is logged in: run `wandb login`, or set WANDB_API_KEY")
     if missing:
         raise InputError(f"to=wandb: {'; '.join(missing)}. Without either, to=html writes the same report as a file")
-
-
-def _logged_in() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    import wandb
-
-    if "prompt" in inspect.signature(wandb.login).parameters:
-        return bool(wandb.login(prompt=False))
-    return bool(wandb.api.api_key)  # before wandb 0.28
 
 
 def publish(data: ReportData, choices: DictConfig | None) -> str:

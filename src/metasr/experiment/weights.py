@@ -109,8 +109,14 @@ def from_run(folder: Path) -> Weights:
         )
     card = read_card(finished[-1])
     _require_hash(finished[-1] / WEIGHTS_NAME, card.get("weights"))
-    scale = card.get("config", {}).get("scale")
-    return Weights(label="run", state=read_tensors(finished[-1] / WEIGHTS_NAME), card={**card, "scale": scale})
+    begun = sorted(path.parent for path in folder.glob(f"*/{CARD_NAME}"))
+    if begun[-1] != finished[-1]:
+        log.warning("%s: %s is not finished, these are the weights of %s", folder, begun[-1].name, finished[-1].name)
+    config = card.get("config", {})
+    sampler = config.get("stages", {}).get(card.get("stage"), {}).get("sampler", {})
+    scales = sampler.get("degradations", {}).get("scales") or [config.get("scale")]
+    told = {**card, "scale": config.get("scale"), "scales": scales}
+    return Weights(label="run", state=read_tensors(finished[-1] / WEIGHTS_NAME), card=told)
 
 
 def from_last_run(outputs: Path, name: str | None) -> Weights:
@@ -174,6 +180,11 @@ def _require_hash(path: Path, wanted: str | None) -> None:
             f"{path} is not the file that its card describes (SHA-256 differs: changed, or cut short); fetch it again, "
             "or give it as weights=FILE without its card if the change is meant"
         )
+
+
+def has_released(folder: Path, *, method: str, scale: float) -> bool:
+    """Whether there are released weights of a method at a scale."""
+    return any(c.get("method") == method and c.get("scale") == scale for c in released(folder).values())
 
 
 def released_for(
@@ -264,11 +275,11 @@ def choose(
         found = released_for(store, degradation, method=method, experiment=name)
         if steps == 0:
             log.warning("%s is meta-learned, and gives poor pictures without updates: take some steps", found.label)
-    trained = found.card.get("scale")
-    if isinstance(trained, int | float) and trained != degradation.scale:
+    trained = [s for s in found.card.get("scales") or [found.card.get("scale")] if isinstance(s, int | float)]
+    if trained and not min(trained) <= degradation.scale <= max(trained):
         log.warning(
-            "%s was trained for scale %g and is used for %g: expect less than its scores", found.label, trained,
-            degradation.scale,
+            "%s was trained for scale %s and is used for %g: expect less than its scores", found.label,
+            " to ".join(f"{s:g}" for s in sorted({min(trained), max(trained)})), degradation.scale,
         )  # fmt: skip
     return found
 

@@ -66,14 +66,14 @@ class Engine:
     captured (on other numbers than the step's own, so that nothing can be recorded as a constant unnoticed), and its
     first replay compared with the eager result (:data:`TOLERANCE`). From then on the step's results are the replay's.
 
-    Eager steps follow, with the reason logged once: on a CPU; for signatures beyond ``graphs``; after anything went
-    wrong while capturing, memory included (a captured step holds the graphs of all its tasks at the same time);
-    after a comparison that failed.
+    Eager steps follow, with the reason logged once: on a CPU; for signatures beyond ``graphs``; for a signature whose
+    capture ran out of memory (a captured step holds the graphs of all its tasks at the same time), while others go on;
+    for all signatures after anything else went wrong while capturing, or after a comparison that failed.
 
     Args:
         kind: ``auto`` and ``captured`` capture where that is possible (``captured`` warns where it is not), ``eager``
             never does.
-        graphs: how many signatures are kept.
+        graphs: how many signatures are kept, those that ran out of memory among them.
         capture: how a step is recorded.
     """
 
@@ -86,6 +86,7 @@ class Engine:
         self.graphs = graphs
         self._capture = capture
         self._replays: dict[Hashable, tuple[list[Tensor], Replay]] = {}
+        self._too_large: set[Hashable] = set()
         self._places: Hashable = None
         self._given_up = False
         self._told: set[str] = set()
@@ -112,11 +113,14 @@ class Engine:
         places = tuple((p.data_ptr(), p.requires_grad) for p in parameters)
         if places != self._places:  # moved, or frozen: the graphs read what is no longer there
             self._replays.clear()
+            self._too_large.clear()
             self._places = places
         signature = key, tuple((t.shape, t.dtype, t.stride()) for t in inputs)
         if signature in self._replays:
             return self._replay(signature, inputs)
-        if len(self._replays) >= self.graphs:
+        if signature in self._too_large:
+            return function(inputs, False)
+        if len(self._replays) + len(self._too_large) >= self.graphs:
             return self._eagerly(function, inputs, f"steps of more than {self.graphs} kinds (shapes, weights of 0)")
         return self._record(signature, function, inputs)
 
@@ -124,19 +128,29 @@ class Engine:
         want = function(inputs, False)
         if not all(bool(t.isfinite().all()) for t in want):
             return want  # nothing to compare with; who called sees it too
-        held = [_other_numbers(t) for t in inputs]
+        reason, too_large = "", False
         try:
-            self._replays[signature] = held, self._capture(lambda: function(held, True))
-            got = self._replay(signature, inputs)
-            error = worst_difference(got, want)
+            got, error = self._first_replay(signature, function, inputs, want)
         except Exception as failure:  # whatever it is, the step itself has just been seen to work
-            self._give_up(f"capturing failed: {type(failure).__name__}: {_first_line(failure)}")
-            return want
-        if not error <= TOLERANCE:
-            self._give_up(f"the captured step differs from the eager one by {error:.1e} (at most {TOLERANCE:.0e})")
+            reason = f"capturing failed: {type(failure).__name__}: {_first_line(failure)}"
+            too_large = isinstance(failure, torch.OutOfMemoryError)
+        else:
+            if not error <= TOLERANCE:
+                reason = f"the captured step differs from the eager one by {error:.1e} (at most {TOLERANCE:.0e})"
+        if reason:  # only here: the failure's traceback, gone by now, held all that was being captured
+            self._give_up(signature, reason, too_large=too_large)
             return want
         log.info("step captured as a CUDA graph (%d of %d); differs by %.0e", len(self._replays), self.graphs, error)
         return got
+
+    def _first_replay(
+        self, signature: Hashable, function: StepFunction, inputs: Sequence[Tensor], want: Sequence[Tensor]
+    ) -> tuple[list[Tensor], float]:
+        """Capture the step and replay it; its results, and how far they are from the eager ones."""
+        held = [_other_numbers(t) for t in inputs]
+        self._replays[signature] = held, self._capture(lambda: function(held, True))
+        got = self._replay(signature, inputs)
+        return got, worst_difference(got, want)
 
     def _replay(self, signature: Hashable, inputs: Sequence[Tensor]) -> list[Tensor]:
         held, replay = self._replays[signature]
@@ -150,12 +164,17 @@ class Engine:
             log.log(logging.WARNING if self.kind == "captured" else logging.INFO, "steps run eagerly: %s", reason)
         return function(inputs, False)
 
-    def _give_up(self, reason: str) -> None:
-        self._given_up = True
-        self._replays.clear()
+    def _give_up(self, signature: Hashable, reason: str, *, too_large: bool) -> None:
+        if too_large:
+            self._replays.pop(signature, None)
+            self._too_large.add(signature)
+        else:
+            self._given_up = True
+            self._replays.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        log.warning("steps run eagerly from here on: %s", reason)
+        which = "steps of this kind" if too_large else "steps"
+        log.warning("%s run eagerly from here on: %s", which, reason)
 
 
 def _other_numbers(tensor: Tensor) -> Tensor:

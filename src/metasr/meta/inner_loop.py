@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from metasr.errors import DivergenceError, InputError
 from metasr.meta.learn2learn_core import clone_module, update_module
-from metasr.meta.rates import Rates
+from metasr.meta.rates import Rates, mean_rate
 
 Order = Literal["second", "first", "none"]
 LossFunction = Callable[[nn.Module], Tensor]
@@ -52,7 +52,8 @@ def inner_loop(
     Args:
         model: the network θ; it is never changed. No BatchNorm running statistics (a clone shares buffers), and not
             compiled (a clone would run the original's weights).
-        support_loss: takes the clone, gives a scalar. Either this or ``gradients``.
+        support_loss: takes the clone, gives a scalar. Either this or ``gradients``. Parameters that have no part in it
+            stay as they are.
         steps: number of steps, 0 or more.
         rates: learning rates, asked for each step.
         order: ``second`` differentiates through the steps, ``first`` treats the inner gradients as constants (but still
@@ -97,7 +98,7 @@ def inner_loop(
                 value, grads = gradients(learner, parameters)
             elif support_loss is not None:
                 loss = support_loss(learner)
-                grads = torch.autograd.grad(loss, parameters, create_graph=order == "second")
+                grads = torch.autograd.grad(loss, parameters, create_graph=order == "second", materialize_grads=True)
                 if trace is not None or order == "none":
                     value = float(loss.detach())
             per_tensor = row if isinstance(row, list) else [row] * len(parameters)
@@ -110,7 +111,7 @@ def inner_loop(
                 _require_finite(value, step, per_tensor, label)
             if trace is not None and value is not None:
                 trace.losses.append(value)
-                trace.rates.append(_mean_rate(per_tensor))
+                trace.rates.append(mean_rate(per_tensor))
             if order == "none":
                 with torch.no_grad():
                     updates = [-(r * g) for r, g in zip(per_tensor, grads, strict=True)]
@@ -155,15 +156,11 @@ def detach(module: nn.Module, *, layout: torch.memory_format = torch.preserve_fo
                 part._parameters[name] = leaves[id(parameter)]  # type: ignore[assignment]
 
 
-def _mean_rate(per_tensor: Sequence[float | Tensor]) -> float:
-    return sum(float(torch.as_tensor(r).detach().mean()) for r in per_tensor) / max(1, len(per_tensor))
-
-
 def _require_finite(value: float, step: int, per_tensor: Sequence[float | Tensor], label: str) -> None:
     if value != value or value in (float("inf"), float("-inf")):
         of = f" for {label}" if label else ""
         raise DivergenceError(
-            f"inner loss became {value} at step {step + 1}{of} with mean rate {_mean_rate(per_tensor):.2e}; "
+            f"inner loss became {value} at step {step + 1}{of} with mean rate {mean_rate(per_tensor):.2e}; "
             "lower the inner rate, or check the image for NaN"
         )
 

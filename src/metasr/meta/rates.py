@@ -142,6 +142,12 @@ def make_rates(
     raise InputError(f"rates must be 'fixed', 'per_step' or 'meta_sgd', got {kind!r}")
 
 
+def mean_rate(row: Sequence[float | Tensor] | float) -> float:
+    """Mean over the tensors of a step's rates; a tensor's rates of its own count as their mean. 0 for no tensors."""
+    per_tensor = row if isinstance(row, Sequence) else [row]
+    return sum(float(r.detach().mean()) if isinstance(r, Tensor) else r for r in per_tensor) / max(1, len(per_tensor))
+
+
 def rates_from_state(state: dict[str, Tensor]) -> Rates | None:
     """The learned rates in a weights file's tensors (``inner_rates`` or ``meta_rates.*``), or none."""
     if "inner_rates" in state:

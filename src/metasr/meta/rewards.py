@@ -85,13 +85,13 @@ def meta_direction(
         model: the network, at the weights where the gradient is wanted.
         source: its input ``(M, C, H, W)``.
         target: HR, same shape.
-        layers: see :func:`choose_layers`.
+        layers: see :func:`choose_layers`; what has no part in the output has a gradient of 0.
     """
     names = choose_layers(model, layers)
     known = dict(model.named_parameters())
     with torch.enable_grad():
         loss = pixel_losses(model(source), target).mean()
-        gradient = torch.autograd.grad(loss, [known[n] for n in names])
+        gradient = torch.autograd.grad(loss, [known[n] for n in names], materialize_grads=True)
     return Direction(loss.detach(), {n: g.detach() for n, g in zip(names, gradient, strict=True)})
 
 

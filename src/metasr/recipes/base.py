@@ -88,6 +88,18 @@ class Recipe(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
 
+    def touching_all(self, loss: Tensor) -> Tensor:
+        """The same loss, with every trained parameter in its graph: those that had no part in it get a gradient of 0.
+
+        DDP requires it of every step. It holds on one device as well, so that training is the same on one and on
+        several: a parameter without a part in a step coasts on Adam's momentum, and its moments decay.
+
+        Args:
+            loss: the step's loss, a scalar.
+        """
+        trained = [p for group in self.parameter_groups() for p in group["params"] if p.requires_grad]
+        return loss + torch.cat([p.flatten()[:0] for p in trained]).sum()  # of no numbers: 0, even where one is NaN
+
     def require_finite(self, loss: Tensor, *, of: Callable[[], str]) -> None:
         """Stop training when a loss is no longer finite (looked at every step on the CPU, every 50th on a GPU).
 
@@ -103,7 +115,7 @@ class Recipe(pl.LightningModule):
         if not bool(torch.isfinite(loss)):
             rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
             raise DivergenceError(
-                f"{type(self).__name__}: loss became {float(loss)} at step {self.global_step} for {of()} with learning "
+                f"{type(self).__name__}: loss became {float(loss.detach())} at step {self.global_step} for {of()} with learning "
                 f"rate {rate:.2e}; lower the learning rate or the inner rate, then resume from the last good checkpoint"
             )
 

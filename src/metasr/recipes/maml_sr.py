@@ -29,7 +29,8 @@ class MamlSR(Recipe):
     The norms are means over pixels and channels; both losses are of the same batch.
 
     With ``order="notebook"`` there is no inner loop: Adam steps on L_deep and on the final loss of each batch in turn,
-    as the public code does where the paper's abstract has a second-order gradient.
+    as the public code does where the paper's abstract has a second-order gradient. Layers that have no part in one of
+    the two losses get a gradient of 0 in its step (:meth:`touching_all`).
 
     Departure from the paper, on by default: w > 0. With w = 0, as published, the layers that only the intermediate
     images need learn through the second-order term alone (with ``order="first"`` not at all), and those images drift
@@ -51,8 +52,8 @@ class MamlSR(Recipe):
         schedule: of the learning rate (published: constant).
 
     Raises:
-        InputError: for an unknown order, no inner step, an odd number of steps or a split in the notebook's order, or
-            weights that are negative, all 0 or not three.
+        InputError: for an unknown order, no inner step, an inner rate that is not above 0, an odd number of steps or a
+            split in the notebook's order, or weights that are negative, all 0 or not three.
     """
 
     def __init__(
@@ -74,10 +75,17 @@ class MamlSR(Recipe):
             raise InputError(f"order must be 'second', 'first' or 'notebook', got {order!r}")
         if inner_steps < 1:
             raise InputError(f"inner_steps must be at least 1, got {inner_steps}; for plain training use Pretrain")
-        if order == "notebook" and (steps % 2 or split):
+        if not inner_rate > 0:
+            raise InputError(f"inner_rate must be above 0, got {inner_rate}; set budget.maml_sr.inner_rate")
+        if order == "notebook" and steps % 2:
             raise InputError(
-                "order='notebook' takes two optimiser steps on each whole batch: steps must be even and split false, "
-                f"got {steps} and {split}"
+                "order='notebook' takes two optimiser steps on each batch, so their number must be even, got "
+                f"{steps}; set budget.maml_sr.steps"
+            )
+        if order == "notebook" and split:
+            raise InputError(
+                "order='notebook' takes both of its steps on the whole batch, got split=true; set split=false or "
+                "another order"
             )
         if len(deep_weights) != 3 or min(deep_weights) < 0 or not any(deep_weights):
             raise InputError(
@@ -120,7 +128,7 @@ class MamlSR(Recipe):
         loss = self._notebook_loss(source, target) if self.order == "notebook" else self._meta_loss(source, target)
         self.require_finite(loss, of=lambda: f"degradation {batch.degradation}")
         self.log("train/loss", loss, prog_bar=True)
-        return loss
+        return self.touching_all(loss)
 
     def maps(self, lr: Tensor, hr: Tensor, degradation: Degradation) -> dict[str, Tensor]:
         """Input, output, and how strongly the coarse levels respond, with attention also before and after it."""
@@ -143,8 +151,7 @@ class MamlSR(Recipe):
         half = len(source) // 2 if self.split else len(source)
 
         def support_loss(clone: nn.Module) -> Tensor:
-            loss = self.inner_loss(cast(MamlSRNet, clone), source[:half], target[:half])
-            return loss + 0.0 * torch.stack([p.sum() for p in clone.parameters()]).sum()  # some have no part in L_deep
+            return self.inner_loss(cast(MamlSRNet, clone), source[:half], target[:half])
 
         assert self.order != "notebook"
         adapted = cast(

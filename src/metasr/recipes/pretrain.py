@@ -71,5 +71,6 @@ class Pretrain(Recipe):
             with self.precision.autocast(source.device):
                 output = network(source)
             loss = nn.functional.l1_loss(output.to(target.dtype), target)
-            gradients = torch.autograd.grad(loss, [p for p in network.parameters() if p.requires_grad])
+            trained = [p for p in network.parameters() if p.requires_grad]
+            gradients = torch.autograd.grad(loss, trained, materialize_grads=True)  # some may have no part in the output
         return [loss.detach(), *(g.contiguous() for g in gradients)]

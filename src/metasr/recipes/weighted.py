@@ -49,8 +49,9 @@ class Weighted(Recipe):
     The weights are constants to the SR network, and the Weight-Net never sees the loss it weighs: it minimises
     -1/N Σ_p w_p r_p, where the reward r_p tells how far a step on pixel p's loss brings down the meta-data set's loss.
     Rewards are constants, standardised over the batch (mean 0, standard deviation 1; all 0 where all are equal): only
-    their order and their spread in relation to each other count. At the level of patches the weights are normalised
-    over the batch instead of the image, since otherwise every patch would weigh the same, whatever its reward.
+    their order and their spread in relation to each other count. Weights have mean 1 in every image. Only where they
+    learn from the similarity of patches they have it over the batch, since otherwise every patch would weigh the same,
+    whatever its reward.
 
     Args:
         model: the SR network; its input is the enlarged LR.
@@ -71,8 +72,9 @@ class Weighted(Recipe):
             exp(cos/temperature), cos being that of a patch's gradient with the meta-data set's; ``weight`` learns from
             all candidates, each patch's loss weighted in the same proportion; ``none`` takes patches as they come.
         sampling_temperature: in units of the cosine; higher chooses more evenly.
-        every: rewards are computed every so many steps; in between the Weight-Net rests and candidates are taken as
-            they come.
+        every: rewards are computed every so many steps; in between candidates are taken as they come, and the
+            Weight-Net's gradient is 0: it coasts on Adam's momentum, on one device as on several
+            (:meth:`touching_all`).
         seed: of the choice among candidates.
         schedule: of both learning rates.
 
@@ -151,7 +153,8 @@ class Weighted(Recipe):
         output = self.model(source)
         losses = pixel_losses(output, pairs.hr)  # (B, H, W)
         with torch.set_grad_enabled(due):
-            weights = self._weights(source, output, pairs.hr, over="batch" if self.level == "patch" else "image")
+            by_patch = self.reward == "similarity" and self.level == "patch"
+            weights = self._weights(source, output, pairs.hr, over="batch" if by_patch else "image")
         constant = weights.detach()
         if chosen.importance is not None:
             constant = constant * chosen.importance[:, None, None]
@@ -159,11 +162,12 @@ class Weighted(Recipe):
         self.require_finite(loss, of=lambda: f"degradation {pairs.degradation}")
         self._log(losses.detach(), weights.detach(), loss.detach())
         if self.weight_net is None or not due:
-            return loss
+            return self.touching_all(loss)
         if self.reward == "meta_gradient":
-            return loss + self._meta_objective(source, pairs.hr, weights, batch.meta)
+            return self.touching_all(loss + self._meta_objective(source, pairs.hr, weights, batch.meta))
         assert direction is not None
-        return loss + self._similarity_objective(source, pairs.hr, weights, direction, batch.meta, chosen.rewards)
+        objective = self._similarity_objective(source, pairs.hr, weights, direction, batch.meta, chosen.rewards)
+        return self.touching_all(loss + objective)
 
     def _compares(self) -> bool:
         """Whether gradients are compared at the present weights: for rewards, or to choose patches."""

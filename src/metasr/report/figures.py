@@ -14,7 +14,8 @@ from torch import Tensor
 from metasr.errors import OutputError
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Matplotlib's ``pyplot``, loaded when it is needed, drawing to files alone."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -23,7 +24,8 @@ def _pyplot() -> Any:
     return plt
 
 
-def _pixels(image: Tensor) -> np.ndarray:
+def pixels(image: Tensor) -> np.ndarray:
+    """``(H, W, 3)`` in [0, 1] of an image ``(3, H, W)`` or ``(1, 3, H, W)``; what lies beyond is clipped."""
     return image.detach().float().cpu().clamp(0, 1).reshape(3, *image.shape[-2:]).permute(1, 2, 0).numpy()
 
 
@@ -39,8 +41,8 @@ def comparison(
         crop: side of the region in pixels.
         corner: row and column of its upper left corner; by default where the last image has most detail.
     """
-    plt = _pyplot()
-    pictures = {k: _pixels(v) for k, v in images.items()}
+    plt = pyplot()
+    pictures = {k: pixels(v) for k, v in images.items()}
     last = next(reversed(pictures.values()))
     height, width = last.shape[:2]
     crop = min(crop, height, width)
@@ -55,14 +57,14 @@ def comparison(
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         top.imshow(picture[::step, ::step], interpolation="antialiased", extent=extent)
         top.add_patch(plt.Rectangle((x - 0.5, y - 0.5), crop, crop, fill=False, color="yellow", linewidth=1))
-        top.set_title(_literal(caption), fontsize=9)
+        top.set_title(literal(caption), fontsize=9)
         bottom.imshow(picture[y : y + crop, x : x + crop], interpolation="nearest")
         for axis in (top, bottom):
             axis.set_xticks([])
             axis.set_yticks([])
     if title:
-        figure.suptitle(_literal(title), fontsize=10)
-    return _save(figure, path)
+        figure.suptitle(literal(title), fontsize=10)
+    return save(figure, path)
 
 
 def _busiest(picture: np.ndarray, crop: int) -> tuple[int, int]:
@@ -79,7 +81,7 @@ def adaptation_curves(
     psnr: Mapping[str, Mapping[int, float]], losses: Mapping[str, Sequence[float]], path: Path
 ) -> Path:
     """PSNR and self-supervised loss against the number of updates, one line per degradation."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     for label, points in psnr.items():
         steps = sorted(points)
@@ -94,12 +96,12 @@ def adaptation_curves(
         right.legend(fontsize=8)
     for axis in (left, right):
         axis.grid(alpha=0.3)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def kernels(pictures: Mapping[str, Tensor], path: Path) -> Path:
     """Blur kernels side by side, each scaled to its own largest value; ``(kH, kW)`` by caption."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(
         1, max(1, len(pictures)), figsize=(1.8 * max(1, len(pictures)), 2.1), squeeze=False, layout="constrained"
     )
@@ -107,11 +109,16 @@ def kernels(pictures: Mapping[str, Tensor], path: Path) -> Path:
         axis.axis("off")
     for axis, (caption, kernel) in zip(axes[0], pictures.items(), strict=False):
         axis.imshow(kernel.detach().cpu().numpy(), cmap="magma")
-        axis.set_title(_literal(caption), fontsize=9)
-    return _save(figure, path)
+        axis.set_title(literal(caption), fontsize=9)
+    return save(figure, path)
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save(figure: Any, path: Path) -> Path:
+    """Write a figure, making its folder, and close it.
+
+    Raises:
+        OutputError: if the file cannot be written; nothing is left of it.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # No software version and no date in the file: the same picture is the same bytes.
@@ -123,10 +130,13 @@ def _save(figure: Any, path: Path) -> Path:
             f"cannot write the picture {path}: {error.strerror or error}; make room, or write elsewhere"
         ) from error
     finally:
-        _pyplot().close(figure)
+        pyplot().close(figure)
     return path
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A text that matplotlib does not take for mathematics."""
     return text.replace("$", r"\$")
+
+
+_literal, _pyplot = literal, pyplot  # for html_figures.py, until it takes the public names

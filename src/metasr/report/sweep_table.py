@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 from rich.table import Table as RichTable
 
@@ -27,6 +27,10 @@ class Job:
         error: why it failed; empty where it did not.
         command: what runs it again.
         folder: its folder's name.
+        trial: whether it is one of a search's.
+        objective: what the search goes by, validation PSNR in dB; none where it failed.
+        pruned: where and why it was given up; empty where it was not.
+        step_seconds: training time per step of its last stage; none where that is not known.
     """
 
     overrides: tuple[str, ...]
@@ -34,6 +38,10 @@ class Job:
     error: str = ""
     command: str = ""
     folder: str = ""
+    trial: bool = False
+    objective: float | None = None
+    pruned: str = ""
+    step_seconds: float | None = None
 
     @property
     def variant(self) -> tuple[str, ...]:
@@ -78,22 +86,36 @@ class SweepTable:
         """The jobs without a result."""
         return [job for job in self.jobs if job.error]
 
+    @property
+    def trials(self) -> list[Job]:
+        """A search's trials, the best first, the failed last."""
+        trials = [job for job in self.jobs if job.trial]
+        return sorted(trials, key=lambda job: -math.inf if job.objective is None else job.objective, reverse=True)
+
     def label(self, job: Job) -> str:
-        """What distinguishes a variant from the sweep's others: the choices that not all jobs share."""
+        """What distinguishes a variant from the sweep's others: the choices that not all jobs share.
+
+        Numbers are told to four digits where that keeps all variants apart.
+        """
         shared = set(self.jobs[0].variant).intersection(*(set(j.variant) for j in self.jobs))
-        own = [choice for choice in job.variant if choice not in shared]
-        return ", ".join(_short(choice) for choice in own) or "as configured"
+        variants = {j.variant for j in self.jobs}
+        rounded = {tuple(map(_rounded, variant)) for variant in variants}
+        tell = _rounded if len(rounded) == len(variants) else str
+        own = [tell(choice) for choice in job.variant if choice not in shared]
+        return ", ".join(map(_short, own)) or "as configured"
 
     @property
     def rows(self) -> list[SweepRow]:
         """Means over the seeds, in order of first appearance; interpolation once for all variants."""
         groups: dict[tuple[str, ...], list[tuple[Mapping[str, str], Job]]] = {}
+        measured = {_measured_on(row) for job in self.jobs for row in job.rows}
         for job in self.jobs:
             for row in job.rows:
                 common = row["solver"] in _COMMON or row["weights"].startswith("released/")
+                shared = "all" if len(measured) == 1 else ", ".join(["all", *_measured_on(row)])
                 updates = "own" if row.get("own_stop") == "True" else row["updates"]
                 key = (
-                    row["testset"], row["degradation"], "all" if common else self.label(job), row["solver"],
+                    row["testset"], row["degradation"], shared if common else self.label(job), row["solver"],
                     row["weights"], updates,
                 )  # fmt: skip
                 groups.setdefault(key, []).append((row, job))
@@ -129,6 +151,16 @@ class SweepTable:
             writer.writerow([self.label(job), *empty, job.command, job.error])
         return text.getvalue()
 
+    def trials_to_csv(self) -> str:
+        """One line per trial of a search, the best first."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["trial", "val_psnr_y", "state", "command"])
+        for job in self.trials:
+            value = "" if job.objective is None else f"{job.objective:.4f}"
+            writer.writerow([self.label(job), value, job.pruned or job.error or "finished", job.command])
+        return text.getvalue()
+
     def format(self, *, title: str) -> str:
         """The table as it is printed, with what failed below, and the command that runs each variant's best again."""
         rows = self.rows
@@ -156,7 +188,13 @@ class SweepTable:
             )
             before = r.degradation
         parts = [render(grid)] if rows else [f"{title}: no finished run"]
-        commands = {r.variant: r.command for r in rows if r.variant != "all"}
+        if self.trials:
+            lines = [f"  {_value(job)}  {self.label(job)}{_state(job)}" for job in self.trials]
+            parts.append("\n".join(["trials by PSNR in dB on the validation images:", *lines]))
+        if cost := self._cost():
+            parts.append("\n".join(["training, seconds per step of the last stage (ratio to the first):", *cost]))
+        own = {self.label(job) for job in self.jobs}
+        commands = {r.variant: r.command for r in rows if r.variant in own}
         if commands:
             parts.append("\n".join(["one run again:", *(f"  {v}: {c}" for v, c in commands.items())]))
         if self.failed:
@@ -164,15 +202,48 @@ class SweepTable:
             parts.append("\n".join([f"{len(self.failed)} of {len(self.jobs)} runs failed:", *lines]))
         return "\n\n".join(parts)
 
+    def _cost(self) -> list[str]:
+        """One line per variant: the median over its seeds."""
+        times: dict[str, list[float]] = {}
+        for job in self.jobs:
+            if job.step_seconds is not None and not job.error:
+                times.setdefault(self.label(job), []).append(job.step_seconds)
+        medians = {variant: median(values) for variant, values in times.items()}
+        first = next(iter(medians.values()), 0.0)
+        return [f"  {v}: {m:.3f}" + (f" ({m / first:.2f})" if first else "") for v, m in medians.items()]
+
     def _whole_label(self, job: Job) -> str:
         seed = next((choice for choice in job.overrides if choice.startswith("seed=")), "")
         return ", ".join(filter(None, (self.label(job), seed)))
+
+
+def _measured_on(row: Mapping[str, str]) -> tuple[str, str]:
+    """What interpolation's scores depend on beside test set and degradation."""
+    return f"x{row.get('scale', '')}", f"{row.get('images', '')} images"
 
 
 def _short(choice: str) -> str:
     """``stages.maml_sr.recipe.order=first`` as ``order=first``; ``~key`` and ``+key`` as ``key``."""
     key, equals, value = choice.lstrip("+~").partition("=")
     return f"{key.rpartition('.')[2]}{equals}{value}"
+
+
+def _rounded(choice: str) -> str:
+    """A choice with a long number to four digits; other choices as they are."""
+    key, equals, value = choice.partition("=")
+    try:
+        short = f"{float(value):.4g}"
+    except ValueError:
+        return choice
+    return f"{key}{equals}{short}" if len(short) < len(value) else choice
+
+
+def _value(job: Job) -> str:
+    return "   -  " if job.objective is None else f"{job.objective:6.2f}"
+
+
+def _state(job: Job) -> str:
+    return f" ({job.pruned or 'failed'})" if job.pruned or job.error else ""
 
 
 def _spread(values: Sequence[float]) -> float:

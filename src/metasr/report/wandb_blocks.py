@@ -1,7 +1,6 @@
 """The comparison as blocks of a wandb report: plain ones of our own, which need no account, and wandb's made from them.
 
-Runs are found by what :mod:`metasr.experiment.build` gives them: their group is the run folder's name, their job type
-the stage's name, or ``evaluate``.
+Runs are found by their group and job type, which :mod:`metasr.report.wandb_names` tells.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any
 from metasr.errors import InputError
 from metasr.report.compare import Place, comparison, headline, places
 from metasr.report.run_data import ReportData, RunData
+from metasr.report.wandb_names import EVALUATION, group_of, score_name
 
 _NAMEABLE = re.compile(r"[\w.+@ -]+")
 
@@ -50,11 +50,19 @@ class MarkdownTable:
 
 @dataclass(frozen=True)
 class RunSet:
-    """The runs whose group is one of these, and which are of one job type (all, where it is empty)."""
+    """The runs whose group is one of these, and which are of one job type (all, where it is empty).
+
+    Attributes:
+        name: what the set is called.
+        groups: names of run folders, or of sweeps.
+        job: the job type.
+        apart: whether each run is a line of its own, as a sweep's are, which share a group.
+    """
 
     name: str
     groups: Sequence[str]
     job: str = ""
+    apart: bool = False
 
     @property
     def filters(self) -> str:
@@ -65,7 +73,7 @@ class RunSet:
 
 @dataclass(frozen=True)
 class Lines:
-    """Curves of one metric against the step, a line per group."""
+    """Curves of one metric against the step, a line per group, or per run of a sweep."""
 
     metric: str
 
@@ -130,17 +138,19 @@ def blocks(data: ReportData) -> list[Block]:
 
 def _part(name: str, runs: Sequence[RunData]) -> list[Block]:
     groups = list(dict.fromkeys(wandb_group(run) for run in runs))
+    apart = bool(runs[0].sweep)
     made: list[Block] = []
     scores: dict[str, None] = {}
     for run in runs:
         for place, degradation in dict.fromkeys((Place.of(row), row.degradation) for row in run.rows):
             if row := headline(run, place, degradation):
-                scores[f"test/psnr_y/{degradation}/{row.solver}/{row.weights}@{row.updates:g}"] = None
+                told = {"degradation": degradation, "solver": row.solver, "weights": row.weights}
+                scores[score_name("psnr_y", **told, updates=row.updates)] = None
     pictures = dict.fromkeys(f"test/{png.removesuffix('.png')}" for run in runs for png in run.pictures)
     if scores:
         panels: list[Lines | Bars | Pictures | LoggedTable] = [Bars("PSNR on Y in dB", list(scores))]
         panels += [Pictures(list(pictures))] if pictures else []
-        made.append(Grid(RunSet(f"{name}: test", groups, "evaluate"), [*panels, LoggedTable("test/table")]))
+        made.append(Grid(RunSet(f"{name}: test", groups, EVALUATION, apart), [*panels, LoggedTable("test/table")]))
     stages: dict[str, dict[str, None]] = {}
     for run in runs:
         for stage in run.stages:
@@ -149,7 +159,7 @@ def _part(name: str, runs: Sequence[RunData]) -> list[Block]:
     for stage_name, metrics in stages.items():
         if metrics:
             lines = [Lines(metric) for metric in metrics]
-            made.append(Grid(RunSet(f"{name}: {stage_name}", groups, stage_name), lines))
+            made.append(Grid(RunSet(f"{name}: {stage_name}", groups, stage_name, apart), lines))
     return made
 
 
@@ -159,7 +169,7 @@ def wandb_group(run: RunData) -> str:
     Raises:
         InputError: if it cannot stand in a filter.
     """
-    name = Path(run.folder).name
+    name = run.sweep or group_of(Path(run.folder))
     if not _NAMEABLE.fullmatch(name):
         raise InputError(
             f"run folder {run.folder}: its name, by which wandb groups its jobs, must be of letters, digits and "
@@ -187,8 +197,9 @@ def to_wandb(found: Sequence[Block], api: Any, *, entity: str, project: str) -> 
             made.append(api.MarkdownBlock(text=block.text))
         else:
             runs = api.Runset(
-                entity=entity, project=project, name=block.runs.name, filters=block.runs.filters, groupby=["group"]
-            )
+                entity=entity, project=project, name=block.runs.name, filters=block.runs.filters,
+                groupby=[] if block.runs.apart else ["group"],
+            )  # fmt: skip
             made.append(api.PanelGrid(runsets=[runs], panels=[_panel(panel, api) for panel in block.panels]))
     return made
 

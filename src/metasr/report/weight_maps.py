@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metasr.errors import InputError
-from metasr.report.figures import _literal, _pixels, _pyplot, _save
+from metasr.report.figures import literal, pixels, pyplot, save
 
 _OUTLIERS = 0.5  # percent of a map's values beyond either end of its colours
 _COLUMNS = 4
@@ -88,7 +88,7 @@ def draw_maps(maps: Mapping[str, Tensor], path: Path, *, title: str = "") -> Pat
     shown = {caption: _checked(caption, given) for caption, given in maps.items()}
     if not shown:
         raise InputError("there are no maps to draw; give at least one picture or map")
-    plt = _pyplot()
+    plt = pyplot()
     columns = min(_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     height, width = next(iter(shown.values())).shape[-2:]
@@ -100,10 +100,10 @@ def draw_maps(maps: Mapping[str, Tensor], path: Path, *, title: str = "") -> Pat
         axis.axis("off")
     for axis, (caption, given) in zip(axes.flat, shown.items(), strict=False):
         _draw(figure, axis, given)
-        axis.set_title(_literal(caption), fontsize=9)
+        axis.set_title(literal(caption), fontsize=9)
     if title:
-        figure.suptitle(_literal(title), fontsize=10)
-    return _save(figure, path)
+        figure.suptitle(literal(title), fontsize=10)
+    return save(figure, path)
 
 
 def _checked(caption: str, given: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ def _checked(caption: str, given: Tensor) -> Tensor:
 
 def _draw(figure: Any, axis: Any, given: Tensor) -> None:
     if given.ndim == 3:
-        axis.imshow(_pixels(given), interpolation="antialiased")
+        axis.imshow(pixels(given), interpolation="antialiased")
         return
     values = given.double().cpu().numpy()
     low, high = np.percentile(values, [_OUTLIERS, 100 - _OUTLIERS])

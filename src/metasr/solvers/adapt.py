@@ -15,7 +15,7 @@ from metasr.degradation.resize import imresize
 from metasr.errors import DivergenceError, InputError
 from metasr.meta.capture import Engine
 from metasr.meta.inner_loop import Trace, inner_loop
-from metasr.meta.rates import FixedRates, Rates, published_schedule
+from metasr.meta.rates import FixedRates, Rates, mean_rate, published_schedule
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.plain_steps import BackwardPrecision, forward_of, layers_of
@@ -28,6 +28,9 @@ class AdaptSolver(NetworkSolver):
 
     The LR image is degraded once more by its own degradation; the network learns, by ``steps`` of gradient descent on
     the L1 loss, to bring that "son" back to the LR image, and is then applied to the LR image.
+
+    On a GPU the second image of a size is also the one its adaptation is captured with (an eager run, two warm-ups, the
+    recording and its first replay): its ``seconds`` hold all of that, as does a table's mean over its images.
 
     Args:
         network: meta-learned weights; a clone is adapted, they are never changed.
@@ -255,14 +258,9 @@ def _fill(trace: Trace, losses: list[Tensor], rates: Rates, *, seconds: float) -
     if new == 0:
         return
     trace.losses += torch.stack(losses[known:]).tolist()
-    trace.rates += [_mean(rates.at(step)) for step in range(known, len(losses))]
+    trace.rates += [mean_rate(rates.at(step)) for step in range(known, len(losses))]
     before = trace.seconds[known - 1] if known else 0.0
     trace.seconds[known:] = [before + (seconds - before) * (i + 1) / new for i in range(new)]
-
-
-def _mean(row: list[float | Tensor] | float) -> float:
-    per_tensor = row if isinstance(row, list) else [row]
-    return sum(float(torch.as_tensor(r).detach().mean()) for r in per_tensor) / len(per_tensor)
 
 
 def _described(rates: Rates) -> tuple[Hashable, list[Tensor]]:

@@ -123,7 +123,7 @@ def tiled_l1(
 
     Returns:
         The loss, a scalar without history on the images' device (where nobody has waited for it), and one gradient per
-        parameter.
+        parameter, 0 for those that have no part in the output.
     """
     count = sum(_area(t.core) for t in tiles) * target.shape[1]
     one_tile = _tile_gradients(network, parameters, source, backward, count)
@@ -155,7 +155,7 @@ def _tile_gradients(
     def by_autograd(piece: Tensor, target: Tensor, core: tuple[slice, slice]) -> tuple[Tensor, Sequence[Tensor]]:
         output = network(_fast_layout(piece))[..., core[0], core[1]]
         loss = (output - target).abs().sum() / count
-        return loss.detach(), torch.autograd.grad(loss, parameters)
+        return loss.detach(), torch.autograd.grad(loss, parameters, materialize_grads=True)
 
     return by_autograd
 

@@ -1,0 +1,98 @@
+"""What the benchmarks share: errors that a user can mend come as one line, with exit status 2; jobs of sweeps."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metasr.errors import InputError, MetasrError
+from metasr.project import conf_folder
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from metasr.report.sweep_table import Job
+
+
+def run(main: Callable[[], None]) -> int:
+    """Do a benchmark's work; give its exit status."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from metasr.experiment.cli_checks import plain
+
+    try:
+        main()
+    except MetasrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {plain(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def at_least(options: argparse.Namespace, **least: int) -> None:
+    """Require options that are given, alone or as lists, to be no smaller than so much.
+
+    Raises:
+        InputError: naming the first that is.
+    """
+    for name, limit in least.items():
+        given = getattr(options, name)
+        for value in given if isinstance(given, list) else [given]:
+            if value is not None and value < limit:
+                raise InputError(f"--{name.replace('_', '-')} must be at least {limit}, got {value}")
+
+
+def folder(path: str | Path, *, what: str) -> Path:
+    """A folder that exists, as an absolute path.
+
+    Raises:
+        InputError: if there is none.
+    """
+    found = Path(path).expanduser().resolve()
+    if not found.is_dir():
+        raise InputError(f"no folder {path}; give {what}")
+    return found
+
+
+def device(name: str) -> str:
+    """``cpu`` or ``cuda``; ``auto`` takes a GPU if there is one.
+
+    Raises:
+        InputError: if a GPU is asked for and there is none.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: no CUDA device is available here; use --device cpu, or leave it out")
+    return name
+
+
+def finished_jobs(sweep: Path) -> list[Job]:
+    """The jobs of a sweep's folder that came to a table."""
+    from metasr.experiment.sweep import read_jobs
+
+    return [job for job in read_jobs(sweep) if job.rows]
+
+
+def composed(choices: Sequence[str]) -> DictConfig:
+    """The whole config of a job, from its choices."""
+    from hydra import compose, initialize_config_dir
+
+    from metasr.experiment.run_folder import register_resolvers
+    from metasr.experiment.schema import register
+
+    register()
+    register_resolvers()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return compose("config", overrides=list(choices))
