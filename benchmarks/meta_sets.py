@@ -118,7 +118,8 @@ def train(seeds: list[str], choices: list[str]) -> dict[tuple[str, str], Path]:
 
     from metasr.experiment.run_folder import sweep_folder
 
-    typed = [f"meta_set={','.join(SETS)}", f"seed={','.join(seeds)}", *choices]
+    # One seed is swept as well: then more seeds later go on with the same sweep.
+    typed = [f"meta_set={','.join(SETS)}", f"seed=choice({','.join(seeds)})", *choices]
     done = subprocess.run([sys.executable, str(PROJECT / "src" / "run.py"), "-m", *typed])
     if done.returncode:
         sys.exit(done.returncode)

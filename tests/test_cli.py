@@ -1,7 +1,9 @@
 """The console command: paths as they are, errors in one line."""
 
 import io
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from omegaconf import OmegaConf
 from metasr import __version__
 from metasr.cli import _verbatim, main, parser
 from metasr.data.images import read_photo
+from metasr.project import weights_folder
 from running import PROJECT, environment, save_picture
 
 NAMES = [
@@ -50,7 +53,6 @@ def test_kernel_file_and_weights_with_odd_names(tmp_path: Path) -> None:
     import numpy as np
 
     from metasr.degradation.kernels import isotropic
-    from metasr.project import weights_folder
 
     source = save_picture(tmp_path / "a.png", 25, 23)
     np.save(tmp_path / "my kernel, v=2 [${x}].npy", isotropic(1.0, size=9).numpy())
@@ -114,6 +116,10 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["a.png", "-n", "-1"], "adapt_steps must be a number of at least 0"),
         (["a.png", "-k", "g2.0d"], "a.png: image of 12x13 is smaller than the 21x21 kernel"),
         (["a.png", "-w", "none.pt"], "no weights file none.pt"),
+        (
+            ["a.png", "-w", "last"],
+            "to name the experiment: python src/run.py +experiment=NAME task=upscale weights=last",
+        ),
         (["a.png", "-w", "text.png"], "text.png cannot be read as plain tensors and was not executed"),
         (["a.png", "--device", "gpu"], "device 'gpu' is not available"),
         (["a.png", "--tile", "0"], "error: tile must be at least 1 pixel"),
@@ -150,6 +156,62 @@ def test_errors_in_one_line_with_status_two(
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def run_of(folder: Path, method: str, experiment: str, profile: str) -> Path:
+    """A run folder whose one stage is finished."""
+    stage = folder / "01_stage"
+    stage.mkdir(parents=True)
+    shutil.copy(weights_folder() / "mzsr_x2_meta.safetensors", stage / "weights.safetensors")
+    config = {"name": experiment, "method": method, "profile_name": profile, "scale": 2.0}
+    (stage / "card.json").write_text(json.dumps({"status": "finished", "experiment": experiment, "config": config}))
+    return folder
+
+
+def test_weights_of_other_methods_name_the_command_that_takes_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = save_picture(tmp_path / "a.png", 12, 13)
+    methods = (("maml_sr", "gpu"), ("weightnet", "quick"))
+    runs = [run_of(tmp_path / method, method, f"{method}_x2", profile) for method, profile in methods]
+    assert main(["upscale", str(source), "-w", str(runs[0]), "-o", "my b.png", "-k", "g1.3b"]) == 2
+    told = shlex.split(capsys.readouterr().err.partition(" src/run.py ")[2])
+    assert told == [
+        "+experiment=maml_sr_x2", "profile=gpu", "task=upscale", f"weights={runs[0]}", f"input={source}",
+        "output='my b.png'", "kernel=g1.3b",
+    ]  # fmt: skip
+    for solver in ("adapt", "network"):
+        assert main(["upscale", str(source), "-w", str(runs[1]), "--solver", solver]) == 2
+        shown = capsys.readouterr().err
+        assert "holds weights of weightnet; for its experiment's network and solver: python src/run.py" in shown
+        assert f"+experiment=weightnet_x2 task=upscale weights={runs[1]} input={source}\n" in shown
+    mine = run_of(tmp_path / "mine", "mzsr", "mzsr_x2", "gpu")
+    assert main(["upscale", str(source), "-w", str(mine), "-n", "1"]) == 0
+
+
+def test_weights_of_another_network_name_the_command_that_takes_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    source = save_picture(tmp_path / "a.png", 12, 13)
+    torch.save({"w": torch.zeros(3)}, tmp_path / "other.pt")
+    assert main(["upscale", str(source), "-w", str(tmp_path / "other.pt")]) == 2
+    shown = capsys.readouterr().err
+    assert "holds the weights of another network" in shown
+    assert "python src/run.py +experiment=NAME task=upscale weights=" in shown
+
+
+def test_solvers_of_an_experiments_networks_are_not_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, message in (
+        ("metric_constrained", "python src/run.py +experiment=maml_sr_x2 task=upscale weights=RUN_FOLDER input=PATH"),
+        ("adpat", "no solver 'adpat': did you mean 'adapt'? known: adapt, interpolate, interpolate_aligned, network"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["upscale", "x", "--solver", name])
+        shown = capsys.readouterr().err
+        assert message in shown
+        assert "{adapt,interpolate,interpolate_aligned,network}" in shown
 
 
 @pytest.mark.parametrize(

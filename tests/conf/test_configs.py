@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from fnmatch import fnmatch
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from metasr.degradation import names
 from metasr.errors import WeightsError
 from metasr.experiment import build
 from metasr.experiment import weights as weights_store
+from metasr.experiment.entries import check_solvers
 from metasr.experiment.stages import places
 from metasr.project import conf_folder, weights_folder
 from metasr.recipes.base import Recipe
@@ -85,6 +87,17 @@ def test_every_config_file_is_reachable(name: str) -> None:
     else:
         plus = "+" if group in ("sweep", "ablation", "meta_set") else ""
         assert compose(*BASE, f"{plus}{group}={choice}").name == "mzsr_x2"
+
+
+@pytest.mark.parametrize("ablation", choices("ablation"))
+def test_ablations_compose_on_the_experiments_that_they_are_for(ablation: str) -> None:
+    node = OmegaConf.load(conf_folder() / "ablation" / f"{ablation}.yaml")
+    fitting = [e for e in EXPERIMENTS if any(fnmatch(e, pattern) for pattern in node.for_experiments)]
+    assert fitting
+    for experiment in fitting:
+        cfg = compose(f"+experiment={experiment}", f"+ablation={ablation}", "profile=smoke")
+        assert build.recipe(cfg, list(cfg.only or cfg.stages)[-1])
+        check_solvers(cfg)
 
 
 def test_every_data_config_names_its_set() -> None:

@@ -86,9 +86,10 @@ def test_a_loss_with_a_graph_is_told_without_a_warning() -> None:
     loss = (toy.model.weight * float("nan")).sum()
     torch.set_warn_always(True)  # torch says it once in a process, and another test may have been first
     try:
-        with warnings.catch_warnings(), pytest.raises(DivergenceError, match="loss became nan at step 0 for here"):
+        with warnings.catch_warnings():
             warnings.simplefilter("error")
-            toy.require_finite(loss, of=lambda: "here")
+            with pytest.raises(DivergenceError, match="loss became nan at step 0 for here"):
+                toy.require_finite(loss, of=lambda: "here")
     finally:
         torch.set_warn_always(False)
 

@@ -98,8 +98,8 @@ def _refuse_foreign(group: str, choice: str, experiment: str, conf: Path) -> Non
         if _is_for(experiment, _read(conf, group, path.stem))
     ]
     raise InputError(
-        f"{group} {choice} is for {', '.join(_read(conf, group, choice).for_experiments)}, not for {experiment}; for it "
-        f"there is {', '.join(fitting) or 'none'}"
+        f"{group} {choice} is for {', '.join(_read(conf, group, choice).for_experiments)}, not for {experiment}; "
+        f"for it there is {', '.join(fitting) or 'none'}"
     )
 
 

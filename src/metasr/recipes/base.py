@@ -115,8 +115,9 @@ class Recipe(pl.LightningModule):
         if not bool(torch.isfinite(loss)):
             rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
             raise DivergenceError(
-                f"{type(self).__name__}: loss became {float(loss.detach())} at step {self.global_step} for {of()} with learning "
-                f"rate {rate:.2e}; lower the learning rate or the inner rate, then resume from the last good checkpoint"
+                f"{type(self).__name__}: loss became {loss.item()} at step {self.global_step} for {of()} with "
+                f"learning rate {rate:.2e}; lower the learning rate or the inner rate, then resume from the last good "
+                "checkpoint"
             )
 
     def export(self) -> dict[str, Tensor]:

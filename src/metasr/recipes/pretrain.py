@@ -71,6 +71,6 @@ class Pretrain(Recipe):
             with self.precision.autocast(source.device):
                 output = network(source)
             loss = nn.functional.l1_loss(output.to(target.dtype), target)
-            trained = [p for p in network.parameters() if p.requires_grad]
-            gradients = torch.autograd.grad(loss, trained, materialize_grads=True)  # some may have no part in the output
+            trained = [p for p in network.parameters() if p.requires_grad]  # of which some may not make the output
+            gradients = torch.autograd.grad(loss, trained, materialize_grads=True)
         return [loss.detach(), *(g.contiguous() for g in gradients)]

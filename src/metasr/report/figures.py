@@ -80,21 +80,20 @@ def _busiest(picture: np.ndarray, crop: int) -> tuple[int, int]:
 def adaptation_curves(
     psnr: Mapping[str, Mapping[int, float]], losses: Mapping[str, Sequence[float]], path: Path
 ) -> Path:
-    """PSNR and self-supervised loss against the number of updates, one line per degradation."""
+    """PSNR, where it is known by number of updates, and the solver's own loss against the number of updates."""
     plt = pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    count = 2 if psnr else 1
+    figure, axes = plt.subplots(1, count, figsize=(4 * count, 3), squeeze=False, layout="constrained")
     for label, points in psnr.items():
         steps = sorted(points)
-        left.plot(steps, [points[s] for s in steps], marker="o", markersize=3, label=label)
+        axes[0, 0].plot(steps, [points[s] for s in steps], marker="o", markersize=3, label=label)
     for label, values in losses.items():
-        right.plot(range(len(values)), values, label=label)
-    left.set(xlabel="updates", ylabel="PSNR on Y in dB")
-    right.set(xlabel="updates", ylabel="L1 loss on the image itself", yscale="log")
+        axes[0, -1].plot(range(len(values)), values, label=label)
     if psnr:
-        left.legend(fontsize=8)
-    elif losses:  # a solver that stops itself has no numbers of updates to compare
-        right.legend(fontsize=8)
-    for axis in (left, right):
+        axes[0, 0].set(xlabel="updates", ylabel="PSNR on Y in dB")
+    axes[0, -1].set(xlabel="updates", ylabel="the solver's own loss", yscale="log")
+    axes[0, 0].legend(fontsize=8)
+    for axis in axes[0]:
         axis.grid(alpha=0.3)
     return save(figure, path)
 
@@ -137,6 +136,3 @@ def save(figure: Any, path: Path) -> Path:
 def literal(text: str) -> str:
     """A text that matplotlib does not take for mathematics."""
     return text.replace("$", r"\$")
-
-
-_literal, _pyplot = literal, pyplot  # for html_figures.py, until it takes the public names

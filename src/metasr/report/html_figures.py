@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from metasr.report.figures import _literal, _pyplot
+from metasr.report.figures import literal, pyplot
 from metasr.report.markup import Child, Markup, element
 
 COLOURS = ("#3f7fd0", "#c76a0f", "#2b9160", "#a562c8", "#cf4f4f", "#1f8c9c", "#8a7a1f", "#7b828c")
@@ -44,7 +44,7 @@ def plot(lines: Sequence[Line], *, title: str, xlabel: str, ylabel: str, log: bo
         ylabel: of the vertical axis.
         log: whether the vertical axis may be logarithmic: it is where all values are above 0 and far apart.
     """
-    plt = _pyplot()
+    plt = pyplot()
     style = {
         "svg.fonttype": "none", "svg.hashsalt": "metasr", "font.size": 11, "text.color": _INK, "axes.edgecolor": _INK,
         "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK, "axes.spines.top": False,
@@ -54,8 +54,8 @@ def plot(lines: Sequence[Line], *, title: str, xlabel: str, ylabel: str, log: bo
         figure, axes = plt.subplots(figsize=(4.6, 3.0), layout="constrained")
         try:
             _draw(axes, [_thinned(line) for line in lines], log=log)
-            axes.set_xlabel(_literal(xlabel))
-            axes.set_ylabel(_literal(ylabel))
+            axes.set_xlabel(literal(xlabel))
+            axes.set_ylabel(literal(ylabel))
             axes.grid(alpha=0.2, color=_INK, linewidth=0.6)
             text = io.StringIO()
             figure.savefig(text, format="svg", transparent=True)

@@ -1,0 +1,207 @@
+"""What the benchmarks make of bad input, and which runs and numbers they take; nothing is measured here."""
+
+import csv
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from metasr.errors import InputError
+from metasr.experiment import run_folder
+from metasr.experiment import weights as weights_store
+from running import PROJECT, save_picture
+
+BENCHMARKS = PROJECT / "benchmarks"
+MARKS = "<!-- results --><!-- /results -->"
+
+
+@pytest.fixture(autouse=True)
+def _beside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("METASR_OUTPUTS", str(tmp_path / "outputs"))
+
+
+def load(name: str) -> dict[str, Any]:
+    return runpy.run_path(str(BENCHMARKS / f"{name}.py"))
+
+
+def status(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    module = load(name)
+    return module["run"](module["main"])
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("results --set5 nowhere", "no folder nowhere; give the one that holds the HR images as --set5"),
+        ("results --set5 . --b100 nowhere", "no folder nowhere; give the one that holds the HR images as --b100"),
+        ("results --set5 . --write none.md", "no file none.md that can be written"),
+        ("results --set5 . --write text.md", "the document has no <!-- results --> ... <!-- /results -->"),
+        ("results --set5 . --quick .", "is no run folder: no stage of it has a card"),
+        ("adapt --device cuda", "--device cuda: no CUDA device is available here; use --device cpu"),
+        ("adapt --device cpu --repeats 0", "--repeats must be at least 1, got 0"),
+        ("adapt --device cpu --sizes 256 -4", "--sizes must be at least 1, got -4"),
+        ("adapt --device cpu --updates -1", "--updates must be at least 0, got -1"),
+        ("meta_step --device cuda", "no CUDA device is available here"),
+        ("meta_step --size 3", "--size must be at least 16, got 3"),
+        ("meta_step --size 17", "--size must be even, as patches are halved, got 17"),
+        ("meta_step --tasks 0", "--tasks must be at least 1, got 0"),
+        ("upscale --sizes 3x", "--sizes takes widths and heights in pixels, such as 256x256, got 3x"),
+        ("upscale --steps -1", "--steps must be at least 0, got -1"),
+        ("meta_sets profile=smoke", "the two kinds need an image each, got 1 of samples with max_images=1; take"),
+        ("meta_sets --testset b100 --root nowhere", "give the one that holds the test set as --root"),
+        ("meta_sets --seeds 1,b", "--seeds takes whole numbers with commas between, such as 1,2,3, got 1,b"),
+        ("meta_sets --each 0", "--each must be at least 1, got 0"),
+        ("meta_sets meta_set=texture", "meta_set=texture: it is chosen here; leave it out"),
+        ("meta_sets scale=2,3", "scale=2,3: give one value; the meta-data sets and the seeds alone are varied"),
+        ("meta_sets stages.weighted.recipe.levle=1", "Key 'levle' is not in struct; did you mean 'level'"),
+        ("meta_sets word", "Error parsing override 'word'"),
+        ("activation_maps nowhere", "no folder nowhere; give the folder of a sweep with +sweep=maml_sr_ablation"),
+        ("activation_maps .", "no finished run of +ablation=maml_sr_neither seed=1; run it first: python src/run.py"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_with_status_two(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, message: str
+) -> None:
+    def unwanted(*_: object, **__: object) -> None:
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(subprocess, "run", unwanted)
+    Path("text.md").write_text("text")
+    assert status(monkeypatch, *command.split()) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_no_sizes_no_second_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["adapt", "--device", "cpu", "--updates", "--sizes"])
+    module = load("adapt")
+    module["main"].__globals__["machine_rates"] = lambda device: {}
+    assert module["run"](module["main"]) == 0
+    assert "image" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """Evaluations are not done but noted; Set5's come to 30 dB and n updates more, B100's fail with status 3."""
+    noted: list[dict[str, str]] = []
+
+    def evaluate(command: list[str], **_: object) -> SimpleNamespace:
+        choices = dict(c.partition("=")[::2] for c in command[2:])
+        noted.append(choices)
+        if choices["testset"] == "b100":
+            return SimpleNamespace(returncode=3)
+        solvers = [("interpolate", 0), ("interpolate_aligned", 0), ("adapt", 1), ("adapt", 10)]
+        with Path(choices["table"]).open("w", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("degradation", "solver", "updates", "weights", "psnr_y"))
+            for name in choices["degradations"].strip("[]").split(","):
+                writer.writerows((name, solver, n, "run", 30 + n) for solver, n in solvers)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", evaluate)
+    return noted
+
+
+def test_a_sets_table_is_shown_before_the_next_one_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], evaluations: list[dict[str, str]]
+) -> None:
+    Path("doc.md").write_text(MARKS)
+    with pytest.raises(SystemExit) as stop:
+        status(monkeypatch, "results", "--set5", ".", "--b100", ".", "--write", "doc.md")
+    assert stop.value.code == 3
+    shown = capsys.readouterr().out
+    assert "| `g0.2d` | 30.00 | 30.00 | 31.00 | 40.00 | 33.14 | 33.74 | -2.14 | +6.26 |" in shown
+    assert Path("doc.md").read_text() == MARKS
+
+
+def test_multi_scale_weights_are_compared_with_the_published_multi_scale_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], evaluations: list[dict[str, str]]
+) -> None:
+    cards = {
+        "one": {"experiment": "mzsr_multiscale", "stage": "meta_transfer"}, "two": {"experiment": "mzsr_x4"},
+        "three": {"experiment": "mzsr_multiscale", "stage": "pretrain"},
+    }  # fmt: skip
+    monkeypatch.setattr(weights_store, "released", lambda folder: cards)
+    stage = Path("a run, [1]") / "01_pretrain"
+    stage.mkdir(parents=True)
+    (stage / "card.json").touch()
+    Path("doc.md").write_text(MARKS)
+    assert status(monkeypatch, "results", "--set5", ".", "--quick", str(stage.parent), "--write", "doc.md") == 0
+    shown = capsys.readouterr().out
+    assert "| `gani_d`, `one` | 30.00 | 30.00 | - | 31.00 | 40.00 | - | 33.95 | - | +6.05 |" in shown
+    assert "`two`" not in shown
+    assert "`three`" not in shown
+    assert shown.strip() in Path("doc.md").read_text()
+    assert [(e["+experiment"], e["weights"]) for e in evaluations] == [
+        ("mzsr_x2", "released"), ("mzsr_x2", f"'{stage.parent.resolve()}'"), ("mzsr_multiscale", "released/one")
+    ]  # fmt: skip
+
+
+def sweep_of(folder: Path, seeds: str, *, unfinished: str = "") -> None:
+    """A sweep's folder with a job of either meta-data set for each seed."""
+    for meta_set in ("structure", "texture"):
+        for seed in seeds.split(","):
+            job = folder / f"{meta_set}-{seed}"
+            job.mkdir(parents=True)
+            done = f"{meta_set}-{seed}" != unfinished
+            (job / "table.csv").write_text("weights\nrun\n")
+            (job / "job.json").write_text(
+                json.dumps({"overrides": [f"meta_set={meta_set}", f"seed={seed}", "+experiment=weightnet_x2"],
+                            "status": "finished" if done else "started"})
+            )  # fmt: skip
+
+
+def test_meta_sets_takes_the_seeds_asked_for_from_the_sweep_that_it_ran(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def sweep(command: list[str], **_: object) -> SimpleNamespace:
+        task = [c for c in command[3:] if not c.startswith("hydra/")]
+        node = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "params": None}
+        run_folder.begin_sweep(OmegaConf.create({
+            "name": "weightnet_x2", "sweep_name": "meta_sets", "paths": {"outputs": os.environ["METASR_OUTPUTS"]},
+            "hydra": {"overrides": {"task": task}, "sweeper": node},
+        }))  # fmt: skip
+        if not Path(run_folder._sweep[0]).exists():
+            sweep_of(Path(run_folder._sweep[0]), "1,2,3", unfinished="texture-3")
+        sweep_of(Path(run_folder._sweep[0]).with_name(f"meta_sets-{len(noted)}"), "1,2")  # newer, of others
+        noted.append(command)
+        return SimpleNamespace(returncode=0)
+
+    noted: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", sweep)
+    train = load("meta_sets")["train"]
+    choices = ["+experiment=weightnet_x2", "sweep_name=meta_sets", "hydra/launcher=joblib"]
+    found = train(["2", "1"], choices)
+    place = Path(run_folder._sweep[0])
+    assert found == {(m, s): place / f"{m}-{s}" for m in ("structure", "texture") for s in "21"}
+    assert list(train(["2"], choices).values()) == [place / "structure-2", place / "texture-2"]
+    with pytest.raises(InputError, match="has no finished job with meta_set=texture seed=3"):
+        train(["1", "3"], choices)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1))
+    with pytest.raises(SystemExit, match="1"):
+        train(["1"], choices)
+
+
+@pytest.mark.parametrize(("scale", "size"), [("2", (30, 34)), ("3", (30, 33)), ("2.5", (31, 35))])
+def test_meta_sets_cuts_by_the_scale(tmp_path: Path, scale: str, size: tuple[int, int]) -> None:
+    for name in ("a", "b", "c"):
+        save_picture(tmp_path / "set" / f"{name}.png", 31, 35)
+    images = load("meta_sets")["pictures"](
+        ["+experiment=weightnet_x2", f"scale={scale}", "testset=set", "max_images=2"]
+    )
+    assert {name: tuple(image.shape) for name, image in images.items()} == {n: (1, 3, *size) for n in ("a", "b")}
