@@ -118,7 +118,7 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["a.png", "-w", "none.pt"], "no weights file none.pt"),
         (
             ["a.png", "-w", "last"],
-            "to name the experiment: python src/run.py +experiment=NAME task=upscale weights=last",
+            "src/run.py +experiment=NAME task=upscale weights=last",
         ),
         (["a.png", "-w", "text.png"], "text.png cannot be read as plain tensors and was not executed"),
         (["a.png", "--device", "gpu"], "device 'gpu' is not available"),
@@ -183,7 +183,7 @@ def test_weights_of_other_methods_name_the_command_that_takes_them(
     for solver in ("adapt", "network"):
         assert main(["upscale", str(source), "-w", str(runs[1]), "--solver", solver]) == 2
         shown = capsys.readouterr().err
-        assert "holds weights of weightnet; for its experiment's network and solver: python src/run.py" in shown
+        assert "holds weights of weightnet; for its experiment's network and solver: " in shown
         assert f"+experiment=weightnet_x2 task=upscale weights={runs[1]} input={source}\n" in shown
     mine = run_of(tmp_path / "mine", "mzsr", "mzsr_x2", "gpu")
     assert main(["upscale", str(source), "-w", str(mine), "-n", "1"]) == 0
@@ -199,12 +199,12 @@ def test_weights_of_another_network_name_the_command_that_takes_models(
     assert main(["upscale", str(source), "-w", str(tmp_path / "other.pt")]) == 2
     shown = capsys.readouterr().err
     assert "holds the weights of another network" in shown
-    assert "python src/run.py +experiment=NAME task=upscale weights=" in shown
+    assert "src/run.py +experiment=NAME task=upscale weights=" in shown
 
 
 def test_solvers_of_an_experiments_networks_are_not_offered(capsys: pytest.CaptureFixture[str]) -> None:
     for name, message in (
-        ("metric_constrained", "python src/run.py +experiment=maml_sr_x2 task=upscale weights=RUN_FOLDER input=PATH"),
+        ("metric_constrained", "src/run.py +experiment=maml_sr_x2 task=upscale weights=RUN_FOLDER input=PATH"),
         ("adpat", "no solver 'adpat': did you mean 'adapt'? known: adapt, interpolate, interpolate_aligned, network"),
     ):
         with pytest.raises(SystemExit):

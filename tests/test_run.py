@@ -225,13 +225,16 @@ def test_stopped_politely_it_says_how_to_go_on(tmp_path: Path, short: tuple[str,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["+experiment=mzsr_x3"], "no experiment 'mzsr_x3': did you mean 'mzsr_x2'"),
+        (["+experiment=mzsr_x3"], "no experiment 'mzsr_x3': did you mean 'mzsr_x4' or 'mzsr_x2'"),
         (["experiment=mzsr_x2"], "write a plus before it: +experiment=mzsr_x2"),
         (["+experiment=mzsr_x2", "profile=fast"], "no profile 'fast': known: gpu, paper, quick, smoke"),
         (["+experiment=mzsr_x2", "sead=1"], "no key 'sead': did you mean 'seed'?"),
         (["+experiment=mzsr_x2", "data.rot=x"], "Could not override 'data.rot'; Key 'rot' not in 'DataConf'"),
         (["+experiment=mzsr_x2", "seed=1,2"], "Ambiguous value for argument 'seed=1,2'"),
-        (["+experiment=mzsr_x2", "task=evalute"], "Invalid value 'evalute', expected one of [run, evaluate, upscale]"),
+        (
+            ["+experiment=mzsr_x2", "task=evalute"],
+            "Invalid value 'evalute', expected one of [run, evaluate, upscale, report]",
+        ),
         (["+experiment=mzsr_x2", "run={file}"], "is a file; give a folder, 'last', or leave it out for a new run"),
         (["+experiment=mzsr_x2", "run={file}/x"], "is not a folder; set METASR_OUTPUTS, or run=FOLDER"),
         (["+experiment=mzsr_x2", "paths.outputs={file}/x"], "is not a folder; set METASR_OUTPUTS, or run=FOLDER"),

@@ -53,7 +53,7 @@ def test_everything_else_is_left_to_hydra(argument: str) -> None:
         ("+experiment=weightnet_x2 +ablation=final_loss", r"final_loss is for mzsr_\*, .*; for it there is none$"),
         ("+experiment=mzsr_x2,weightnet_x2 +ablation=first_order", r"first_order is for mzsr_\*, not for weightnet_x2"),
         ("+experiment=mzsr_x4 +ablation=[first_order,maml_sr_both]", r"ablation maml_sr_both is for maml_sr_\*, not"),
-        ("-m +experiment=maml_sr_x2 +sweep=mzsr_ablation", r"ablation mzsr_whole is for mzsr_\*, not for maml_sr_x2"),
+        ("-m +experiment=maml_sr_x2 +sweep=mzsr_ablation", r"^sweep mzsr_ablation is for mzsr_\*, not for maml_sr_x2"),
         ("-m +experiment=maml_sr_x2 +sweep=seeds +ablation=first_order,maml_sr_both", "ablation first_order is for"),
         ("+experiment=mzsr_x4 meta_set=texture",
          "^mzsr_x4 learns from no meta-data set: leave out meta_set, or take .* that has one: weightnet_x2$"),
@@ -70,7 +70,7 @@ def test_choices_that_are_for_other_experiments(arguments: str, message: str) ->
     [
         "+experiment=mzsr_multiscale +ablation=no_pretraining", "+experiment=maml_sr_x4 +ablation=maml_sr_both",
         "-m +experiment=mzsr_x4 +sweep=mzsr_ablation", "-m +experiment=maml_sr_x3 +sweep=maml_sr_ablation",
-        "-m +experiment=maml_sr_x2 +sweep=mzsr_ablation +ablation=maml_sr_both",  # what is typed wins
+        "-m +experiment=maml_sr_x2 +sweep=seeds +ablation=maml_sr_both",  # what is typed wins
         "+experiment=weightnet_x2 meta_set=texture", "-m +experiment=weightnet_x2,mzsr_x2 +sweep=seeds",
         "+experiment=mzsr_x2 +ablation=null", "+ablation=first_order",
     ],
