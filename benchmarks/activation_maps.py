@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands import composed, finished_jobs, folder, run
+from commands import composed, finished_jobs, folder
 from metasr.errors import InputError, nearest
+from metasr.experiment.cli_checks import status_of
 
 if TYPE_CHECKING:
     from metasr.report.sweep_table import Job
@@ -56,7 +57,7 @@ def main() -> None:
     from metasr.degradation.names import parse
     from metasr.experiment import build
     from metasr.experiment.weights import from_run
-    from metasr.report.weight_maps import draw_maps
+    from metasr.report.maps import draw_maps
 
     check_output(options.output, overwrite=True)
     images = image_set("samples", split="test")
@@ -76,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(status_of(main))

@@ -29,8 +29,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands import at_least, run
+from commands import at_least
 from commands import device as device_named
+from metasr.experiment.cli_checks import status_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -285,4 +286,4 @@ if __name__ == "__main__":
         CLOCK = getattr(time, sys.argv[6])
         child(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
     else:
-        sys.exit(run(main))
+        sys.exit(status_of(main))

@@ -1,41 +1,19 @@
-"""What the benchmarks share: errors that a user can mend come as one line, with exit status 2; jobs of sweeps."""
+"""What the benchmarks share: checks of their options, and jobs of sweeps."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metasr.errors import InputError, MetasrError
+from metasr.errors import InputError
 from metasr.project import conf_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from metasr.report.sweep_table import Job
-
-
-def run(main: Callable[[], None]) -> int:
-    """Do a benchmark's work; give its exit status."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from metasr.experiment.cli_checks import plain
-
-    try:
-        main()
-    except MetasrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {plain(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
 
 
 def at_least(options: argparse.Namespace, **least: int) -> None:

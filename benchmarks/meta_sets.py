@@ -24,8 +24,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands import at_least, composed, finished_jobs, folder, run
+from commands import at_least, composed, finished_jobs, folder
 from metasr.errors import InputError
+from metasr.experiment.cli_checks import status_of
 from metasr.project import outputs_folder
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def main() -> None:
     each = min(options.each, len(order) // 2)
     kinds = {"structure": order[-each:], "texture": order[:each]}
 
-    from metasr.report.weight_maps import map_distance
+    from metasr.report.maps import map_distance
 
     jobs = train(seeds, choices)
     shown = {name: images[name] for names in kinds.values() for name in names[:2]}
@@ -205,4 +206,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(status_of(main))

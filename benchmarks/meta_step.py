@@ -29,11 +29,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from commands import at_least, run
+from commands import at_least
 from commands import device as device_named
 from metasr.data.tasks import Task
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
+from metasr.experiment.cli_checks import status_of
 from metasr.meta.capture import Engine, StepFunction
 from metasr.meta.learn2learn_core import MAML
 from metasr.meta.meta_gradient import PixelLoss, enlarge, meta_gradient
@@ -338,4 +339,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(status_of(main))

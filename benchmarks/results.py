@@ -19,8 +19,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from commands import folder, run
+from commands import folder
 from metasr.errors import InputError
+from metasr.experiment.cli_checks import status_of
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEGRADATIONS = ("g0.2d", "g2.0d", "gani_d", "g1.3b", "bicubic")
@@ -153,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(status_of(main))

@@ -19,8 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from commands import at_least, run
+from commands import at_least
 from metasr.errors import InputError
+from metasr.experiment.cli_checks import status_of
 
 CHILD = "--child"
 LIMIT = 1100 * 1100  # larger images are not tried without tiles: the activations alone take some 4 KiB a pixel
@@ -126,4 +127,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] == CHILD:
         child(sys.argv[2], sys.argv[3], bool(int(sys.argv[4])), int(sys.argv[5]))
     else:
-        sys.exit(run(main))
+        sys.exit(status_of(main))

@@ -33,8 +33,8 @@ from metasr.degradation.pipeline import Degradation, DegradationSampler
 from metasr.evaluation.protocol import LumaProtocol
 from metasr.experiment.evaluate import evaluate
 from metasr.report import figures
+from metasr.report.maps import draw_maps
 from metasr.report.table import format_pivot
-from metasr.report.weight_maps import draw_maps
 from metasr.seeds import generator_from
 
 pictures = Path(tempfile.mkdtemp())

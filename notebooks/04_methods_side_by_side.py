@@ -44,8 +44,8 @@ from metasr.meta.rates import rates_from_state
 from metasr.meta.rewards import error_weights, meta_direction, pixel_losses, pixel_rewards
 from metasr.models.plain_cnn import PlainCNN
 from metasr.project import conf_folder, weights_folder
+from metasr.report.maps import draw_maps, map_distance
 from metasr.report.table import format_rows
-from metasr.report.weight_maps import draw_maps, map_distance
 from metasr.solvers.adapt import AdaptSolver
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.stopping import decide

@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 
 import hydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from metasr.errors import MetasrError
-from metasr.experiment.cli_checks import check_choices, plain, sweep_as_run
+from metasr.experiment.cli_checks import check_choices, status_of, sweep_as_run
 from metasr.experiment.run_folder import register_resolvers
 from metasr.experiment.schema import register
 from metasr.project import conf_folder
@@ -52,22 +50,13 @@ def run() -> int:
     # Hydra would print errors, mostly with a traceback, and exit; so it hands them on.
     shown_whole = os.environ.setdefault("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
+
+    def work() -> None:
         sys.argv[1:] = sweep_as_run(sys.argv[1:])
         check_choices(sys.argv[1:], conf_folder())
         main()
-    except MetasrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (HydraException, OmegaConfBaseException) as error:
-        if shown_whole:
-            raise
-        print(f"error: {plain(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+
+    return status_of(work, whole=shown_whole)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def load(name: str) -> dict[str, Any]:
 def status(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     module = load(name)
-    return module["run"](module["main"])
+    return module["status_of"](module["main"])
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_no_sizes_no_second_table(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr(sys, "argv", ["adapt", "--device", "cpu", "--updates", "--sizes"])
     module = load("adapt")
     module["main"].__globals__["machine_rates"] = lambda device: {}
-    assert module["run"](module["main"]) == 0
+    assert module["status_of"](module["main"]) == 0
     assert "image" not in capsys.readouterr().out
 
 

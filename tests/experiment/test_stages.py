@@ -1,4 +1,4 @@
-"""The stage chain: layout, cards, skipping, going on, and every way in which a folder can be wrong."""
+"""The stage chain: layout, cards, skipping, and every way in which a folder can be wrong."""
 
 import json
 import os
@@ -12,47 +12,20 @@ import torch
 from hydra.errors import InstantiationException
 from safetensors.torch import load_file
 
-from metasr.errors import InputError, OutputError, SliceOverError, StageError
-from metasr.experiment import build, stages
+from experiment.chain import FIRST, SECOND
+from metasr.errors import InputError, OutputError, StageError
+from metasr.experiment import build
 from metasr.experiment.run_card import file_hash, read_card
 from metasr.experiment.stages import places, run_chain, save_tensors
 from metasr.experiment.weights import from_run
 from metasr.recipes.base import Recipe
 from running import SMALL, compose
 
-FIRST, SECOND = "01_pretrain", "02_meta_transfer"
-
-
-class Crash(Exception):
-    """Stands for anything that ends a process in the middle of a stage."""
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("chain") / "run"
-    run_chain(compose(*SMALL), run)
-    return run
-
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
     """A finished run to spoil."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
-def crash_at(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> list[int]:
-    """Make a stage crash at a step; gives the list in which its steps will be noted."""
-    kind = type(build.recipe(compose(*SMALL), stage))
-    honest, seen = kind.training_step, []
-
-    def training_step(self: Recipe, *args: object) -> object:
-        seen.append(self.global_step)
-        if self.global_step == step:
-            raise Crash
-        return honest(self, *args)
-
-    monkeypatch.setattr(kind, "training_step", training_step)
-    return seen
 
 
 def test_layout(finished: Path) -> None:
@@ -124,79 +97,6 @@ def test_finished_stages_are_skipped(run: Path, monkeypatch: pytest.MonkeyPatch)
 )  # fmt: skip
 def test_choices_that_do_not_change_weights_do_not_make_them_stale(run: Path, indifferent: str) -> None:
     run_chain(compose(*SMALL, indifferent), run)
-
-
-@pytest.mark.parametrize(("stage", "step"), [("pretrain", 3), ("pretrain", 1), ("meta_transfer", 3)])
-def test_going_on_gives_the_bits_of_an_uninterrupted_run(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, step: int
-) -> None:
-    cfg = compose(*SMALL, "stages.meta_transfer.checkpoint_every=2")
-    place = places(cfg, tmp_path)[stage]
-    with monkeypatch.context() as patched:
-        crash_at(patched, stage, step)
-        with pytest.raises(Crash):
-            run_chain(cfg, tmp_path)
-    assert read_card(place.folder)["status"] == "started"
-    assert (place.folder / "resume.ckpt").is_file() == (step >= 2)
-    assert not (place.folder / "weights.safetensors").exists()
-    with monkeypatch.context() as patched:
-        seen = crash_at(patched, stage, -1)
-        run_chain(cfg, tmp_path)
-    first = step // 2 * 2  # the last multiple of checkpoint_every: what came before is not trained again
-    assert seen == list(range(first, cfg.stages[stage].steps))
-    for name in (FIRST, SECOND):
-        want = (finished / name / "weights.safetensors").read_bytes()
-        assert (tmp_path / name / "weights.safetensors").read_bytes() == want
-    assert not (place.folder / "resume.ckpt").exists()
-
-
-def test_slices_of_one_step_give_the_bits_of_an_uninterrupted_run(finished: Path, tmp_path: Path) -> None:
-    cfg = compose(*SMALL, "slice_minutes=1e-9")
-    steps = [cfg.stages[name].steps for name in ("pretrain", "meta_transfer")]
-    told = []
-    for _ in range(sum(steps)):
-        try:
-            run_chain(cfg, tmp_path)
-        except SliceOverError as over:
-            told.append(str(over))
-    first = [f"over in stage 'pretrain' at step {n} of {steps[0]}" for n in range(1, steps[0])]
-    second = [f"over in stage 'meta_transfer' at meta-step {n} of {steps[1]}" for n in range(1, steps[1])]
-    assert len(told) == len(first + second)
-    assert all(expected in message for expected, message in zip(first + second, told, strict=True))
-    for name in (FIRST, SECOND):
-        want = (finished / name / "weights.safetensors").read_bytes()
-        assert (tmp_path / name / "weights.safetensors").read_bytes() == want
-        assert not (tmp_path / name / "resume.ckpt").exists()
-    seconds = read_card(tmp_path / SECOND)["seconds"]
-    assert seconds > 0
-
-
-def test_a_slice_needs_time(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="slice_minutes must be above 0, or null for no limit, got 0"):
-        run_chain(compose(*SMALL, "slice_minutes=0"), tmp_path)
-
-
-def test_cut_short_between_the_last_step_and_the_weights(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise Crash
-
-    with monkeypatch.context() as patched:
-        patched.setattr(stages, "save_tensors", fail)
-        with pytest.raises(Crash):
-            run_chain(compose(*SMALL), tmp_path)
-    assert (tmp_path / FIRST / "resume.ckpt").is_file()
-    run_chain(compose(*SMALL), tmp_path)
-    for name in (FIRST, SECOND):
-        want = (finished / name / "weights.safetensors").read_bytes()
-        assert (tmp_path / name / "weights.safetensors").read_bytes() == want
-
-
-def test_cut_short_while_the_first_card_was_written(tmp_path: Path) -> None:
-    (tmp_path / FIRST).mkdir()
-    (tmp_path / FIRST / ".card.json.x1y2z3").write_text("{")
-    run_chain(compose(*SMALL, "only=[pretrain]"), tmp_path)
 
 
 def test_one_stage_alone_and_then_the_next(finished: Path, tmp_path: Path) -> None:
@@ -311,42 +211,6 @@ def test_another_parent_makes_the_second_stage_stale(run: Path, tmp_path: Path) 
     card = json.loads((run / FIRST / "card.json").read_text())
     with pytest.raises(StageError, match=rf"'meta_transfer' .*stale.*parent: then \w+, now {card['weights']}"):
         run_chain(compose(*SMALL, "only=[meta_transfer]"), run)
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"\x80\x02}q\x00."])
-def test_a_damaged_resume_point(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, content: bytes
-) -> None:
-    cfg = compose(*SMALL)
-    with monkeypatch.context() as patched:
-        crash_at(patched, "pretrain", 3)
-        with pytest.raises(Crash):
-            run_chain(cfg, tmp_path)
-    resume = tmp_path / FIRST / "resume.ckpt"
-    resume.write_bytes(content)
-    with pytest.raises(
-        StageError, match=r"'pretrain' cannot go on from .*resume\.ckpt: the file is damaged .*remove it"
-    ):
-        run_chain(cfg, tmp_path)
-    resume.unlink()
-    run_chain(cfg, tmp_path)
-    want = (finished / FIRST / "weights.safetensors").read_bytes()
-    assert (tmp_path / FIRST / "weights.safetensors").read_bytes() == want
-
-
-def test_a_resume_point_is_read_without_executing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return os.mkdir, (str(tmp_path / "executed"),)
-
-    with monkeypatch.context() as patched:
-        crash_at(patched, "pretrain", 3)
-        with pytest.raises(Crash):
-            run_chain(compose(*SMALL), tmp_path / "run")
-    torch.save({"global_step": 2, "x": Bomb()}, tmp_path / "run" / FIRST / "resume.ckpt")
-    with pytest.raises(StageError, match="damaged"):
-        run_chain(compose(*SMALL), tmp_path / "run")
-    assert not (tmp_path / "executed").exists()
 
 
 def test_no_stages(tmp_path: Path) -> None:

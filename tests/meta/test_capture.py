@@ -1,77 +1,22 @@
-"""The engine: when it captures, when it does not, and what it does about a capture that goes wrong.
-
-Without a GPU a recording that is played back by Python stands for the CUDA graph: like one, it works on the tensors it
-was recorded with, and hands out the same results each time.
-"""
+"""The engine: what it captures and plays back, and how CUDA graphs are made."""
 
 import copy
-import logging
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from meta.recording import Recorder, Step, inputs
 from metasr.data.tasks import Task
 from metasr.errors import InputError
-from metasr.meta.capture import TOLERANCE, Engine, Replay, capture_cuda, worst_difference
-from metasr.meta.meta_gradient import differentiate, meta_gradient, on_streams, problem_of
+from metasr.meta.capture import Engine, capture_cuda, worst_difference
+from metasr.meta.meta_gradient import meta_gradient, on_streams
 from metasr.meta.precision import Precision
-from metasr.meta.rates import MetaSGDRates, PerStepRates, Rates, make_rates
-from metasr.models.plain_cnn import PlainCNN
+from metasr.meta.rates import PerStepRates
 from small_problems import SmoothCNN, real_task
-
-Run = Callable[[], list[Tensor]]
-
-
-class Recorder:
-    """Stands for CUDA's capture, and counts; ``spoil`` changes what is played back."""
-
-    def __init__(self, spoil: Callable[[list[Tensor]], None] = lambda outputs: None) -> None:
-        self.captured = self.played = 0
-        self.spoil = spoil
-
-    def __call__(self, run: Run) -> Replay:
-        self.captured += 1
-        held = [t.clone() for t in run()]
-
-        def replay() -> list[Tensor]:
-            self.played += 1
-            for into, value in zip(held, run(), strict=True):
-                into.copy_(value)
-            self.spoil(held)
-            return held
-
-        return replay
-
-
-class Step:
-    """x, y ↦ p·x + y and Σx: counts its calls, and remembers whether it was to work side by side."""
-
-    def __init__(self, parameter: Tensor) -> None:
-        self.parameter = parameter
-        self.calls: list[bool] = []
-
-    def __call__(self, inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
-        self.calls.append(side_by_side)
-        x, y = inputs
-        return [self.parameter * x + y, x.sum()]
-
-
-def inputs(count: int = 3, *, seed: int = 0) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.rand(count, 2, generator=generator) for _ in range(2)]
-
-
-@pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    caplog.set_level(logging.INFO, "metasr.meta.capture")
-    return lambda: [f"{r.levelname} {r.getMessage()}" for r in caplog.records]
 
 
 def test_every_step_after_the_first_is_replayed_on_its_own_numbers(said: Callable[[], list[str]]) -> None:
@@ -138,163 +83,6 @@ def test_parameters_that_are_no_longer_there_make_new_graphs(change: str) -> Non
     assert recorder.captured == 2
 
 
-def test_eager_never_captures(said: Callable[[], list[str]]) -> None:
-    recorder, parameter = Recorder(), torch.tensor(2.0)
-    step = Step(parameter)
-    Engine("eager", capture=recorder).run(step, inputs(), parameters=[parameter])
-    assert (recorder.captured, step.calls, said()) == (0, [False], [])
-
-
-@pytest.mark.parametrize(("kind", "level"), [("auto", "INFO"), ("captured", "WARNING")])
-def test_on_a_cpu_it_runs_eagerly_and_says_so_once(kind: str, level: str, said: Callable[[], list[str]]) -> None:
-    engine, parameter = Engine(kind), torch.tensor(2.0)  # type: ignore[arg-type]
-    step = Step(parameter)
-    for seed in range(3):
-        engine.run(step, inputs(seed=seed), parameters=[parameter])
-    assert step.calls == [False] * 3
-    assert said() == [f"{level} steps run eagerly: tensors are on cpu: there are no CUDA graphs"]
-
-
-def test_a_failing_capture_is_told_once_and_not_tried_again(said: Callable[[], list[str]]) -> None:
-    tried = []
-
-    def capture(run: Run) -> Replay:
-        tried.append(1)
-        raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
-
-    engine, parameter = Engine(capture=capture), torch.tensor(2.0)
-    step = Step(parameter)
-    for seed in range(3):
-        given = inputs(seed=seed)
-        assert torch.equal(engine.run(step, given, parameters=[parameter])[0], 2 * given[0] + given[1])
-    assert (len(tried), step.calls) == (1, [False] * 3)
-    assert said() == [
-        "WARNING steps run eagerly from here on: capturing failed: RuntimeError: operation not permitted when stream "
-        "is capturing"
-    ]
-
-
-def test_what_was_being_captured_is_let_go_before_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The failure's traceback holds its frames, and what lies in them."""
-    held: list[weakref.ref[Tensor]] = []
-    seen: list[bool] = []
-
-    def capture(run: Run) -> Replay:
-        outputs = run()
-        held.append(weakref.ref(outputs[0]))
-        raise RuntimeError(f"no room for {len(outputs)}")
-
-    class Watched(Step):
-        def __call__(self, inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
-            if side_by_side:
-                held.append(weakref.ref(inputs[0]))
-            return super().__call__(inputs, side_by_side)
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: seen.append(all(t() is None for t in held)))
-    parameter = torch.tensor(2.0)
-    Engine(capture=capture).run(Watched(parameter), inputs(), parameters=[parameter])
-    assert len(held) == 2
-    assert seen == [True]
-
-
-def test_steps_too_large_to_capture_leave_smaller_ones_captured(said: Callable[[], list[str]]) -> None:
-    recorder, parameter = Recorder(), torch.tensor(2.0)
-    tried: list[int] = []
-
-    def capture(run: Run) -> Replay:
-        tried.append(len(run()[0]))
-        if tried[-1] > 4:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return recorder(run)
-
-    engine, step = Engine(graphs=3, capture=capture), Step(parameter)
-    for count in (3, 5, 4, 5, 3, 4, 5, 2, 2):
-        given = inputs(count)
-        assert torch.equal(engine.run(step, given, parameters=[parameter])[0], 2 * given[0] + given[1])
-    assert tried == [3, 5, 4]  # the one of 5 counts among the three, and is not tried again
-    assert recorder.played == 4
-    assert [line for line in said() if "eagerly" in line] == [
-        "WARNING steps of this kind run eagerly from here on: capturing failed: OutOfMemoryError: CUDA out of memory. "
-        "Tried to allocate 2 GiB",
-        "INFO steps run eagerly: steps of more than 3 kinds (shapes, weights of 0)",
-    ]
-
-
-def test_steps_too_large_are_tried_again_where_the_parameters_have_moved() -> None:
-    tried: list[int] = []
-
-    def capture(run: Run) -> Replay:
-        tried.append(1)
-        raise torch.OutOfMemoryError("full")
-
-    engine = Engine(capture=capture)
-    places = [torch.tensor(2.0), torch.tensor(3.0)]
-    for parameter in (places[0], places[0], places[1]):
-        engine.run(Step(parameter), inputs(), parameters=[parameter])
-    assert len(tried) == 2
-
-
-def test_errors_of_the_step_itself_are_the_callers() -> None:
-    def step(given: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
-        raise InputError("the step's own")
-
-    with pytest.raises(InputError, match="the step's own"):
-        Engine(capture=Recorder()).run(step, inputs(), parameters=[])
-
-
-def off_by(share: float) -> Callable[[list[Tensor]], None]:
-    def spoil(outputs: list[Tensor]) -> None:
-        outputs[0].mul_(1 + share)
-
-    return spoil
-
-
-def test_a_capture_that_gives_other_results_is_dropped(said: Callable[[], list[str]]) -> None:
-    recorder, parameter = Recorder(spoil=off_by(2 * TOLERANCE)), torch.tensor(2.0)
-    engine, step = Engine(capture=recorder), Step(parameter)
-    for seed in range(3):
-        given = inputs(seed=seed)
-        assert torch.equal(engine.run(step, given, parameters=[parameter])[0], 2 * given[0] + given[1])
-    assert (recorder.captured, recorder.played) == (1, 1)
-    (line,) = said()
-    assert line.startswith(
-        "WARNING steps run eagerly from here on: the captured step differs from the eager one by 1.0e-01"
-    )
-    assert line.endswith("(at most 5e-02)")
-
-
-def test_rounding_is_no_difference() -> None:
-    recorder, parameter = Recorder(spoil=off_by(0.5 * TOLERANCE)), torch.tensor(2.0)
-    engine = Engine(capture=recorder)
-    engine.run(Step(parameter), inputs(), parameters=[parameter])
-    engine.run(Step(parameter), inputs(), parameters=[parameter])
-    assert recorder.played == 2
-
-
-def test_numbers_recorded_as_constants_are_noticed(said: Callable[[], list[str]]) -> None:
-    """A graph that does not read its inputs repeats what it was recorded with; the first step already tells."""
-
-    def capture(run: Run) -> Replay:
-        held = [t.clone() for t in run()]
-        return lambda: held
-
-    engine, parameter = Engine(capture=capture), torch.tensor(2.0)
-    got = engine.run(Step(parameter), inputs(), parameters=[parameter])
-    assert torch.equal(got[0], 2 * inputs()[0] + inputs()[1])
-    assert "differs from the eager one" in said()[0]
-
-
-def test_results_that_are_not_finite_prove_nothing() -> None:
-    recorder, parameter = Recorder(), torch.tensor(float("nan"))
-    engine = Engine(capture=recorder)
-    assert engine.run(Step(parameter), inputs(), parameters=[parameter])[0].isnan().all()
-    assert recorder.captured == 0
-    parameter.fill_(2.0)
-    engine.run(Step(parameter), inputs(), parameters=[parameter])
-    assert recorder.captured == 1
-
-
 def test_differences_are_relative_to_each_tensor_and_a_thousandth_of_all() -> None:
     want = [torch.tensor([3.0, 4.0]), torch.tensor([0.0, 1e-9])]
     assert worst_difference(want, want) == 0
@@ -309,104 +97,6 @@ def test_differences_are_relative_to_each_tensor_and_a_thousandth_of_all() -> No
 def test_impossible_engines_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Engine(**options)  # type: ignore[arg-type]
-
-
-# --- the meta-step ---
-
-
-def train(engine: Engine | None, *, rates: Rates, model: torch.nn.Module, weights: list[list[float]]) -> list[Tensor]:
-    """A few meta-steps of gradient descent in place; all that meta_gradient gave."""
-    found = []
-    for i, step_weights in enumerate(weights):
-        tasks = [real_task(seed=2 * i), real_task(seed=2 * i + 1)]
-        got = meta_gradient(
-            model, rates, tasks, steps=len(step_weights), order="second", step_weights=step_weights, engine=engine
-        )
-        found += [*got.gradients, got.loss, *got.query]
-        with torch.no_grad():
-            for p, g in zip([*model.parameters(), *rates.parameters()], got.gradients, strict=True):
-                p -= 1e-2 * g
-    return found
-
-
-@pytest.mark.parametrize("kind", ["per_step", "meta_sgd"])
-def test_meta_steps_played_back_train_as_eager_ones(kind: str) -> None:
-    """Weights and rates move, data and step weights change, one weight becomes 0: all without a stale number."""
-    torch.manual_seed(0)
-    model = PlainCNN(channels=4, layers=3)
-    rates: Rates = PerStepRates(2, 6) if kind == "per_step" else MetaSGDRates(list(model.parameters()))
-    weights = [[0.5, 0.5], [0.4, 0.6], [0.3, 0.7], [0.0, 1.0], [0.2, 0.8]]
-    recorder = Recorder()
-    got = train(Engine(capture=recorder), model=copy.deepcopy(model), rates=copy.deepcopy(rates), weights=weights)
-    want = train(None, model=model, rates=rates, weights=weights)
-    assert all(torch.equal(g.nan_to_num(7.0), w.nan_to_num(7.0)) for g, w in zip(got, want, strict=True))
-    assert (recorder.captured, recorder.played) == (2, 5)
-
-
-def test_a_meta_steps_signature_is_all_that_changes_its_graph() -> None:
-    recorder = Recorder()
-    engine = Engine(graphs=10, capture=recorder)
-    model, rates = SmoothCNN(), PerStepRates(2, 6)
-    one, other, larger = real_task(seed=0), real_task(seed=1), real_task(seed=0, side=18, scale=3)
-
-    def run(tasks: list[Task], *, weights: Sequence[float] = (0.5, 0.5), order: str = "second", **more: object) -> int:
-        meta_gradient(
-            model,
-            rates,
-            tasks,
-            steps=2,
-            order=order,
-            step_weights=weights,
-            engine=engine,
-            **more,  # type: ignore[arg-type]
-        )
-        return recorder.captured
-
-    same = [run([one]), run([other]), run([one], weights=(0.1, 0.9))]
-    others = [
-        run([larger]),
-        run([one, other]),
-        run([one], weights=(0.0, 1.0)),
-        run([one], order="first"),
-        run([one], precision=Precision(arithmetic="bf16")),
-        run([one], loss=torch.nn.functional.mse_loss),
-    ]
-    assert same == [1, 1, 1]
-    assert [b - a for a, b in pairwise([1, *others])] == [1] * 6
-
-
-class Launched(torch.utils._python_dispatch.TorchDispatchMode):
-    """Notes every operation by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.add(func._overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
-
-
-FROM_OR_TO_THE_HOST = {"_local_scalar_dense", "lift_fresh", "is_nonzero", "equal", "nonzero"}
-
-
-@pytest.mark.parametrize("kind", ["per_step", "meta_sgd", "fixed"])
-def test_nothing_in_a_meta_step_waits_for_the_host_or_copies_from_it(kind: str) -> None:
-    """What a CUDA graph cannot hold: ``item()``, ``torch.tensor(...)``, sizes that depend on values."""
-    model = PlainCNN(channels=4, layers=3)
-    rates = make_rates(kind, model, steps=2, initial=1e-2)  # type: ignore[arg-type]
-    problems = [problem_of(real_task(seed=0), Precision())]
-    weights = torch.tensor([0.5, 0.5])
-    with Launched() as launched:
-        differentiate(
-            model, rates, problems, weights, counted=(0, 1), steps=2, order="second", loss=torch.nn.functional.l1_loss,
-            precision=Precision(),
-        )  # fmt: skip
-    assert "convolution_backward" in launched.names
-    assert launched.names & FROM_OR_TO_THE_HOST == set()
-    with Launched() as other:
-        torch.tensor([1.0]).sum().item()
-    assert other.names >= {"_local_scalar_dense", "lift_fresh"}, "these are their names"
 
 
 class Cuda:

@@ -134,6 +134,10 @@ class MetaSet:
             self._cut = (patch_size, torch.stack(cut))
         return self._cut[1]
 
+    def contents(self) -> dict[str, str]:
+        """The images' names by :func:`content_hash`."""
+        return {content_hash(self.images.load(i)): name for i, name in enumerate(self.images.names)}
+
     def fingerprint(self) -> str:
         """Hash of the files' names and bytes and of the crops (SHA-256, hex)."""
         return hashlib.sha256(f"{self.images.fingerprint()}\0{self.crops}".encode()).hexdigest()
@@ -170,7 +174,7 @@ def require_disjoint(meta: MetaSet, test: ImageSet) -> None:
     Raises:
         DataError: naming the images that are in both.
     """
-    require_unseen({content_hash(meta.images.load(i)): name for i, name in enumerate(meta.images.names)}, test)
+    require_unseen(meta.contents(), test)
 
 
 def require_unseen(meta: Mapping[str, str], test: ImageSet) -> None:

@@ -91,6 +91,17 @@ def imresize(
     return result.to(image.dtype)
 
 
+def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The middle of an image, as far as there is so much of it: ``(..., min(H, size[0]), min(W, size[1]))``.
+
+    Args:
+        image: ``(..., H, W)``.
+        size: wanted height and width.
+    """
+    top, left = (max(0, (n - wanted) // 2) for n, wanted in zip(image.shape[-2:], size, strict=True))
+    return image[..., top : top + size[0], left : left + size[1]]
+
+
 def pad_symmetric(image: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
     """Extend an image by mirroring it about its edges, the edge pixel repeated (``d c b a | a b c d | d c b a``).
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from metasr.data.datamodule import PatchData
+    from metasr.data.meta_set import MetaSet
     from metasr.evaluation.protocol import LumaProtocol
     from metasr.recipes.base import Recipe
 
@@ -96,21 +97,11 @@ def sampler(cfg: DictConfig, stage: str) -> Any:
     return _instantiate(cfg.stages[stage].sampler)
 
 
-def sampler_fingerprint(made: Any) -> str | None:
-    """Hash of the images that a sampler brings along beside the training set; none for most."""
-    ask = getattr(made, "fingerprint", None)
-    return None if ask is None else str(ask())
+def meta_set(made: Any) -> MetaSet | None:
+    """The meta-data set that a sampler brings along beside the training set; none for most."""
+    from metasr.data.meta_set import WeightedSampler
 
-
-def meta_images(cfg: DictConfig, stage: str) -> dict[str, str]:
-    """The images of a stage's meta-data set, by their content; empty for most stages."""
-    from metasr.data.meta_set import WeightedSampler, content_hash
-
-    made = sampler(cfg, stage)
-    if not isinstance(made, WeightedSampler):
-        return {}
-    found = made.meta_set.images
-    return {content_hash(found.load(i)): name for i, name in enumerate(found.names)}
+    return made.meta_set if isinstance(made, WeightedSampler) else None
 
 
 def as_trained(cfg: DictConfig, weights: Weights) -> DictConfig:

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from metasr.errors import InputError, nearest
+from metasr.errors import InputError, MetasrError, nearest
 from metasr.experiment.schema import Schema
+
+
+def status_of(work: Callable[[], object], *, whole: bool = False) -> int:
+    """Do a program's work and give its exit status; errors that a user can mend come as one line.
+
+    Args:
+        work: all of it.
+        whole: let errors of hydra's through with their traceback.
+    """
+    try:
+        work()
+    except MetasrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (HydraException, OmegaConfBaseException) as error:
+        if whole:
+            raise
+        print(f"error: {plain(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
 
 
 def check_choices(arguments: Sequence[str], conf: Path) -> None:

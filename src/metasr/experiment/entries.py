@@ -42,6 +42,7 @@ def needs_weights(cfg: DictConfig) -> bool:
 
 def learned_entries(cfg: DictConfig, weights: Weights) -> list[Entry]:
     """The solvers that run a network, with some weights, as rows of the table."""
+    cfg = build.as_trained(cfg, weights)  # once for all of them
     return [entry(cfg, node, weights) for node in solver_nodes(cfg) if node.get("needs_network", False)]
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.data.images import list_images
-from metasr.data.meta_set import require_unseen
+from metasr.data.meta_set import require_disjoint, require_unseen
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError, OutputError, SliceOverError, WeightsError, nearest
@@ -50,6 +50,7 @@ from metasr.experiment.weights import choose_for, has_released
 from metasr.project import conf_folder, weights_folder
 from metasr.report.table import Table, format_pivot, format_rows
 from metasr.report.wandb_names import EVALUATION
+from metasr.report.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,9 @@ def check_evaluation(cfg: DictConfig) -> ImageSet:
     found = test_images(cfg)
     if cfg.task == TaskName.run:  # weights that are there already tell in their card what they have seen
         for stage in cfg.stages:
-            require_unseen(build.meta_images(cfg, str(stage)), found)
+            meta_set = build.meta_set(build.sampler(cfg, str(stage)))
+            if meta_set is not None:
+                require_disjoint(meta_set, found)
     return found
 
 
@@ -316,7 +319,7 @@ def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, s
 
 
 def _describe(testset: ImageSet) -> str:
-    return f"{len(testset)} image{'' if len(testset) == 1 else 's'} of {testset.name}"
+    return f"{counted(len(testset), 'image')} of {testset.name}"
 
 
 def _link_latest(folder: Path) -> None:

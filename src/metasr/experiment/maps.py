@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -11,12 +10,14 @@ from torch import Tensor
 
 from metasr.data.catalog import ImageSet
 from metasr.degradation import names
+from metasr.degradation.resize import middle
 from metasr.errors import WeightsError
 from metasr.experiment import build
+from metasr.experiment.pictures import file_name
 from metasr.experiment.weights import Weights
 from metasr.recipes.base import Recipe
 from metasr.recipes.weighted import Weighted
-from metasr.report.weight_maps import draw_maps
+from metasr.report.maps import draw_maps
 from metasr.seeds import generator_from
 
 log = logging.getLogger(__name__)
@@ -47,9 +48,7 @@ def draw_image_maps(
     """
     if not has_maps(recipe):
         return []
-    height, width = hr.shape[-2:]
-    top, left = max(0, (height - _LARGEST) // 2), max(0, (width - _LARGEST) // 2)
-    hr = build.protocol(cfg).crop_reference(hr[..., top : top + _LARGEST, left : left + _LARGEST], cfg.scale)
+    hr = build.protocol(cfg).crop_reference(middle(hr, (_LARGEST, _LARGEST)), cfg.scale)
     hr = hr.to(next(recipe.model.parameters()).device)
     problem = names.parse(degradation, scale=cfg.scale)
     lr = problem(hr, generator=generator_from(cfg.seed, image, degradation, "maps"))
@@ -75,7 +74,7 @@ def draw_test_maps(cfg: DictConfig, weights: Weights, images: ImageSet, folder: 
     degradation = cfg.degradations[0]
     made = []
     for i, image in enumerate(images.names[:count]):
-        name = re.sub(r"[^\w.\-]+", "_", f"{image}_{degradation}")
+        name = file_name(f"{image}_{degradation}")
         made += draw_image_maps(
             cfg, recipe, images.load(i)[None], image=image, degradation=degradation, path=folder / f"{name}_maps.png"
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 from metasr.degradation.pipeline import Degradation
 from metasr.experiment.evaluate import Entry
 from metasr.report import figures
+from metasr.report.words import counted
 from metasr.solvers.base import Solution
 
 
@@ -58,7 +59,7 @@ class PictureBook:
         """
         made = []
         for (image, name), shown in self._shown.items():
-            path = folder / f"{_safe(image)}_{_safe(name)}.png"
+            path = folder / f"{file_name(image)}_{file_name(name)}.png"
             made.append(figures.comparison(shown, path, title=f"{image}, {name}"))
         if self._kernels:
             made.append(figures.kernels(self._kernels, folder / "kernels.png"))
@@ -75,8 +76,9 @@ def _caption(entry: Entry, solution: Solution) -> str:
         made_by = entry.solver if entry.weights == "run" else f"{made_by}, {entry.solver}"
         if not solution.updates:
             return made_by
-    return f"{made_by}, {solution.updates} update{'' if solution.updates == 1 else 's'}"
+    return f"{made_by}, {counted(solution.updates, 'update')}"
 
 
-def _safe(text: str) -> str:
+def file_name(text: str) -> str:
+    """A text with nothing in it that a file's name may not hold."""
     return re.sub(r"[^\w.\-]+", "_", text)

@@ -24,6 +24,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from metasr.data.meta_set import MetaSet
 from metasr.errors import InputError, MetasrError, OutputError, SliceOverError, StageError, nearest
 from metasr.experiment import build
 from metasr.experiment.callbacks import RESUME_NAME, ResumePoint, Slice, StageProgress, Validation
@@ -124,7 +125,7 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
     return Weights(label="run", state=read_tensors(last.folder / WEIGHTS_NAME), card=read_card(last.folder))
 
 
-def identity(cfg: DictConfig, place: Place, fingerprint: str) -> dict[str, Any]:
+def identity(cfg: DictConfig, place: Place, fingerprint: str, meta_set: MetaSet | None) -> dict[str, Any]:
     """Everything that decides what a stage's weights come out as."""
     part = OmegaConf.to_container(cfg.stages[place.name], resolve=True)
     assert isinstance(part, dict)
@@ -139,8 +140,8 @@ def identity(cfg: DictConfig, place: Place, fingerprint: str) -> dict[str, Any]:
         "trainer": {k: v for k, v in trainer.items() if k not in _HARMLESS and not str(k).startswith("enable_")},
         "parent": None if place.parent is None else file_hash(place.parent.folder / WEIGHTS_NAME),
     }
-    if beside := build.sampler_fingerprint(build.sampler(cfg, place.name)):
-        found["sampler_data"] = beside
+    if meta_set is not None:
+        found["sampler_data"] = meta_set.fingerprint()
     return found
 
 
@@ -156,7 +157,8 @@ def run_stage(
     again = command(cfg.name, run)
     parent = _parent_state(cfg, place, command(cfg.name, run, without=("only",)))
     data = build.stage_data(cfg, place.name)
-    wanted = identity(cfg, place, data.images.fingerprint())
+    meta_set = build.meta_set(data.sampler)
+    wanted = identity(cfg, place, data.images.fingerprint(), meta_set)
     card = read_card(place.folder)
     if card:
         _require_ours(cfg, place, card, wanted, run)
@@ -188,7 +190,7 @@ def run_stage(
         "weights_from": origin,
         "data": {"name": cfg.data.name, "split": "train", "images": len(data.images), **wanted["data"]},
         "profile": cfg.profile_name,
-        "meta_set": build.meta_images(cfg, place.name),
+        "meta_set": {} if meta_set is None else meta_set.contents(),
         "seconds": spent,
         "config": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
         **environment(),

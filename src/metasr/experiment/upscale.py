@@ -22,6 +22,7 @@ from metasr.experiment import build
 from metasr.experiment.run_folder import require_permission
 from metasr.experiment.weights import choose_for
 from metasr.report import figures
+from metasr.report.words import counted
 from metasr.seeds import seed_from
 from metasr.solvers.base import Solution, Solver
 
@@ -39,12 +40,7 @@ class Upscaled:
     weights: str
 
     def __str__(self) -> str:
-        return f"{self.output}  ({self.seconds:.1f} s, {count_updates(self.updates)}, weights {self.weights})"
-
-
-def count_updates(number: int) -> str:
-    """``1 update``, ``2 updates``."""
-    return f"{number} update{'' if number == 1 else 's'}"
+        return f"{self.output}  ({self.seconds:.1f} s, {counted(self.updates, 'update')}, weights {self.weights})"
 
 
 def pairs_of_files(source: str | Path, output: str | Path | None, *, scale: float) -> list[tuple[Path, Path]]:
@@ -185,7 +181,7 @@ def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
         size, new = photo.rgb.shape[-2:], enlarged.rgb.shape[-2:]
         log.info(
             "%s (%dx%d) -> %s (%dx%d), kernel %s, weights %s, %s, %.1f s", source, size[1], size[0], target,
-            new[1], new[0], degradation, weights, count_updates(solution.updates), seconds,
+            new[1], new[0], degradation, weights, counted(solution.updates, "update"), seconds,
         )  # fmt: skip
         yield Upscaled(source, target, seconds, solution.updates, weights)
     if failed:
@@ -203,6 +199,6 @@ def _draw(photo: Photo, enlarged: Photo, degradation: Degradation, path: Path, s
     plain = imresize(photo.rgb[None], degradation.scale, shift=degradation.shift).clamp(0, 1)
     shown: Sequence[tuple[str, torch.Tensor]] = (
         ("bicubic", plain),
-        (count_updates(solution.updates), enlarged.rgb[None]),
+        (counted(solution.updates, "update"), enlarged.rgb[None]),
     )
     figures.comparison(dict(shown), path, title=f"{path.stem.removesuffix('_side_by_side')}, kernel {degradation}")

@@ -12,12 +12,14 @@ from torch import Tensor
 from metasr.data.catalog import ImageSet
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
+from metasr.degradation.resize import middle
 from metasr.experiment import build
 from metasr.experiment.maps import draw_image_maps
 from metasr.experiment.weights import Weights
 from metasr.meta.rates import rates_from_state
 from metasr.recipes.base import Recipe
 from metasr.report.figures import comparison
+from metasr.report.words import counted
 from metasr.seeds import generator_from
 from metasr.solvers.adapt import AdaptSolver
 from metasr.solvers.base import SnapshotSolver, Solution, Solver
@@ -34,10 +36,7 @@ class _Held:
 def _load(images: ImageSet, crop: int) -> tuple[_Held, ...]:
     held = []
     for i, name in enumerate(images.names):
-        image = images.load(i)[None]
-        height, width = image.shape[-2:]
-        top, left = max(0, (height - crop) // 2), max(0, (width - crop) // 2)
-        held.append(_Held(name, image[..., top : top + crop, left : left + crop].contiguous()))
+        held.append(_Held(name, middle(images.load(i)[None], (crop, crop)).contiguous()))
     return tuple(held)
 
 
@@ -114,7 +113,7 @@ def draw(cfg: DictConfig, stage: str, recipe: Recipe, folder: Path, *, step: int
 
 
 def _updates(taken: int | str) -> str:
-    return f"{taken} update{'' if taken == 1 else 's'}" if isinstance(taken, int) else "own updates"
+    return counted(taken, "update") if isinstance(taken, int) else "own updates"
 
 
 def _solver(cfg: DictConfig, weights: Weights, *, steps: int) -> Solver:

@@ -100,6 +100,10 @@ class Recipe(pl.LightningModule):
         trained = [p for group in self.parameter_groups() for p in group["params"] if p.requires_grad]
         return loss + torch.cat([p.flatten()[:0] for p in trained]).sum()  # of no numbers: 0, even where one is NaN
 
+    def looks(self) -> bool:
+        """Whether finiteness is looked at in this step: on a GPU that waits for the device."""
+        return self.device.type == "cpu" or self.global_step % 50 == 0
+
     def require_finite(self, loss: Tensor, *, of: Callable[[], str]) -> None:
         """Stop training when a loss is no longer finite (looked at every step on the CPU, every 50th on a GPU).
 
@@ -110,9 +114,7 @@ class Recipe(pl.LightningModule):
         Raises:
             DivergenceError: telling step, learning rate and what it was the loss of.
         """
-        if loss.device.type != "cpu" and self.global_step % 50:
-            return
-        if not bool(torch.isfinite(loss)):
+        if self.looks() and not bool(torch.isfinite(loss)):
             rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
             raise DivergenceError(
                 f"{type(self).__name__}: loss became {loss.item()} at step {self.global_step} for {of()} with "

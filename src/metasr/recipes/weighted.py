@@ -215,7 +215,7 @@ class Weighted(Recipe):
         parameters = [p for p in self.weight_net.parameters() if p.requires_grad]
         gradients = torch.autograd.grad(value, parameters)
         meta_loss = value.detach() * self.inner_rate
-        if self._looks():
+        if self.looks():
             flat = torch.cat([g.flatten() for g in gradients])
             require_finite_rewards(flat, meta_loss=meta_loss, of=f"at step {self.global_step} for {meta.degradation}")
         self.log("train/meta_loss", meta_loss)
@@ -239,12 +239,8 @@ class Weighted(Recipe):
         self.log("train/reward_positive", (rewards > 0).float().mean())
         return weight_objective(weights, rewards)
 
-    def _looks(self) -> bool:
-        """Whether finiteness is looked at in this step: on a GPU that waits for the device."""
-        return self.device.type == "cpu" or self.global_step % 50 == 0
-
     def _require_finite_rewards(self, rewards: Tensor, meta_loss: Tensor, degradation: Degradation) -> None:
-        if self._looks():
+        if self.looks():
             require_finite_rewards(rewards, meta_loss=meta_loss, of=f"at step {self.global_step} for {degradation}")
 
     def _log(self, losses: Tensor, weights: Tensor, loss: Tensor) -> None:

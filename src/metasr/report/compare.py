@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from metasr.report.run_data import ReportData, RunData, Spread
 from metasr.report.table import OWN_STOP, Row
+from metasr.report.words import counted
 
 BASELINES = ("interpolate", "interpolate_aligned")
 """Rows that every table has, whatever was trained."""
@@ -30,7 +31,7 @@ class Place(NamedTuple):
         return cls(row.testset, row.scale, row.images)
 
     def __str__(self) -> str:
-        return f"{self.images} image{'' if self.images == 1 else 's'} of {self.testset}, ×{self.scale:g}"
+        return f"{counted(self.images, 'image')} of {self.testset}, ×{self.scale:g}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def describe(row: Row) -> str:
         return f"{row.solver}, stopping itself"
     if row.updates == 0 and row.solver != "adapt":
         return row.solver
-    return f"{row.solver}, {row.updates:g} update{'' if row.updates == 1 else 's'}"
+    return f"{row.solver}, {counted(row.updates, 'update')}"
 
 
 def is_own(row: Row) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from metasr.report.sweep_table import SweepTable
 from metasr.report.table import Row
+from metasr.report.words import counted
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class ReportData:
     @property
     def title(self) -> str:
         """What the report is about, in a few words."""
-        count = f"{len(self.runs)} run{'' if len(self.runs) == 1 else 's'}"
+        count = counted(len(self.runs), "run")
         if len(self.sweeps) == 1 and len(self.experiments) == 1 and all(run.sweep for run in self.runs):
             return f"{self.experiments[0]}: {self.sweeps[0].name}, {count}"
         if len(self.experiments) == 1:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from metasr.report.published_results import method_of, published
+from metasr.report.words import counted
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _heading(column: Key) -> str:
     name = {"run": "this run", "released": "released"}.get(weights, weights.rsplit("/", 1)[-1])
     if solver != "adapt":
         return f"{name}\n{solver}"
-    return f"{name}\n{updates} update{'' if updates == 1 else 's'}"
+    return f"{name}\n{counted(updates, 'update')}"
 
 
 def format_rows(table: Table, *, title: str) -> str:

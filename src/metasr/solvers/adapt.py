@@ -20,7 +20,7 @@ from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.plain_steps import BackwardPrecision, forward_of, layers_of
 from metasr.solvers.refine import back_project
-from metasr.solvers.tiles import Tile, apply_tiled, overlap_of, split, spread, tiled_l1
+from metasr.solvers.tiles import Tile, apply_tiled, check_tiling, overlap_of, split, spread, tiled_l1
 
 
 class AdaptSolver(NetworkSolver):
@@ -65,8 +65,7 @@ class AdaptSolver(NetworkSolver):
         super().__init__(network, tile=tile, ensemble=ensemble, back_projection=back_projection)
         if steps < 0:
             raise InputError(f"adapt_steps must be at least 0, got {steps}")
-        if adapt_pixels is not None and adapt_pixels < 1:
-            raise InputError(f"adapt_pixels must be at least 1, or none for all, got {adapt_pixels}")
+        check_tiling(tile, adapt_pixels=adapt_pixels)
         if backward_precision not in get_args(BackwardPrecision):
             raise InputError(f"backward_precision must be 'auto', 'float32' or 'bfloat16', got {backward_precision!r}")
         if son_noise is not None and not 0 <= son_noise < math.inf:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
-from metasr.degradation.resize import imresize
+from metasr.degradation.resize import imresize, middle
 from metasr.errors import DivergenceError, InputError
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.stopping import Mixed, Rule, Stop, make_rule
-from metasr.solvers.tiles import Tile, apply_tiled, overlap_of, split
+from metasr.solvers.tiles import Tile, apply_tiled, check_tiling, overlap_of, split
 
 Optimiser = Literal["adam", "sgd"]
 
@@ -106,10 +106,7 @@ class MetricConstrainedSolver:
             raise InputError(f"rate must be above 0, got {rate}")
         if max_steps < 0:
             raise InputError(f"max_steps must be at least 0, got {max_steps}")
-        if tile is not None and tile < 1:
-            raise InputError(f"tile must be at least 1 pixel, or none for the whole image, got {tile}")
-        if adapt_pixels is not None and adapt_pixels < 1:
-            raise InputError(f"adapt_pixels must be at least 1, or none for all, got {adapt_pixels}")
+        check_tiling(tile, adapt_pixels=adapt_pixels)
         self.network = network
         self.rate = rate
         self.max_steps = max_steps
@@ -189,8 +186,7 @@ class MetricConstrainedSolver:
             return lr
         share = math.sqrt(self.adapt_pixels / pixels)
         tall, wide = (max(1, math.floor(n * share)) for n in (height, width))
-        top, left = (height - tall) // 2, (width - wide) // 2
-        return lr[..., top : top + tall, left : left + wide]
+        return middle(lr, (tall, wide))
 
 
 def _look(network: nn.Module, parameters: list[nn.Parameter], source: Tensor, tiles: list[Tile]) -> _Look:

@@ -10,7 +10,7 @@ from metasr.errors import InputError
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.plain_steps import forward_of
 from metasr.solvers.refine import back_project, self_ensemble, symmetries_of
-from metasr.solvers.tiles import apply_tiled, overlap_of
+from metasr.solvers.tiles import apply_tiled, check_tiling, overlap_of
 
 
 class NetworkSolver:
@@ -37,8 +37,7 @@ class NetworkSolver:
     ) -> None:
         if back_projection < 0:
             raise InputError(f"back_projection must be at least 0 rounds, got {back_projection}")
-        if tile is not None and tile < 1:
-            raise InputError(f"tile must be at least 1 pixel, or none for the whole image, got {tile}")
+        check_tiling(tile)
         self.network = network
         self.enlarge_first = enlarge_first
         self.tile = tile

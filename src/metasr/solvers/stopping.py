@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple, Protocol, get_args
 
 from torch import Tensor
 
-from metasr.degradation.resize import pad_symmetric
+from metasr.degradation.resize import middle, pad_symmetric
 from metasr.errors import DivergenceError, InputError
 from metasr.evaluation.color import luma_bt601
 from metasr.evaluation.metrics import psnr, ssim
@@ -122,8 +122,7 @@ class MetricRule:
     @staticmethod
     def _measured(sr: Tensor) -> Tensor:
         """Y of what is measured, ``(1, 1, H, W)`` with sides from 11 to 192."""
-        top, left = (max(0, (n - _MIDDLE) // 2) for n in sr.shape[-2:])
-        y = luma_bt601(sr[..., top : top + _MIDDLE, left : left + _MIDDLE].double())
+        y = luma_bt601(middle(sr, (_MIDDLE, _MIDDLE)).double())
         down, right = (max(0, _WINDOW - n) for n in y.shape[-2:])
         return pad_symmetric(y, (0, right, 0, down))
 

@@ -33,6 +33,18 @@ class Tile:
         return rows, columns
 
 
+def check_tiling(tile: int | None, *, adapt_pixels: int | None = None) -> None:
+    """Require numbers of pixels that an image can be worked through by; none is the whole image.
+
+    Raises:
+        InputError: naming the one that is below 1.
+    """
+    if tile is not None and tile < 1:
+        raise InputError(f"tile must be at least 1 pixel, or none for the whole image, got {tile}")
+    if adapt_pixels is not None and adapt_pixels < 1:
+        raise InputError(f"adapt_pixels must be at least 1, or none for all, got {adapt_pixels}")
+
+
 def split(height: int, width: int, *, tile: int | None, overlap: int) -> list[Tile]:
     """Cut an image into tiles of nearly equal size.
 

@@ -10,8 +10,8 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from metasr.errors import InputError, OutputError
-from metasr.report import weight_maps
-from metasr.report.weight_maps import draw_maps, map_distance
+from metasr.report import maps as drawing
+from metasr.report.maps import draw_maps, map_distance
 
 
 def weights(seed: int, size=(9, 13)) -> torch.Tensor:
@@ -29,7 +29,7 @@ def pixels(path) -> np.ndarray:
 
 
 def test_takes_public_names_alone_from_other_files() -> None:
-    tree = ast.walk(ast.parse(inspect.getsource(weight_maps)))
+    tree = ast.walk(ast.parse(inspect.getsource(drawing)))
     taken = [alias.name for node in tree if isinstance(node, ast.ImportFrom) for alias in node.names]
     assert "save" in taken
     assert [name for name in taken if name.startswith("_")] == []

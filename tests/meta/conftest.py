@@ -1,0 +1,12 @@
+"""A fixture that listens to the engine."""
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    caplog.set_level(logging.INFO, "metasr.meta.capture")
+    return lambda: [f"{r.levelname} {r.getMessage()}" for r in caplog.records]
