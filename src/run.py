@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from metasr.errors import MetasrError
 from metasr.experiment.cli_checks import check_choices, status_of, sweep_as_run
+from metasr.experiment.help import text, wants_help
 from metasr.experiment.run_folder import register_resolvers
 from metasr.experiment.schema import register
 from metasr.project import conf_folder
@@ -47,6 +48,9 @@ def main(cfg: DictConfig) -> float | None:
 
 def run() -> int:
     """Everything from the command line to the exit status: errors that a user can mend come without a traceback."""
+    if wants_help(sys.argv[1:]):
+        print(text(conf_folder()))
+        return 0
     # Hydra would print errors, mostly with a traceback, and exit; so it hands them on.
     shown_whole = os.environ.setdefault("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -1,0 +1,73 @@
+"""What ``--help`` prints: experiments, choices, tasks. Light to import, and quick whatever number of configs there is.
+
+Hydra's own help composes a config and lists the groups through copies of all that it has read, which takes longer with
+every config file; this one reads the files' first lines.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+_WIDTH = 120
+_INSIDE = ("paths", "stage")  # groups that experiments choose from, and users do not
+_FLAGS = {
+    "--multirun, -m": "several runs: +sweep=NAME, or KEY=VALUE,VALUE (hydra/launcher=parallel: at once)",
+    "--cfg job": "the whole composed config instead of running, for instance +experiment=mzsr_x2 --cfg job",
+    "--info": "hydra's search path, plugins and defaults",
+    "--hydra-help": "hydra's own flags, among them shell completion",
+}
+
+
+def wants_help(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for help."""
+    return any(argument in ("--help", "-h") for argument in arguments)
+
+
+def text(conf: Path) -> str:
+    """The whole help.
+
+    Args:
+        conf: the folder of configs; ``config.yaml`` holds the text (``hydra.help.template``), where
+            ``$APP_CONFIG_GROUPS`` and ``$FLAGS_HELP`` stand for the choices and the flags.
+    """
+    from omegaconf import OmegaConf
+
+    template = OmegaConf.load(conf / "config.yaml").hydra.help.template
+    flags = "\n".join(f"{flag:<17}{what}" for flag, what in _FLAGS.items())
+    return str(template).replace("$APP_CONFIG_GROUPS", choices(conf)).replace("$FLAGS_HELP", flags).rstrip()
+
+
+def choices(conf: Path) -> str:
+    """Experiments with what each is, then the choices of every other group, a group to a line."""
+    experiments = sorted((conf / "experiment").glob("*.yaml"))
+    widest = max((len(path.stem) for path in experiments), default=0)
+    lines = [_wrapped(f"  {path.stem:<{widest}}  ", first_sentence(path)) for path in experiments]
+    groups = {
+        folder.relative_to(conf).as_posix(): sorted(path.stem for path in folder.glob("*.yaml"))
+        for folder in [*sorted(conf.iterdir()), *sorted((conf / "hydra").glob("*"))]
+        if folder.is_dir() and folder.name not in ("experiment", *_INSIDE) and not folder.name.endswith("_logging")
+    }
+    rest = [_wrapped(f"  {group}: ", ", ".join(names)) for group, names in groups.items() if names]
+    return "\n".join(
+        ["+experiment=NAME", *lines, "", "GROUP=CHOICE (sweeps and ablations with a plus: +sweep=NAME)", *rest, ""]
+    )
+
+
+def first_sentence(path: Path) -> str:
+    """What a config file says of itself: its leading comment, up to the end of a sentence."""
+    said = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @"):
+            said.append(line.removeprefix("#").strip())
+    return " ".join(said).split("; ")[0].split(". ")[0].rstrip(".;")
+
+
+def _wrapped(head: str, body: str) -> str:
+    return textwrap.fill(
+        body, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head) if len(head) < 30 else "    ",
+        break_on_hyphens=False,
+    )  # fmt: skip
