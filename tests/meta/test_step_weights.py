@@ -75,6 +75,7 @@ def test_impossible_options_are_refused(options: dict[str, object]) -> None:
         StepWeights(**options)
 
 
-def test_at_least_one_step() -> None:
-    with pytest.raises(InputError, match="at least one inner step is needed, got 0"):
-        StepWeights().at(0, 0)
+def test_without_a_step_there_is_one_loss() -> None:
+    assert StepWeights(first=0.5).at(7, 0) == [1.0]
+    with pytest.raises(InputError, match="the number of inner steps must be at least 0, got -1"):
+        StepWeights().at(0, -1)

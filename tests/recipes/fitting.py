@@ -8,8 +8,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from metasr.models.plain_cnn import PlainCNN
 from metasr.recipes.base import Recipe
 
 
@@ -47,6 +49,14 @@ class Losses(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.logged.append({k: float(v) for k, v in trainer.callback_metrics.items()})
+
+
+class Either(PlainCNN):
+    """Takes the enlarged LR, or the LR itself: what is smaller than 12 pixels it enlarges by 2 first."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        small = image.shape[-1] < 12
+        return super().forward(functional.interpolate(image, scale_factor=2.0) if small else image)
 
 
 def fit(recipe: Recipe, batches: Sequence[Any], *, steps: int, **options: Any) -> list[dict[str, float]]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metasr.checks import check_state
 from metasr.errors import DivergenceError, InputError, WeightsError
 from metasr.models.plain_cnn import PlainCNN
-from metasr.recipes.base import Recipe, require_finite_weights, schedule_factor
+from metasr.recipes.base import Recipe, Staircase, require_finite_weights, schedule_factor
 from recipes.fitting import fit
 
 
@@ -52,6 +52,16 @@ def test_staircase_is_the_published_decay() -> None:
     rates = [4e-4 * schedule_factor("staircase", step, 10) for step in steps]
     assert rates == pytest.approx([4e-4, 4e-4, 2e-4, 2e-4, 1e-4, 1e-4, 1e-4])
     assert schedule_factor("staircase", 25, 10, every=10, floor=0.01) == 0.25
+
+
+def test_a_staircase_of_its_own() -> None:
+    stairs = Staircase(every=3, factor=0.1)
+    got = [schedule_factor(stairs, step, 10) for step in (0, 2, 3, 5, 6)]
+    assert got == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    assert schedule_factor(Staircase(every=2), 4, 10) == 0.25
+    for impossible in ({"every": 0}, {"every": 2, "factor": 0.0}, {"every": 2, "factor": 1.5}):
+        with pytest.raises(InputError, match=r"a staircase needs every >= 1 and a factor in \(0, 1\], got"):
+            Staircase(**impossible)
 
 
 def test_unknown_schedule_is_refused() -> None:
@@ -188,3 +198,15 @@ def test_large_weights_and_no_weights_are_finite() -> None:
         large.weight.fill_(1e38)  # whose sum and norm are not
     require_finite_weights(large, step=0)
     require_finite_weights(nn.ReLU(), step=0)
+
+
+@pytest.mark.parametrize("value", [-1, 0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["rate", "rates_rate", "weight_rate"])
+def test_learning_rates_are_above_zero(name: str, value: float) -> None:
+    toy = Toy()
+    toy.require_rates()
+    setattr(toy, name, value)
+    with pytest.raises(InputError, match=rf"^Toy: {name} must be a finite number above 0, got {value}$"):
+        toy.configure_optimizers()
+    setattr(toy, name, None)  # one that is chosen later
+    toy.require_rates()

@@ -20,7 +20,7 @@ from metasr.meta.step_weights import StepWeights
 from metasr.models.plain_cnn import PlainCNN
 from metasr.recipes.base import schedule_factor
 from metasr.recipes.meta_transfer import MetaTransfer
-from recipes.fitting import fit, silent_options
+from recipes.fitting import Either, fit, silent_options
 from small_problems import real_task
 
 
@@ -114,7 +114,7 @@ def test_rates_are_inside_their_bounds_before_a_checkpoint_sees_them(tmp_path: P
 
 
 def test_no_option_is_silent() -> None:
-    baseline = {"model": small, "steps": lambda: 10, "inner_steps": lambda: 2}
+    baseline = {"model": lambda: Either(channels=4, layers=3), "steps": lambda: 10, "inner_steps": lambda: 2}
     others = {
         "model": lambda: PlainCNN(channels=4, layers=2),
         "steps": lambda: 20,
@@ -129,6 +129,7 @@ def test_no_option_is_silent() -> None:
         "engine": lambda: "eager",
         "precision": lambda: "bf16",
         "layout": lambda: "contiguous",
+        "enlarge_first": lambda: False,
     }
     assert silent_options(MetaTransfer, baseline, others, batches(1)) == ["engine"]  # how fast, not what
 

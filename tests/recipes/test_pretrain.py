@@ -17,7 +17,7 @@ from metasr.models.maml_sr_net import MamlSRNet
 from metasr.models.plain_cnn import PlainCNN
 from metasr.recipes.base import schedule_factor
 from metasr.recipes.pretrain import Pretrain
-from recipes.fitting import fit, silent_options
+from recipes.fitting import Either, fit, silent_options
 from small_problems import picture, real_task
 
 
@@ -56,7 +56,7 @@ def test_steps_are_adams(schedule: str) -> None:
 
 
 def test_no_option_is_silent() -> None:
-    baseline = {"model": lambda: PlainCNN(channels=4, layers=3), "steps": lambda: 10}
+    baseline = {"model": lambda: Either(channels=4, layers=3), "steps": lambda: 10}
     others = {
         "model": lambda: PlainCNN(channels=4, layers=2),
         "steps": lambda: 20,
@@ -65,6 +65,7 @@ def test_no_option_is_silent() -> None:
         "engine": lambda: "eager",
         "precision": lambda: "bf16",
         "layout": lambda: "contiguous",
+        "enlarge_first": lambda: False,
     }
     assert silent_options(Pretrain, baseline, others, [pairs()]) == ["engine"]  # how fast, not what
 

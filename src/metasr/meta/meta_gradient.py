@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from metasr.checks import check_pair
+from metasr.checks import check_pair, check_whole_pair
 from metasr.data.tasks import Task
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
@@ -28,7 +28,7 @@ EAGER = Engine("eager")
 
 
 class Problem(NamedTuple):
-    """A task's tensors, its LR patches enlarged: all ``(B, 3, H, W)``."""
+    """A task's tensors as the network sees them: ``*_in`` are the LR patches, enlarged where that is its input."""
 
     support_in: Tensor
     support_hr: Tensor
@@ -44,6 +44,25 @@ def enlarge(lr: Tensor, like: Tensor, scale: float) -> Tensor:
     """
     check_pair(lr, like, scale)
     return imresize(lr, scale, size=(like.shape[-2], like.shape[-1]))
+
+
+def network_input(lr: Tensor, hr: Tensor, scale: float, *, enlarge_first: bool) -> Tensor:
+    """What a network is given of LR patches: the patches enlarged to the HR's size, or as they are.
+
+    Args:
+        lr: ``(B, 3, h, w)``.
+        hr: ``(B, 3, H, W)``.
+        scale: factor between them.
+        enlarge_first: the network keeps the size; otherwise it enlarges by the scale itself.
+
+    Raises:
+        InputError: if the sizes do not match the scale, or HR patches that a network is to make of LR ones are no
+            multiple of it.
+    """
+    if enlarge_first:
+        return enlarge(lr, hr, scale)
+    check_whole_pair(lr, hr, scale)
+    return lr
 
 
 def meta_parameters(model: nn.Module, rates: Rates) -> list[nn.Parameter]:
@@ -83,21 +102,24 @@ def meta_gradient(
     loss: PixelLoss = nn.functional.l1_loss,
     precision: Precision = DEFAULT,
     engine: Engine | None = None,
+    enlarge_first: bool = True,
 ) -> MetaGradient:
     """Differentiate the query losses after the inner steps by weights and rates (MZSR, algorithm 1; MAML++).
 
     Run eagerly, one task's graph is in memory at a time; captured, those of all tasks.
 
     Args:
-        model: the network θ, whose input is the enlarged LR.
+        model: the network θ.
         rates: inner learning rates.
         tasks: the meta-batch.
-        steps: inner steps per task.
+        steps: inner steps per task; with 0 the gradient is the plain one of the query loss.
         order: ``second`` or ``first``.
-        step_weights: weight of the query loss after each step, ``steps`` of them; steps of weight 0 are skipped.
+        step_weights: weight of the query loss after each step, ``steps`` of them (one for 0 steps); steps of weight 0
+            are skipped.
         loss: of (output, target), for support and query.
         precision: arithmetic and layout.
         engine: captures the step where it can; none to run it eagerly. The same one for all steps of a training.
+        enlarge_first: the network's input is the enlarged LR; otherwise the LR, which it enlarges itself.
 
     Returns:
         Gradient and losses, averaged over the tasks.
@@ -107,14 +129,15 @@ def meta_gradient(
             above 0.
     """
     require_training_order(order)
-    if not tasks or len(step_weights) != steps or not any(step_weights):
+    if not tasks or len(step_weights) != max(1, steps) or not any(step_weights):
         raise InputError(
             "a meta-gradient needs at least one task and one weight per inner step, not all 0, "
             f"got {len(tasks)} tasks and weights {list(step_weights)} for {steps} steps"
         )
     parameters = meta_parameters(model, rates)
-    counted = tuple(step for step, weight in enumerate(step_weights) if weight != 0)
-    problems = [problem_of(task, precision) for task in tasks]
+    first = min(1, steps)  # the number of steps that the first weight belongs to
+    counted = tuple(step for step, weight in enumerate(step_weights, start=first) if weight != 0)
+    problems = [problem_of(task, precision, enlarge_first=enlarge_first) for task in tasks]
     weights = torch.tensor(step_weights, dtype=parameters[0].dtype, device=parameters[0].device)
 
     def step(inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
@@ -133,11 +156,11 @@ def meta_gradient(
     gradients, (total, *by_step) = found[: len(parameters)], found[len(parameters) :]
     query = [torch.full((), float("nan"), device=total.device) for _ in range(steps + 1)]
     for number, value in zip(counted, by_step, strict=True):
-        query[number + 1] = value
+        query[number] = value
     return MetaGradient(gradients, total, query)
 
 
-def problem_of(task: Task, precision: Precision) -> Problem:
+def problem_of(task: Task, precision: Precision, *, enlarge_first: bool = True) -> Problem:
     """A task as the network sees it.
 
     Raises:
@@ -145,9 +168,9 @@ def problem_of(task: Task, precision: Precision) -> Problem:
     """
     scale = task.degradation.scale
     given = (
-        enlarge(task.support_lr, task.support_hr, scale),
+        network_input(task.support_lr, task.support_hr, scale, enlarge_first=enlarge_first),
         task.support_hr,
-        enlarge(task.query_lr, task.query_hr, scale),
+        network_input(task.query_lr, task.query_hr, scale, enlarge_first=enlarge_first),
         task.query_hr,
     )
     layout = precision.memory_format(task.support_lr.device)
@@ -173,8 +196,8 @@ def differentiate(
         model: the network θ.
         rates: inner learning rates.
         problems: the tasks.
-        weights: ``(steps,)``, weight of the query loss after each step.
-        counted: steps, from 0, whose query loss is computed.
+        weights: ``(max(1, steps),)``, weight of the query loss after each step, or after none.
+        counted: after how many steps the query loss is computed.
         steps: inner steps.
         order: ``second`` or ``first``.
         loss: of (output, target).
@@ -229,10 +252,10 @@ def _of_one_task(
         return loss(output.to(target.dtype), target)
 
     def after_step(step: int, net: nn.Module) -> None:
-        if step - 1 in counted:
+        if step in counted:
             value = loss_of(net, problem.query_in, problem.query_hr)
             values.append(value.detach())
-            terms.append(weights[step - 1] * value)
+            terms.append(weights[max(0, step - 1)] * value)
 
     inner_loop(
         network,

@@ -39,9 +39,14 @@ class StepWeights:
             raise InputError("step weights need anneal_steps > 0, floor in [0, 1] and first >= 0")
 
     def at(self, iteration: int, steps: int) -> list[float]:
-        """Weights of inner steps 1 to ``steps`` at a training iteration (from 0); sum 1 but for ``first``."""
-        if steps < 1:
-            raise InputError(f"at least one inner step is needed, got {steps}")
+        """Weights of inner steps 1 to ``steps`` at a training iteration (from 0); sum 1 but for ``first``.
+
+        Without a step there is one loss, of weight 1.
+        """
+        if steps < 0:
+            raise InputError(f"the number of inner steps must be at least 0, got {steps}")
+        if steps == 0:
+            return [1.0]
         if self.kind == "final":
             weights = [0.0] * (steps - 1) + [1.0]
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -15,7 +16,25 @@ from metasr.degradation.pipeline import Degradation
 from metasr.errors import DivergenceError, InputError
 from metasr.meta.rates import RATE_PREFIXES
 
-Schedule = Literal["constant", "cosine", "staircase"]
+
+@dataclass(frozen=True, kw_only=True)
+class Staircase:
+    """A learning rate that falls all at once, time and again.
+
+    Attributes:
+        every: steps between two falls.
+        factor: what is left of it each time.
+    """
+
+    every: int
+    factor: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or not 0 < self.factor <= 1:
+            raise InputError(f"a staircase needs every >= 1 and a factor in (0, 1], got {self.every} and {self.factor}")
+
+
+Schedule = Literal["constant", "cosine", "staircase"] | Staircase
 
 
 def schedule_factor(schedule: Schedule, step: int, steps: int, *, every: int = 100_000, floor: float = 0.25) -> float:
@@ -23,12 +42,14 @@ def schedule_factor(schedule: Schedule, step: int, steps: int, *, every: int = 1
 
     Args:
         schedule: ``constant``; ``cosine`` from 1 to 0 over ``steps``; ``staircase`` halves ``every`` steps, down to
-            ``floor``.
+            ``floor``; or a :class:`Staircase` of its own.
         step: from 0.
         steps: of the whole stage.
         every: width of a stair.
         floor: lowest factor of the staircase.
     """
+    if isinstance(schedule, Staircase):
+        return float(schedule.factor ** (step // schedule.every))
     if schedule == "constant":
         return 1.0
     if schedule == "cosine":
@@ -80,13 +101,26 @@ class Recipe(pl.LightningModule):
         """Parameter groups for Adam, each with its learning rate."""
         raise NotImplementedError
 
+    def require_rates(self) -> None:
+        """Require every learning rate, kept as ``rate`` or ``<what>_rate``, to be a finite number above 0.
+
+        Raises:
+            InputError: naming the rate.
+        """
+        for name, value in vars(self).items():
+            if name.rpartition("_")[2] == "rate" and isinstance(value, int | float) and not 0 < value < math.inf:
+                raise InputError(f"{type(self).__name__}: {name} must be a finite number above 0, got {value}")
+
     def configure_optimizers(self) -> Any:
         """Adam over the groups, with the schedule stepped at every optimiser step."""
+        self.require_rates()
         optimizer = torch.optim.Adam(self.parameter_groups())
-        factor = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: schedule_factor(self.schedule, step, self.steps)
-        )
+        factor = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
+
+    def rate_factor(self, step: int) -> float:
+        """What all learning rates are multiplied by at a step."""
+        return schedule_factor(self.schedule, step, self.steps)
 
     def touching_all(self, loss: Tensor) -> Tensor:
         """The same loss, with every trained parameter in its graph: those that had no part in it get a gradient of 0.

@@ -19,15 +19,19 @@ from metasr.recipes.base import Recipe, Schedule
 class MetaTransfer(Recipe):
     """Train initial weights (and inner rates) from which a few gradient steps on a task bring its query loss down.
 
+    With ``order="first"``, ``rates="fixed"``, the final step's loss alone and a network that enlarges itself it is the
+    meta-training of MRDA's network (FOMAML). Its public code degrades the same patches by each of a meta-batch's
+    degradations; here each task has patches of its own.
+
     Departure from the paper, on by default: inner rates are learned, one per (step, tensor), instead of 1e-2
     throughout.
     ``rates="fixed"`` is the published form.
 
     Args:
-        model: the network; its input is the enlarged LR.
+        model: the network.
         steps: optimiser steps (meta-iterations) of the stage.
         rate: learning rate of the weights (MZSR: 1e-4).
-        inner_steps: gradient steps per task (MZSR: 5).
+        inner_steps: gradient steps per task (MZSR: 5); with 0, and fixed rates, this is plain training on the queries.
         inner_rate: the fixed inner rate, or where the learned ones start.
         rates: ``fixed``, ``per_step`` or ``meta_sgd``.
         rates_rate: learning rate of the inner rates; none for ten times less than where they start.
@@ -39,6 +43,7 @@ class MetaTransfer(Recipe):
         precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``; see
             :class:`metasr.meta.precision.Precision`.
         layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
+        enlarge_first: the network's input is the enlarged LR; otherwise the LR, which it enlarges itself.
     """
 
     unit = "meta-step"
@@ -59,8 +64,10 @@ class MetaTransfer(Recipe):
         engine: EngineKind = "auto",
         precision: Arithmetic = "tf32",
         layout: Layout = "auto",
+        enlarge_first: bool = True,
     ) -> None:
         super().__init__(model, steps=steps, schedule=schedule)
+        self.enlarge_first = enlarge_first
         require_training_order(order)
         self.rate = rate
         self.inner_steps = inner_steps
@@ -90,6 +97,7 @@ class MetaTransfer(Recipe):
             step_weights=weights,
             precision=self.precision,
             engine=self.engine,
+            enlarge_first=self.enlarge_first,
         )
         self.require_finite(found.loss, of=lambda: f"tasks {', '.join(str(t.degradation) for t in batch)}")
         self.log("train/loss", found.loss, prog_bar=True)

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from metasr.data.tasks import Pairs
 from metasr.meta.capture import Engine, EngineKind
-from metasr.meta.meta_gradient import enlarge, surrogate_loss, with_leaves
+from metasr.meta.meta_gradient import network_input, surrogate_loss, with_leaves
 from metasr.meta.precision import Arithmetic, Layout, Precision
 from metasr.recipes.base import Recipe, Schedule
 
 
 class Pretrain(Recipe):
-    """Minimise E‖HR - f_θ(bicubic↑ LR)‖₁ with Adam.
+    """Minimise E‖HR - f_θ(bicubic↑ LR)‖₁ with Adam, or of a network that enlarges itself E‖HR - f_θ(LR)‖₁.
 
     Args:
-        model: the network; its input is the enlarged LR.
+        model: the network.
         steps: optimiser steps of the stage.
         rate: learning rate (MZSR: 4e-4).
         schedule: how it goes on (MZSR's code: ``staircase``, halved every 100,000 steps down to 1e-4).
@@ -28,6 +28,7 @@ class Pretrain(Recipe):
         precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``; see
             :class:`metasr.meta.precision.Precision`.
         layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
+        enlarge_first: the network's input is the enlarged LR; otherwise the LR, which it enlarges itself.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class Pretrain(Recipe):
         engine: EngineKind = "auto",
         precision: Arithmetic = "tf32",
         layout: Layout = "auto",
+        enlarge_first: bool = True,
     ) -> None:
         super().__init__(model, steps=steps, schedule=schedule)
+        self.enlarge_first = enlarge_first
         self.rate = rate
         self.engine = Engine(engine)
         self.precision = Precision(arithmetic=precision, layout=layout)
@@ -53,10 +56,10 @@ class Pretrain(Recipe):
     def training_step(self, batch: Pairs, batch_idx: int) -> Tensor:
         """The gradient of one batch's L1 loss, handed on as a surrogate loss."""
         layout = self.precision.memory_format(batch.hr.device)
-        source = enlarge(batch.lr, batch.hr, batch.degradation.scale).contiguous(memory_format=layout)
+        source = network_input(batch.lr, batch.hr, batch.degradation.scale, enlarge_first=self.enlarge_first)
         loss, *gradients = self.engine.run(
             self._differentiate,
-            [source, batch.hr.contiguous(memory_format=layout)],
+            [source.contiguous(memory_format=layout), batch.hr.contiguous(memory_format=layout)],
             parameters=[*self.model.parameters(), *self.model.buffers()],
         )
         self.require_finite(loss, of=lambda: f"degradation {batch.degradation}")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
+import torch
 from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
+from metasr.models.blind import BlindSR
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.plain_steps import forward_of
 from metasr.solvers.refine import back_project, self_ensemble, symmetries_of
-from metasr.solvers.tiles import apply_tiled, check_tiling, overlap_of
+from metasr.solvers.tiles import apply_scaling, apply_tiled, check_tiling, overlap_of
 
 
 class NetworkSolver:
     """Feed-forward super-resolution with any network.
+
+    A blind network (:class:`metasr.models.blind.BlindSR`) describes the whole image once, and that one vector steers
+    all its tiles: results do not depend on them.
 
     Args:
         network: its weights are used as they are and never changed.
@@ -54,14 +62,14 @@ class NetworkSolver:
 
     def render(self, network: nn.Module, lr: Tensor, degradation: Degradation) -> Tensor:
         """The SR image of some weights: enlarge, run in tiles, ensemble, back-project, clip."""
-        overlap = overlap_of(network)
 
         def run(image: Tensor) -> Tensor:
             if self.enlarge_first:
                 enlarged = imresize(image, degradation.scale)
-                return apply_tiled(forward_of(network), enlarged, tile=self.tile, overlap=overlap)
-            sr = apply_scaling(network, image, scale=degradation.scale, tile=self.tile, overlap=overlap)
-            return sr
+                return apply_tiled(forward_of(network), enlarged, tile=self.tile, overlap=overlap_of(network))
+            part, overlap = tileable(network, image)
+            trained = getattr(network, "scale", None)
+            return apply_scaling(part, image, scale=degradation.scale, tile=self.tile, overlap=overlap, trained=trained)
 
         size = (lr.shape[-2], lr.shape[-1])
         sr = self_ensemble(run, lr, symmetries_of(degradation, size=size)) if self.ensemble else run(lr)
@@ -70,28 +78,16 @@ class NetworkSolver:
         return sr.clamp(0, 1)
 
 
-def apply_scaling(network: nn.Module, lr: Tensor, *, scale: float, tile: int | None, overlap: int) -> Tensor:
-    """Run a network that enlarges by a whole scale itself, tile by tile, without gradients.
+def tileable(network: nn.Module, lr: Tensor) -> tuple[Callable[[Tensor], Tensor], int]:
+    """A network that enlarges as a function of tiles of one image, and by how much these must overlap.
 
     Args:
-        network: ``(1, 3, h, w)`` to ``(1, 3, scale * h, scale * w)``.
-        lr: ``(1, 3, H, W)``.
-        scale: a whole number.
-        tile: largest side of a tile's kept part, in LR pixels.
-        overlap: at least the network's receptive radius in LR pixels.
+        network: one with a ``body`` of (LR, vector) and a ``vector`` that looks at the whole image is given that here.
+        lr: ``(1, 3, H, W)``, the whole image.
     """
-    if scale != int(scale):
-        raise InputError(f"a network that enlarges the image itself needs a whole scale, got {scale:g}")
-    step = int(scale)
-
-    def same_size(image: Tensor) -> Tensor:
-        sr = network(image)
-        want = (image.shape[-2] * step, image.shape[-1] * step)
-        if tuple(sr.shape[-2:]) != want:
-            raise InputError(
-                f"the network gave {tuple(sr.shape[-2:])} for an input of {tuple(image.shape[-2:])} at scale {step}, "
-                f"expected {want}; set solver.enlarge_first=true if it takes the enlarged image"
-            )
-        return nn.functional.pixel_unshuffle(sr, step)  # (1, 3 s², h, w): the tiles are cut at LR size
-
-    return nn.functional.pixel_shuffle(apply_tiled(same_size, lr, tile=tile, overlap=overlap), step)
+    if not isinstance(network, BlindSR):
+        return network, overlap_of(network)
+    with torch.no_grad():
+        vector = network.vector(lr)
+    body = network.body
+    return lambda piece: cast(Tensor, body(piece, vector)), overlap_of(body)
