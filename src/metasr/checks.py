@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -83,6 +84,46 @@ def check_pair(lr: Tensor, hr: Tensor, scale: float) -> None:
             f"LR and HR sizes do not match scale {scale:g}: HR is {hr.shape[-2]}x{hr.shape[-1]}, so LR must be "
             f"{want[0]}x{want[1]}, got {got[0]}x{got[1]}; check the pair or the scale"
         )
+
+
+def check_whole_pair(lr: Tensor, hr: Tensor, scale: float) -> None:
+    """Require that ``hr`` is exactly ``scale`` times as large as ``lr``, as what a network makes of ``lr`` is."""
+    got = tuple(hr.shape[-2:])
+    want = tuple(round(n * scale) for n in lr.shape[-2:])
+    if scale != int(scale) or got != want:
+        raise InputError(
+            f"HR must be {scale:g} times as large as LR, {want[0]}x{want[1]} for LR of {lr.shape[-2]}x{lr.shape[-1]}, "
+            f"got {got[0]}x{got[1]}; take a patch_size that is a multiple of a whole scale"
+        )
+
+
+class HasKernel(Protocol):
+    """What :func:`require_one_kernel` looks at: a :class:`metasr.degradation.pipeline.Degradation`."""
+
+    @property
+    def kernel(self) -> Tensor | None:
+        """``(kH, kW)`` or ``(B, kH, kW)``."""
+        ...
+
+    @property
+    def noise_std(self) -> float | Tensor:
+        """A number, or ``(B,)``."""
+        ...
+
+
+def require_one_kernel(degradation: HasKernel) -> None:
+    """Require one blur kernel and one noise level for the whole batch, where one set of weights is adapted to it.
+
+    Raises:
+        InputError: if its images have different ones.
+    """
+    given = ("kernels", degradation.kernel, 3), ("noise levels", degradation.noise_std, 1)
+    for what, values, ndim in given:
+        if isinstance(values, Tensor) and values.ndim == ndim and bool((values != values[:1]).any()):
+            raise InputError(
+                f"the batch has {len(values.unique(dim=0))} different {what}, but one set of weights is adapted to all "
+                "of it and needs one degradation; draw it with per='batch' (sampler.degradations.per=batch)"
+            )
 
 
 def check_state(own: dict[str, Tensor], given: dict[str, Tensor], *, origin: str) -> None:

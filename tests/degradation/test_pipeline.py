@@ -30,6 +30,8 @@ DEGRADATIONS = {
     "area_x4": Degradation(scale=4, downsample="area", kernel=KERNEL),
     "no_scale": Degradation(scale=1, kernel=KERNEL),
     "noisy": Degradation(scale=2, kernel=KERNEL, noise_std=0.05),
+    "noise_by_image": Degradation(scale=3, noise_std=torch.tensor([0.02, 0.1])),
+    "reflect": Degradation(scale=4, kernel=KERNEL, padding="reflect"),
     "noise_alone": Degradation(scale=1, noise_std=0.2, quantise=None),
     "masked": Degradation(scale=2, mask=MASK),
     "dark": Degradation(scale=2, gain=0.3, downsample="direct"),
@@ -65,7 +67,7 @@ def test_deterministic_and_without_effect_on_the_input(degradation):
     np.testing.assert_array_equal(first, degradation(hr, generator=generator(5)))
     np.testing.assert_array_equal(hr, before)
     differs = (first - degradation(hr, generator=generator(6))).abs().max().item()
-    assert differs > 0.02 if degradation.noise_std else differs == 0
+    assert differs > 0.02 if degradation.noisy else differs == 0
 
 
 @every_degradation

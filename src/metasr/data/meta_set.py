@@ -39,7 +39,7 @@ class WeightedBatch(NamedTuple):
 
 
 def take(pairs: Pairs, index: Tensor) -> Pairs:
-    """Some of the pairs, with their kernels.
+    """Some of the pairs, with their kernels and noise levels.
 
     Args:
         pairs: as a sampler drew them.
@@ -48,8 +48,11 @@ def take(pairs: Pairs, index: Tensor) -> Pairs:
     kernel = pairs.degradation.kernel
     if kernel is not None and kernel.ndim == 3 and len(kernel) > 1:
         kernel = kernel[index.to(kernel.device)]
+    noise = pairs.degradation.noise_std
+    if isinstance(noise, Tensor) and len(noise) > 1:
+        noise = noise[index.to(noise.device)]
     where = index.to(pairs.hr.device)
-    return Pairs(pairs.lr[where], pairs.hr[where], replace(pairs.degradation, kernel=kernel))
+    return Pairs(pairs.lr[where], pairs.hr[where], replace(pairs.degradation, kernel=kernel, noise_std=noise))
 
 
 class MetaSet:

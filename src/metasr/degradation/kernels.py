@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 KERNEL_SUFFIXES = (".mat", ".npy", ".png")
 RINGING = 0.25  # negative weights that a kernel file may have, as a share of its peak
 TEST_SIZE = 21  # side of the named test kernels
+DEFAULT_VARIANCE = (1.0, 5.0)  # of the sampler, where no range is given
 
 
 def gaussian(variance1: Tensor, variance2: Tensor, theta: Tensor, size: int) -> Tensor:
@@ -73,6 +74,42 @@ def delta(*, size: int = 1) -> Tensor:
     kernel = torch.zeros(size, size, dtype=torch.float64)
     kernel[size // 2, size // 2] = 1.0
     return kernel
+
+
+def disc(
+    radius: float, *, size: int = TEST_SIZE, centre: float | tuple[float, float] | None = None, subpixels: int = 16
+) -> Tensor:
+    """Out-of-focus kernel: even weight within a circle.
+
+    Args:
+        radius: in pixels, above 0.
+        size: odd side of the kernel.
+        centre: of the circle, row and column or one number for both, as positions in the array; its middle by default.
+        subpixels: a tap weighs as many of its ``subpixels`` x ``subpixels`` points as lie within the circle; 1 looks at
+            its middle alone.
+
+    Returns:
+        ``(size, size)`` float64, sum 1.
+
+    Raises:
+        InputError: for an even size, a radius that is not above 0, or a circle that does not fit into the array.
+    """
+    if size < 1 or size % 2 == 0:
+        raise InputError(f"kernel size must be odd and at least 1, got {size}")
+    if not 0 < radius < math.inf:
+        raise InputError(f"the disc's radius must be finite and above 0, got {radius}; for no blur use kernels.delta")
+    if subpixels < 1:
+        raise InputError(f"subpixels must be at least 1, got {subpixels}")
+    given = (size // 2, size // 2) if centre is None else centre
+    row, column = given if isinstance(given, tuple) else (given, given)
+    if any(c - radius < -0.5 or c + radius > size - 0.5 for c in (row, column)):
+        raise InputError(f"a disc of radius {radius:g} at ({row:g}, {column:g}) does not fit into {size}x{size} taps")
+    points = (torch.arange(size * subpixels, dtype=torch.float64) + 0.5) / subpixels - 0.5
+    inside = (points[:, None] - row).square() + (points - column).square() <= radius**2
+    kernel = inside.double().reshape(size, subpixels, size, subpixels).sum((1, 3))
+    if kernel.sum() == 0:
+        raise InputError(f"a disc of radius {radius:g} at ({row:g}, {column:g}) holds no tap; take more subpixels")
+    return kernel / kernel.sum()
 
 
 def load_kernel(path: str | Path, *, index: int = 0, normalise: bool = True) -> Tensor:
@@ -156,26 +193,42 @@ _READERS = {".mat": _read_mat, ".npy": _read_npy, ".png": _read_png}
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianSampler:
-    """Random Gaussian kernels: θ ~ U(theta), λ1 ~ U(variance), λ2 ~ U(variance's lower end, λ1) (MZSR, equation 3).
+    """Random Gaussian kernels, their widths drawn by one of two laws; θ ~ U(theta) in both.
+
+    By ``variance``: λ1 ~ U(variance), λ2 ~ U(variance's lower end, λ1), eigenvalues of the covariance (MZSR, equation
+    3). By ``std``: two standard deviations ~ U(std), independent of each other (the line of DASR, MRDA and KDSR, whose
+    texts call them eigenvalues; their programs square them).
 
     Attributes:
         size: odd side of the kernels.
-        variance: range of the larger eigenvalue in pixels²; MZSR takes (1, 2.5 · scale).
-        theta: range of the angle, radians.
+        variance: range of the larger eigenvalue in pixels²; MZSR takes (1, 2.5 · scale). (1, 5) where neither range is
+            given.
+        std: range of the standard deviations in pixels, instead; MRDA takes (0.2, 4) at scale 4.
+        theta: range of the angle, radians; half a turn reaches every kernel. MRDA's public program draws from 0 to 1
+            *degree* instead (an angle divided by 180 twice over), so that its training kernels lie flat or upright:
+            ``theta=(0, 0.017453)`` does the same.
         isotropic: one variance for both axes.
         delta_share: probability of no blur at all (plain subsampling) instead of a Gaussian.
     """
 
     size: int = 15
-    variance: tuple[float, float] = (1.0, 5.0)
+    variance: tuple[float, float] | None = None
+    std: tuple[float, float] | None = None
     theta: tuple[float, float] = (0.0, math.pi)
     isotropic: bool = False
     delta_share: float = 0.0
 
     def __post_init__(self) -> None:
-        low, high = self.variance
-        if not 0 < low <= high:
-            raise InputError(f"variance must be a range (low, high) with 0 < low <= high, got ({low}, {high})")
+        if self.variance is not None and self.std is not None:
+            raise InputError(
+                f"widths are drawn by variance or by std, got variance={tuple(self.variance)} and "
+                f"std={tuple(self.std)}; leave one of them out"
+            )
+        for name, given in (("variance", self.variance), ("std", self.std)):
+            if given is not None and not 0 < given[0] <= given[1] < math.inf:
+                raise InputError(
+                    f"{name} must be a range (low, high) with 0 < low <= high, got ({given[0]}, {given[1]})"
+                )
         if not 0 <= self.delta_share <= 1:
             raise InputError(f"delta_share must be a probability, got {self.delta_share}")
         delta(size=self.size)
@@ -187,11 +240,20 @@ class GaussianSampler:
             ``(count, size, size)`` float32 on the CPU, each of sum 1.
         """
         uniform = torch.rand(count, 4, generator=generator, dtype=torch.float64)
-        low, high = self.variance
-        variance1 = low + (high - low) * uniform[:, 0]
-        variance2 = variance1 if self.isotropic else low + (variance1 - low) * uniform[:, 1]
+        first, second = self._variances(uniform[:, 0], uniform[:, 1])
         theta = self.theta[0] + (self.theta[1] - self.theta[0]) * uniform[:, 2]
-        kernels = gaussian(variance1, variance2, theta, self.size)
+        kernels = gaussian(first, second, theta, self.size)
         plain = uniform[:, 3] < self.delta_share
         kernels = torch.where(plain[:, None, None], delta(size=self.size), kernels)
         return kernels.float()
+
+    def _variances(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """The eigenvalues that two uniform draws in [0, 1) stand for."""
+        if self.std is not None:
+            low, high = self.std
+            std1 = low + (high - low) * first
+            std2 = std1 if self.isotropic else low + (high - low) * second
+            return std1.square(), std2.square()
+        low, high = self.variance or DEFAULT_VARIANCE
+        variance1 = low + (high - low) * first
+        return variance1, variance1 if self.isotropic else low + (variance1 - low) * second

@@ -6,21 +6,32 @@
 ``gani_d``                          eigenvalues 4.0 and 1.0 at -0.5 rad, direct (``gani_b`` bicubic)
 ``iso_<variance>_<d|b>``            the same, any variance
 ``aniso_<v1>_<v2>_<theta>_<d|b>``   eigenvalues and angle in radians
-``sig_<std>_<d|b>``                 isotropic by *standard deviation*, the convention of other papers
+``sig_<std>_<d|b>``                 isotropic by *standard deviation* (IKC, DASR, MRDA, KDSR); 0 for no blur
+``sigani_<s1>_<s2>_<deg>_<d|b>``    standard deviations along and across an angle in *degrees*
+``disc_<radius>_<d|b>``             out-of-focus blur, radius in pixels
 ``<file>[#index][_<d|b>]``          kernel from a .mat, .npy or .png file, direct unless said otherwise
 ``..._n<std>``                      with Gaussian noise of that standard deviation on the 0-255 scale
 ==================================  =====================================================================
 
-Kernels of named degradations are 21×21. Source of the first rows: MZSR (CVPR 2020), table 1.
+Kernels of named degradations are 21×21. Source of the first rows: MZSR (CVPR 2020), table 1. Angles turn from the x
+axis (columns) towards the y axis (rows), clockwise on the screen. The images are continued symmetrically beyond their
+borders, in the two forms by standard deviation by reflection without the edge pixel, as the programs of these papers
+do (on Set14 at scale 4 that makes 0.005 dB).
+
+Sets of degradations (:mod:`metasr.degradation.named_sets`) have names too, ``gaussian8`` or ``gaussian8_n10``;
+:func:`expand` puts their members in their place.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from metasr.degradation import kernels
+from metasr.degradation.ddsr_published import is_published
+from metasr.degradation.named_sets import SETS, members_of
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError, nearest
 
@@ -36,11 +47,13 @@ _DOWNSAMPLE: dict[str, Downsample] = {"d": "direct", "b": "bicubic"}
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
 _GAUSSIAN = re.compile(
     rf"(?:g(?P<g>{_NUMBER})|iso_(?P<iso>{_NUMBER})_|sig_(?P<sig>{_NUMBER})_"
+    rf"|sigani_(?P<s1>{_NUMBER})_(?P<s2>{_NUMBER})_(?P<degrees>{_NUMBER})_"
     rf"|aniso_(?P<v1>{_NUMBER})_(?P<v2>{_NUMBER})_(?P<theta>{_NUMBER})_)(?P<end>[db])"
 )
+_DISC = re.compile(rf"disc_(?P<radius>{_NUMBER})_(?P<end>[db])")
 _NOISE = re.compile(rf"(?P<base>.+)_n(?P<noise>{_NUMBER})")
 _FILE = re.compile(r"(?P<path>.+?\.(?:mat|npy|png))(?:#(?P<index>\d+))?(?:_(?P<end>[db]))?", re.IGNORECASE | re.DOTALL)
-EXAMPLES = (*PLAIN, *ALIASES, "iso_2.5_d", "aniso_4_1_0.5_b", "sig_1.6_b", "g2.0d_n10")
+EXAMPLES = (*PLAIN, *ALIASES, "iso_2.5_d", "aniso_4_1_0.5_b", "sig_1.6_b", "sigani_4_1_20_b", "g2.0d_n10")
 
 
 def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradation:
@@ -69,9 +82,25 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
     suffix = f"_n{_shortest(noise)}" if noise else ""
     if base in PLAIN:
         return Degradation(scale=scale, downsample=base, noise_std=noise_std, name=base + suffix)
+    if found := _DISC.fullmatch(base):
+        radius = float(found["radius"])
+        kernel = kernels.disc(radius, size=max(size, 2 * math.ceil(radius) + 1) if radius < math.inf else size)
+        canonical = f"disc_{_shortest(radius)}_{found['end']}"
+        downsample = _DOWNSAMPLE[found["end"]]
+        return Degradation(
+            scale=scale, kernel=kernel, downsample=downsample, noise_std=noise_std, name=canonical + suffix
+        )
     found = _GAUSSIAN.fullmatch(ALIASES.get(base, base))
     if found is None:
-        raise InputError(f"unknown degradation {name!r}: {nearest(text, EXAMPLES)}, or a kernel file (.mat .npy .png)")
+        if base in SETS:
+            raise InputError(f"{text} is a set of degradations, and one is wanted: {', '.join(expand([text], scale))}")
+        if is_published(text):
+            raise InputError(f"{text} is drawn anew for each image: make LR images by task=prepare degradation={text}")
+        raise InputError(
+            f"unknown degradation {name!r}: {nearest(text, (*EXAMPLES, *SETS))}, or a kernel file (.mat .npy .png)"
+        )
+    if found["sig"] or found["s1"]:
+        return _by_std(found, scale=scale, size=size, noise_std=noise_std, suffix=suffix)
     variance1, variance2, theta = _parameters(found)
     if not all(0 < v < math.inf for v in (variance1, variance2)):
         raise InputError(
@@ -86,16 +115,79 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
     )
 
 
+def expand(wanted: Iterable[str], scale: float) -> list[str]:
+    """Put the members of named sets in their place, each name once, in order.
+
+    Args:
+        wanted: short names of degradations and of sets, the latter with ``_n<std>`` for noise in each member.
+        scale: the factor between HR and LR, which the sets depend on.
+
+    Raises:
+        InputError: for a set that is not given for the scale.
+    """
+    names: list[str] = []
+    for name in wanted:
+        names += sets_in([name], scale).get(str(name).strip(), (name,))
+    return list(dict.fromkeys(names))
+
+
+def sets_in(wanted: Iterable[str], scale: float) -> dict[str, tuple[str, ...]]:
+    """The named sets among short names, each with its members as they are printed.
+
+    Raises:
+        InputError: for a set that is not given for the scale.
+    """
+    sets: dict[str, tuple[str, ...]] = {}
+    for name in wanted:
+        text = str(name).strip()
+        noisy = _NOISE.fullmatch(text)
+        base, suffix = (noisy["base"], f"_n{noisy['noise']}") if noisy else (text, "")
+        if base in SETS:
+            members = members_of(base, scale=scale)
+            sets[text] = tuple(str(parse(member + suffix, scale=scale)) for member in members)
+    return sets
+
+
+def _by_std(found: re.Match[str], *, scale: float, size: int, noise_std: float, suffix: str) -> Degradation:
+    """A Gaussian by its standard deviations; none of 0, whose name is that of plain subsampling."""
+    std1, std2, degrees = (float(found[key] or 0) for key in ("s1", "s2", "degrees"))
+    if found["sig"]:
+        std1 = std2 = float(found["sig"])
+    if not all(0 <= s < math.inf for s in (std1, std2)) or not math.isfinite(degrees):
+        raise InputError(
+            f"degradation {found.string!r}: standard deviations must be finite and at least 0, and the angle finite, "
+            f"got {std1:g}, {std2:g} and {degrees:g} degrees"
+        )
+    downsample = _DOWNSAMPLE[found["end"]]
+    if std1 == std2 == 0:
+        return Degradation(scale=scale, downsample=downsample, noise_std=noise_std, name=downsample + suffix)
+    if 0 in (std1, std2):
+        raise InputError(
+            f"degradation {found.string!r}: a width of 0 in one direction alone is no kernel; give both above 0 (0.2 "
+            "hardly blurs), or both 0 for no blur"
+        )
+    degrees = degrees % 180 % 180  # the first may round up to 180
+    form, numbers = ("sig", [std1]) if std1 == std2 else ("sigani", [std1, std2, degrees])
+    return Degradation(
+        scale=scale,
+        kernel=kernels.anisotropic(std1**2, std2**2, 0.0 if std1 == std2 else math.radians(degrees), size=size),
+        downsample=downsample,
+        padding="reflect",
+        noise_std=noise_std,
+        name="_".join([form, *map(_shortest, numbers), found["end"]]) + suffix,
+    )
+
+
 def _parameters(found: re.Match[str]) -> tuple[float, float, float]:
     if found["v1"]:
         return float(found["v1"]), float(found["v2"]), float(found["theta"])
-    variance = float(found["sig"]) ** 2 if found["sig"] else float(found["g"] or found["iso"])
+    variance = float(found["g"] or found["iso"])
     return variance, variance, 0.0
 
 
 def _canonical(found: re.Match[str]) -> str:
-    form = "aniso" if found["v1"] else "sig" if found["sig"] else "iso"
-    given = [found[key] for key in ("v1", "v2", "theta", "sig", "iso", "g") if found[key]]
+    form = "aniso" if found["v1"] else "iso"
+    given = [found[key] for key in ("v1", "v2", "theta", "iso", "g") if found[key]]
     text = "_".join([form, *(_shortest(float(number)) for number in given), found["end"]])
     return {meaning: alias for alias, meaning in ALIASES.items()}.get(text, text)
 

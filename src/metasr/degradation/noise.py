@@ -17,7 +17,7 @@ def add_gaussian_noise(image: Tensor, std: float | Tensor, *, generator: torch.G
 
     Args:
         image: ``(B, C, H, W)`` in [0, 1].
-        std: standard deviation on the [0, 1] scale, a number or ``(B,)``; at least 0.
+        std: standard deviation on the [0, 1] scale, a number, ``(1,)`` or ``(B,)``; at least 0.
         generator: where the noise is drawn from, on its own device (a CPU generator gives the same noise everywhere).
 
     Returns:
@@ -25,6 +25,10 @@ def add_gaussian_noise(image: Tensor, std: float | Tensor, *, generator: torch.G
     """
     if not isinstance(std, Tensor) and std < 0:
         raise InputError(f"noise_std must be at least 0, got {std}")
+    if isinstance(std, Tensor) and std.shape not in ((1,), image.shape[:1]):
+        raise InputError(
+            f"{len(std)} noise levels came for {len(image)} images; give one number, or one for each image"
+        )
     noise = torch.randn(image.shape, generator=generator, device=generator.device, dtype=torch.float32).to(image)
     scale = std.to(image).view(-1, 1, 1, 1) if isinstance(std, Tensor) else std
     return image + scale * noise

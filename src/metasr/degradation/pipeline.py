@@ -14,12 +14,13 @@ from torch import Tensor
 
 from metasr.checks import check_image, check_kernel, check_scale
 from metasr.degradation.blur import Padding, blur
-from metasr.degradation.kernels import GaussianSampler
+from metasr.degradation.kernels import DEFAULT_VARIANCE, GaussianSampler
 from metasr.degradation.noise import Quantise, add_gaussian_noise, quantise_8bit
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
 
 Downsample = Literal["direct", "bicubic", "area"]
+Per = Literal["kernel", "image", "batch"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,7 +35,7 @@ class Degradation:
             ``bicubic`` is MATLAB's imresize; ``area`` is the mean over s × s blocks (over what there is of them at the
             lower and right border).
         padding: border of the blur.
-        noise_std: standard deviation on the [0, 1] scale.
+        noise_std: standard deviation on the [0, 1] scale; a number, or ``(B,)`` one for each image.
         mask: ``(1 or B, 1, h, w)`` at LR size, 1 where the image is seen.
         gain: brightness factor in (0, 1].
         quantise: 8-bit rounding at the end; without it the result is only clipped to [0, 1].
@@ -45,7 +46,7 @@ class Degradation:
     kernel: Tensor | None = None
     downsample: Downsample = "bicubic"
     padding: Padding = "symmetric"
-    noise_std: float = 0.0
+    noise_std: float | Tensor = 0.0
     mask: Tensor | None = None
     gain: float = 1.0
     quantise: Quantise | None = "round"
@@ -65,20 +66,37 @@ class Degradation:
             raise InputError(f"direct subsampling keeps every s-th pixel: scale must be at least 1, got {self.scale}")
         if self.downsample == "area" and self.scale != int(self.scale):
             raise InputError(f"area subsampling averages s x s blocks: scale must be whole, got {self.scale}")
-        if not 0 <= self.noise_std < math.inf:
-            raise InputError(f"noise_std must be finite and at least 0, got {self.noise_std}")
+        _check_noise(self.noise_std)
         if not 0 < self.gain <= 1:
             raise InputError(f"gain must be in (0, 1], got {self.gain}")
 
     def __str__(self) -> str:
         if self.name:
             return self.name
-        noise = f"_n{self.noise_std * 255:.12g}" if self.noise_std else ""
+        noise = f"_n{_told(self.noise_std)}" if self.noisy else ""
         if self.kernel is None:
             return self.downsample + noise
         size = "x".join(str(n) for n in self.kernel.shape[-2:])
         digest = hashlib.sha256(self.kernel.detach().double().cpu().numpy().tobytes()).hexdigest()[:6]
         return f"kernel_{size}_{digest}_{self.downsample[0]}{noise}"
+
+    @property
+    def noise_level(self) -> float:
+        """The one noise level of all images.
+
+        Raises:
+            InputError: if the images have different ones.
+        """
+        if not isinstance(self.noise_std, Tensor):
+            return self.noise_std
+        if bool((self.noise_std != self.noise_std[0]).any()):
+            raise InputError(f"one noise level is wanted, got {self.noise_std.tolist()}; take the images one by one")
+        return float(self.noise_std[0])
+
+    @property
+    def noisy(self) -> bool:
+        """Whether there is noise, in any of the images."""
+        return bool((self.noise_std > 0).any()) if isinstance(self.noise_std, Tensor) else self.noise_std > 0
 
     def __call__(self, hr: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Degrade a batch.
@@ -95,7 +113,7 @@ class Degradation:
         """
         check_image(hr, name="hr")
         lr = self.linear(hr)
-        if self.noise_std > 0:
+        if self.noisy:
             if generator is None:
                 raise InputError(
                     f"degradation {self} has noise: pass a torch.Generator, so that the draw is repeatable"
@@ -146,13 +164,14 @@ class Degradation:
 
     def for_son(self, *, noise_std: float = 0.0) -> Degradation:
         """The same degradation as applied to the LR itself, to make its "son": clipped only, other noise, no mask."""
-        name = self.name if noise_std == self.noise_std else ""
+        same = not isinstance(self.noise_std, Tensor) and noise_std == self.noise_std
+        name = self.name if same else ""
         return replace(self, quantise=None, noise_std=noise_std, mask=None, gain=1.0, name=name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DegradationSampler:
-    """Random degradations, one batch of kernels at a time, from an explicit generator.
+    """Random degradations, for one batch at a time, from an explicit generator.
 
     Attributes:
         kernels: where blur kernels come from; none for no blur.
@@ -160,8 +179,13 @@ class DegradationSampler:
         variance_per_scale: the largest variance of the kernels, as a multiple of the drawn scale, instead of the
             sampler's own (MZSR: 2.5).
         downsample: as in :class:`Degradation`.
-        noise_std: range of the noise's standard deviation on the [0, 1] scale, one per draw.
+        noise_std: range of the noise's standard deviation on the [0, 1] scale.
         quantise: as in :class:`Degradation`.
+        padding: as in :class:`Degradation`.
+        per: what a draw holds for. ``kernel``: every image of the batch has a kernel of its own, the noise level is the
+            same for all; ``image``: every image has a noise level of its own too (DASR); ``batch``: one kernel and one
+            noise level for all (MRDA and KDSR, where one set of weights is adapted to a batch). The scale is always the
+            batch's.
     """
 
     kernels: GaussianSampler | None = None
@@ -170,23 +194,60 @@ class DegradationSampler:
     downsample: Downsample = "bicubic"
     noise_std: tuple[float, float] = (0.0, 0.0)
     quantise: Quantise | None = None
+    padding: Padding = "symmetric"
+    per: Per = "kernel"
 
     def __post_init__(self) -> None:
         if not self.scales:
             raise InputError("scales must name at least one scale factor")
+        if self.per not in get_args(Per):
+            raise InputError(f"per must be 'kernel', 'image' or 'batch', got {self.per!r}")
+        low, high = self.noise_std
+        if not 0 <= low <= high < math.inf:
+            raise InputError(f"noise_std must be a range (low, high) with 0 <= low <= high, got ({low}, {high})")
+        if self.variance_per_scale is not None and self.kernels is not None and self.kernels.std is not None:
+            raise InputError(
+                "variance_per_scale widens kernels drawn by variance, but these are drawn by std; leave one of them out"
+            )
 
     def sample(self, count: int, *, generator: torch.Generator) -> Degradation:
-        """Draw a degradation with ``count`` kernels, ``(count, k, k)`` (none where the sampler has none)."""
+        """Draw a degradation for ``count`` images.
+
+        Its kernel is ``(count, k, k)``, with ``per="batch"`` ``(1, k, k)``, and none where the sampler has none. Its
+        noise level is a number, with ``per="image"`` ``(count,)``.
+        """
         pick, level = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         scale = float(self.scales[min(int(pick * len(self.scales)), len(self.scales) - 1)])
         low, high = self.noise_std
         kernels = self.kernels
         if kernels is not None and self.variance_per_scale is not None:
-            kernels = replace(kernels, variance=(kernels.variance[0], self.variance_per_scale * scale))
+            widest = self.variance_per_scale * scale
+            kernels = replace(kernels, variance=((kernels.variance or DEFAULT_VARIANCE)[0], widest))
+        each = 1 if self.per == "batch" else count
+        kernel = None if kernels is None else kernels.sample(each, generator=generator)
+        noise: float | Tensor = low + (high - low) * level
+        if self.per == "image":
+            noise = low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)  # (count,)
         return Degradation(
             scale=scale,
-            kernel=None if kernels is None else kernels.sample(count, generator=generator),
+            kernel=kernel,
             downsample=self.downsample,
-            noise_std=low + (high - low) * level,
+            padding=self.padding,
+            noise_std=noise,
             quantise=self.quantise,
         )
+
+
+def _check_noise(std: float | Tensor) -> None:
+    """Require noise levels that exist, one number or one per image."""
+    if isinstance(std, Tensor):
+        if std.ndim != 1 or not bool(((std >= 0) & (std < math.inf)).all()):
+            raise InputError(f"noise_std must be a number or (B,), finite and at least 0, got {std.tolist()}")
+    elif not 0 <= std < math.inf:
+        raise InputError(f"noise_std must be finite and at least 0, got {std}")
+
+
+def _told(std: float | Tensor) -> str:
+    """Noise levels on the 0-255 scale, a range of them where the images have different ones."""
+    low, high = (float(std.min()), float(std.max())) if isinstance(std, Tensor) else (std, std)
+    return f"{low * 255:.12g}" if low == high else f"{low * 255:.4g}to{high * 255:.4g}"

@@ -40,8 +40,16 @@ def published(method: str, *, testset: str, degradation: str, scale: float) -> P
     return _table().get((method, testset, degradation, float(scale)))
 
 
-def method_of(solver: str, updates: int) -> str:
-    """The published method that a solver of ours with a number of updates corresponds to."""
+def method_of(solver: str, updates: int, *, method: str = "") -> str:
+    """The published method that a solver of ours corresponds to.
+
+    Args:
+        solver: its name in the table.
+        updates: their number.
+        method: whose network it runs (``mrda``, ``kdsr``), where it runs one without updates.
+    """
+    if solver == "network":
+        return {"mrda": "MRDA", "kdsr": "KDSR-M"}.get(method, solver)
     if solver == "adapt":
         return f"MZSR({updates})"
     return {"interpolate": "Bicubic", "zssr": "ZSSR"}.get(solver, solver)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from metasr.report.published_results import method_of, published
 from metasr.report.words import counted
+from metasr.solvers.oracle import ORACLE
 
 
 @dataclass(frozen=True)
@@ -67,20 +69,46 @@ class Row:
 
 
 Key = tuple[str, str, int]
+REFERENCES = ("MZSR(10)", "DASR", "MRDA", "KDSR-M")
+"""Published methods that have a column of their own in a printed table, where they have numbers for it."""
+
 OWN_STOP = -1
 """Stands for the number of updates of a solver that decides itself when to stop."""
+
+
+class _Group(NamedTuple):
+    """What a mean is taken over the images of."""
+
+    testset: str
+    degradation: str
+    scale: float
+    solver: str
+    weights: str
+    updates: int
 
 
 class Table:
     """Scores of images, and their means.
 
     Attributes:
-        images: one row per image, in the order they were added.
+        images: one row per image and degradation, in the order they were added.
+        compare: whether published numbers are set beside.
+        method: whose results these are.
+        sets: named sets of degradations, each with its members, that a mean is told of too.
     """
 
-    def __init__(self, images: Iterable[ImageRow] = (), *, compare: bool = True) -> None:
+    def __init__(
+        self,
+        images: Iterable[ImageRow] = (),
+        *,
+        compare: bool = True,
+        method: str = "",
+        sets: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.images = list(images)
         self.compare = compare
+        self.method = method
+        self.sets = dict(sets or {})
 
     def add(self, row: ImageRow) -> None:
         """Add one image's score."""
@@ -88,20 +116,29 @@ class Table:
 
     @property
     def rows(self) -> list[Row]:
-        """Means over images, in order of first appearance, with published numbers where there are any."""
-        groups: dict[tuple[str, str, float, str, str, int], list[ImageRow]] = {}
+        """Means over images, in order of first appearance, with published numbers where there are any.
+
+        After them, for every named set of degradations, the means over its members' images: of those solvers that
+        solved all members.
+        """
+        groups: dict[_Group, list[ImageRow]] = {}
         for r in self.images:
             updates = OWN_STOP if r.stopped else r.updates
-            groups.setdefault((r.testset, r.degradation, r.scale, r.solver, r.weights, updates), []).append(r)
+            groups.setdefault(_Group(r.testset, r.degradation, r.scale, r.solver, r.weights, updates), []).append(r)
         rows = []
-        for (testset, degradation, scale, solver, weights, updates), members in groups.items():
+        for (testset, degradation, scale, solver, weights, updates), members in self._with_sets(groups).items():
             known = None
             if self.compare:
-                known = published(method_of(solver, updates), testset=testset, degradation=degradation, scale=scale)
+                known = published(
+                    method_of(solver, updates, method=self.method), testset=testset, degradation=degradation,
+                    scale=scale,
+                )  # fmt: skip
+            kernels = len(self.sets.get(degradation, (degradation,)))
             rows.append(
                 Row(
                     testset, degradation, scale, solver, weights,
-                    updates if updates != OWN_STOP else fmean(m.updates for m in members), len(members),
+                    updates if updates != OWN_STOP else fmean(m.updates for m in members),
+                    len(members) // kernels,
                     fmean(m.psnr_y for m in members), fmean(m.ssim_y for m in members),
                     fmean(m.seconds for m in members),
                     known.psnr_y if known else None, known.ssim_y if known else None,
@@ -109,6 +146,16 @@ class Table:
                 )
             )  # fmt: skip
         return rows
+
+    def _with_sets(self, groups: dict[_Group, list[ImageRow]]) -> dict[_Group, list[ImageRow]]:
+        found = dict(groups)
+        for name, degradations in self.sets.items():
+            for group in groups:
+                members = [groups.get(group._replace(degradation=d)) for d in degradations]
+                whole = [rows for rows in members if rows is not None]
+                if group.degradation == degradations[0] and len(whole) == len(degradations):
+                    found[group._replace(degradation=name)] = [row for rows in whole for row in rows]
+        return found
 
     def to_csv(self) -> str:
         """Means, one line per (degradation, solver, weights, updates)."""
@@ -153,29 +200,29 @@ def format_pivot(table: Table, *, title: str, highlight: Key | None = None) -> s
     columns = list(dict.fromkeys(_column(k) for k in keys))
     cells = {(r.degradation, _column(r.key)): r for r in rows}
     degradations = list(dict.fromkeys(r.degradation for r in rows))
-    known = {d: _best_known(rows, d) for d in degradations} if table.compare else {}
+    known = {m: {d: _best_known(rows, d, m) for d in degradations} for m in REFERENCES} if table.compare else {}
+    known = {m: numbers for m, numbers in known.items() if any(numbers.values())}
     timed = _column(highlight) if highlight else columns[-1]
 
     grid = RichTable(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
     grid.add_column("degradation")
     for column in columns:
         grid.add_column(_heading(column), justify="right")
-    if any(known.values()):
-        grid.add_column("published\nMZSR(10)", justify="right")
+    for method in known:
+        grid.add_column(f"published\n{method}", justify="right")
     grid.add_column(f"s / image\n{_heading(timed).splitlines()[-1]}", justify="right")
     for d in degradations:
         line = [d]
         line += [f"{cells[d, c].psnr_y:.2f}" if (d, c) in cells else "-" for c in columns]
-        if any(known.values()):
-            line.append(known[d] or "-")
+        line += [numbers[d] or "-" for numbers in known.values()]
         line.append(f"{cells[d, timed].seconds:.2f}" if (d, timed) in cells else "-")
         grid.add_row(*line)
-    return render(grid)
+    return render(grid) + _oracle_note(rows)
 
 
-def _best_known(rows: Sequence[Row], degradation: str) -> str | None:
+def _best_known(rows: Sequence[Row], degradation: str, method: str) -> str | None:
     mine = next(r for r in rows if r.degradation == degradation)
-    found = published("MZSR(10)", testset=mine.testset, degradation=degradation, scale=mine.scale)
+    found = published(method, testset=mine.testset, degradation=degradation, scale=mine.scale)
     return f"{found.psnr_y:.2f}" if found else None
 
 
@@ -187,7 +234,8 @@ def _column(key: Key) -> Key:
 def _heading(column: Key) -> str:
     solver, weights, updates = column
     if weights == "-":
-        return {"interpolate": "bicubic\nas published", "interpolate_aligned": "bicubic\naligned"}.get(solver, solver)
+        name = {"interpolate": "bicubic\nas published", "interpolate_aligned": "bicubic\naligned"}.get(solver, solver)
+        return f"{name}\n{counted(updates, 'update')}" if updates and updates != OWN_STOP else name
     name = {"run": "this run", "released": "released"}.get(weights, weights.rsplit("/", 1)[-1])
     if solver != "adapt":
         return f"{name}\n{solver}"
@@ -225,7 +273,13 @@ def format_rows(table: Table, *, title: str) -> str:
                 ]
         grid.add_row(*line)
         before = r.degradation
-    return render(grid)
+    return render(grid) + _oracle_note(rows)
+
+
+def _oracle_note(rows: Sequence[Row]) -> str:
+    """What is said below a table of the solvers in it that looked at the HR image."""
+    found = sorted({r.solver for r in rows if r.solver.endswith(ORACLE)})
+    return "".join(f"\n{name} looks at the HR image: an upper reference, no result" for name in found)
 
 
 def render(grid: RichTable) -> str:

@@ -1,0 +1,107 @@
+"""Blurred and noisy images with the kernel and the noise that made them: what a kernel estimator learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metasr.data.patches import PatchPool, Pixels
+from metasr.degradation.noise import add_gaussian_noise, quantise_8bit
+from metasr.degradation.pipeline import Degradation, DegradationSampler, Downsample
+from metasr.errors import InputError
+
+
+class Observations(NamedTuple):
+    """LR patches and what is to be told of them.
+
+    Attributes:
+        lr: ``(B, 3, h, w)`` in [0, 1], rounded to 8 bits.
+        kernel: ``(B, k, k)``, one each.
+        noise_std: ``(B,)`` on the [0, 1] scale.
+        degradation: scale and sampling grid of all of them; its own noise is 0.
+    """
+
+    lr: Tensor
+    kernel: Tensor
+    noise_std: Tensor
+    degradation: Degradation
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservationSampler:
+    """Draws batches of observations; every image has a kernel and a noise level of its own.
+
+    Attributes:
+        batch_size: images in a batch.
+        degradations: where each batch's scale and kernels come from.
+        downsamples: the grids; one of them, all equally likely, is drawn for each batch.
+        kernels_per_patch: how many images are made of each HR patch, which takes longer to cut than to blur.
+        isotropic_share: probability that a batch's kernels are all isotropic.
+        lr_size: side of the LR patches; HR patches are ``lr_size * scale``.
+        noise_std: range of the noise's standard deviation on the [0, 1] scale.
+        clean_share: probability of no noise at all.
+    """
+
+    batch_size: int
+    degradations: DegradationSampler
+    downsamples: Sequence[Downsample] = ("direct", "bicubic")
+    kernels_per_patch: int = 1
+    isotropic_share: float = 0.5
+    lr_size: int = 64
+    noise_std: tuple[float, float] = (0.0, 0.1)
+    clean_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.lr_size < 1:
+            raise InputError(f"batch_size and lr_size must be at least 1, got {self.batch_size} and {self.lr_size}")
+        if self.kernels_per_patch < 1 or self.batch_size % self.kernels_per_patch:
+            raise InputError(
+                f"kernels_per_patch must divide the batch of {self.batch_size}, got {self.kernels_per_patch}"
+            )
+        if self.degradations.kernels is None:
+            raise InputError("degradations must have kernels: they are what is to be told")
+        if not self.downsamples:
+            raise InputError("downsamples must name at least one of direct, bicubic and area")
+        low, high = self.noise_std
+        if not 0 <= low <= high:
+            raise InputError(f"noise_std must be a range (low, high) with 0 <= low <= high, got ({low}, {high})")
+        for name in ("isotropic_share", "clean_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be a probability, got {getattr(self, name)}")
+
+    def draw(self, pool: PatchPool, *, generator: torch.Generator) -> Observations:
+        """Draw one batch; the same generator state gives the same batch on every device."""
+        count, sampler = self.batch_size, self.degradations
+        grid, shape = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+        assert sampler.kernels is not None
+        degradation = replace(
+            sampler,
+            kernels=replace(sampler.kernels, isotropic=shape < self.isotropic_share),
+            downsample=self.downsamples[min(int(grid * len(self.downsamples)), len(self.downsamples) - 1)],
+        ).sample(count, generator=generator)
+        levels = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+        low, high = self.noise_std
+        noise_std = torch.where(levels[:, 0] < self.clean_share, 0.0, low + (high - low) * levels[:, 1]).float()
+        side = round(self.lr_size * degradation.scale)
+        if side > pool.patch_size:
+            raise InputError(
+                f"patches of {pool.patch_size} are too small for {self.lr_size} LR pixels at scale "
+                f"{degradation.scale:g}: set patch_size={side} or larger"
+            )
+        cut = _of_side(pool, side).draw(count // self.kernels_per_patch, generator=generator)
+        hr = cut.repeat_interleave(self.kernels_per_patch, 0)  # (B, 3, side, side)
+        lr = add_gaussian_noise(degradation.linear(hr), noise_std, generator=generator)
+        assert degradation.kernel is not None
+        return Observations(quantise_8bit(lr), degradation.kernel, noise_std.to(lr), degradation)
+
+
+def _of_side(pool: PatchPool, side: int) -> PatchPool:
+    """The same pixels in smaller patches: cutting large ones down would cost most of a batch's time."""
+    if side == pool.patch_size:
+        return pool
+    sizes = tuple((height, width) for height, width in pool.sizes.tolist())
+    return PatchPool(Pixels(pool.pixels, sizes), patch_size=side)
