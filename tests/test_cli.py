@@ -205,13 +205,16 @@ def test_weights_of_another_network_name_the_command_that_takes_models(
 def test_solvers_of_an_experiments_networks_are_not_offered(capsys: pytest.CaptureFixture[str]) -> None:
     for name, message in (
         ("metric_constrained", "src/run.py +experiment=maml_sr_x2 task=upscale weights=RUN_FOLDER input=PATH"),
-        ("adpat", "no solver 'adpat': did you mean 'adapt'? known: adapt, interpolate, interpolate_aligned, network"),
+        ("blind_back_project", "src/run.py +experiment=kernel_regressor task=upscale weights=RUN_FOLDER input=PATH"),
+        ("adpat", "no solver 'adpat': did you mean 'adapt' or 'adapt_blind'? known: adapt, adapt_blind, "),
     ):
         with pytest.raises(SystemExit):
             main(["upscale", "x", "--solver", name])
         shown = capsys.readouterr().err
         assert message in shown
-        assert "{adapt,interpolate,interpolate_aligned,network}" in shown
+        offered = next(part for part in shown.replace("\n", "").split("{") if part.startswith("adapt,")).split("}")[0]
+        assert {"adapt", "interpolate", "network", "zssr"} <= set(offered.split(","))
+        assert not {"metric_constrained", "blind_back_project"} & set(offered.split(","))
 
 
 @pytest.mark.parametrize(
