@@ -205,3 +205,11 @@ def test_training_images_must_be_findable(monkeypatch: pytest.MonkeyPatch, tmp_p
         build.stage_data(compose(*SMOKE, "data=image_folder"), "pretrain")
     with pytest.raises(DataError, match=r"expected images .* found no file"):
         build.stage_data(compose(*SMOKE, "data=image_folder", f"data.root={tmp_path}"), "pretrain")
+
+
+@pytest.mark.parametrize(
+    ("stage", "rate"), [("pretrain", "rate"), ("meta_transfer", "rate"), ("meta_transfer", "rates_rate")]
+)
+def test_a_stages_learning_rates_are_checked_before_any_training(stage: str, rate: str) -> None:
+    with pytest.raises(InputError, match=rf": {rate} must be a finite number above 0, got -1"):
+        build.recipe(compose(*SMOKE, f"stages.{stage}.recipe.{rate}=-1"), stage)

@@ -25,6 +25,9 @@ from running import compose
         ("profil=smoke", r"no key 'profil': did you mean 'profile'"),
         ("data=set5", r"data=set5 is a test set, .*testset=set5; data to train on: bsds500, .*div2k.*samples"),
         ("experiment=mzsr_x2", r"write a plus before it: \+experiment=mzsr_x2"),
+        ("runs=/a/b", r"runs=/a/b: a list was expected; write 'runs=\[/a/b\]'$"),
+        ("only=pretrain,meta_transfer", r"write 'only=\[pretrain,meta_transfer\]'$"),
+        ("degradations=g2.0d", r"write 'degradations=\[g2.0d\]'$"),
         ("+stage@stages.third=pretrian", r"no stage 'pretrian': did you mean 'pretrain'"),
     ],
 )

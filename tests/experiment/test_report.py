@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,11 @@ from metasr.experiment import report as report_module
 from metasr.experiment import wandb_report
 from metasr.experiment.job import execute
 from metasr.experiment.report import check_report_path, gather
+from metasr.experiment.run_folder import is_stamp
 from metasr.experiment.run_reading import read_run
 from metasr.report.run_data import ReportData
 from report_samples import NETWORK, STAMP, png, run_data, write_run, write_sweep
-from running import SMALL, compose, save_picture
+from running import PROJECT, SMALL, compose, save_picture
 
 LAST = "02_meta_transfer"
 
@@ -143,7 +146,51 @@ def test_a_damaged_picture_is_noted_and_the_rest_shown(tmp_path: Path):
     (folder / "pictures" / "bird_g2.0d.png").write_bytes(png()[:40])
     run = read_run(folder)
     assert set(run.pictures) == {"kernels.png"}
-    assert "bird_g2.0d.png is damaged and not shown" in run.notes[0]
+    told = "is damaged and not shown: it is no whole PNG file that can be read"
+    assert run.notes == [f"the picture {folder / 'pictures' / 'bird_g2.0d.png'} {told}"]
+
+
+@pytest.mark.slow
+def test_a_report_on_damaged_pictures_is_the_same_from_another_process(tmp_path: Path):
+    folder = write_run(tmp_path / "run")
+    (folder / "pictures" / "bird_g2.0d.png").write_text("no picture")
+    (folder / "pictures" / "kernels.png").write_bytes(png()[:40])
+    program = (
+        "import sys; from metasr.experiment.report import gather; from metasr.report.html import page; "
+        "kept = [bytearray(n) for n in range(int(sys.argv[2]))]; print(page(gather([sys.argv[1]])))"
+    )
+    pages = [
+        subprocess.run(
+            [sys.executable, "-c", program, str(folder), count], capture_output=True, check=True, cwd=PROJECT,
+            env={**os.environ, "PYTHONPATH": str(PROJECT / "src"), "PYTHONHASHSEED": count},
+        ).stdout
+        for count in ("1", "5000")
+    ]  # fmt: skip
+    assert pages[0] == pages[1]
+    assert pages[0].count(b"is damaged and not shown") == 2
+
+
+def test_validation_pictures_and_maps_of_a_stage_are_both_read(tmp_path: Path):
+    folder = write_run(tmp_path / "run")
+    drawn = folder / LAST / "pictures"
+    drawn.mkdir()
+    for number, name in enumerate(("step_000002", "step_000002_maps", "step_000004", "step_000004_maps")):
+        (drawn / f"{name}.png").write_bytes(png((number, 0, 0)))
+    stages = read_run(folder).stages
+    assert (stages[1].picture, stages[1].maps) == (png((2, 0, 0)), png((3, 0, 0)))
+    assert (stages[0].picture, stages[0].maps) == (None, None)
+
+
+@pytest.mark.parametrize("text", ["a,b", "a,b\n1,2\n", "hello\n"])
+def test_a_log_overwritten_by_something_else_is_noted(text: str, tmp_path: Path):
+    folder = write_run(tmp_path / "run")
+    log = folder / LAST / "csv" / "version_0" / "metrics.csv"
+    log.write_text(text)
+    run = read_run(folder)
+    assert run.stages[1].metrics == {}
+    assert run.notes == [f"{log} is no log of this program's (it lacks the column step): its curves are not shown"]
+    log.write_text("")  # as Lightning begins it
+    assert read_run(folder).notes == []
 
 
 def test_finished_weights_that_are_gone_are_noted(tmp_path: Path):
@@ -244,10 +291,12 @@ def test_the_same_runs_give_the_same_file(tmp_path: Path, capsys: pytest.Capture
     assert "Runs of different experiments are compared: mzsr_x2, other." in (tmp_path / "1.html").read_text()
 
 
-def test_without_output_it_goes_into_the_jobs_own_folder(tmp_path: Path):
+def test_without_output_it_goes_into_the_folder_of_reports_by_the_time(tmp_path: Path):
     (tmp_path / "job").mkdir()
     report(tmp_path / "job", write_run(tmp_path / "a"))
-    assert (tmp_path / "job" / "report.html").read_text().startswith("<!doctype html>")
+    (made,) = (tmp_path / "job").iterdir()
+    assert is_stamp(made.stem)
+    assert made.read_text().startswith("<!doctype html>")
 
 
 def test_places_that_a_report_cannot_go_to(tmp_path: Path):
@@ -279,7 +328,7 @@ def test_nothing_to_report_on(tmp_path: Path):
         report(tmp_path, tmp_path, to="pdf")
     assert "none was made yet" in report_module._known(str(tmp_path))
     write_run(tmp_path / "mzsr_x2" / "latest")
-    assert report_module._known(str(tmp_path)) == f", for instance runs=[{tmp_path}/mzsr_x2/latest]"
+    assert report_module._known(str(tmp_path)) == f", for instance 'runs=[{tmp_path}/mzsr_x2/latest]'"
 
 
 def test_wandb_without_its_package_or_a_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

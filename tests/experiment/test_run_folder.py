@@ -13,6 +13,7 @@ from metasr.experiment.run_folder import (
     command,
     interpreter,
     is_stamp,
+    link_latest,
     quoted,
     require_permission,
     run_folder,
@@ -43,6 +44,29 @@ def test_new_runs_and_other_tasks_get_folders_of_their_own(tmp_path: Path) -> No
     other = Path(run_folder("last", "exp", "evaluate", str(tmp_path)))
     assert other.parent == tmp_path / "exp" / "evaluate"
     assert Path(run_folder(None, None, "upscale", str(tmp_path))).parent == tmp_path / "unnamed" / "upscale"
+
+
+def test_all_reports_share_a_folder(tmp_path: Path) -> None:
+    assert {run_folder(None, name, "report", str(tmp_path)) for name in (None, "exp")} == {str(tmp_path / "reports")}
+
+
+def test_latest_follows_the_newest_and_leaves_other_files_alone(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        link_latest(tmp_path / name)
+        assert (tmp_path / "latest").resolve() == tmp_path / name
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", "latest"}
+    (tmp_path / "x" / "latest").mkdir(parents=True)
+    link_latest(tmp_path / "x" / "c")
+    assert not (tmp_path / "x" / "latest").is_symlink()
+    (tmp_path / "file").write_text("")
+    link_latest(tmp_path / "file" / "c")  # where no link can be
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot make .*file/a/b: .*file is not a folder; go elsewhere"):
+        require_permission(tmp_path / "file" / "a" / "b", instead="go elsewhere")
 
 
 def test_last_is_the_newest_run_or_a_new_one(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import pickle
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from omegaconf import OmegaConf
 from metasr.errors import InputError
 from metasr.experiment import job as job_module
 from metasr.experiment import sweep
+from metasr.experiment.cli_checks import sweep_as_run
 from metasr.experiment.run_folder import begin_sweep, job_folder, register_resolvers, sweep_folder, swept_keys
 from metasr.experiment.search import MedianPruning, PrunedError
 from metasr.experiment.validation import validate
@@ -222,6 +225,47 @@ def test_the_end_of_a_sweep_tells_of_failures_by_its_status(jobs, tmp_path: Path
     assert not (tmp_path / "trials.csv").exists()
     assert "as configured, seed=1: why" in capsys.readouterr().out
     assert "why" in (tmp_path / "sweep.csv").read_text()
+
+
+def test_the_last_line_of_a_sweep_tells_how_to_report_on_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("s", "a folder"):
+        (tmp_path / name / "j").mkdir(parents=True)
+        (tmp_path / name / "j" / "job.json").write_text('{"overrides": ["seed=1"], "status": "pruned"}')
+        sweep.SweepEnd().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / name)}}}))
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last.startswith("report: ")
+        told = shlex.split(last)
+        assert told[2:4] == ["src/run.py", "task=report"]
+        (runs,) = (c for c in sweep_as_run(told[3:]) if c.startswith("runs="))
+        assert list(compose("task=report", runs).runs) == [str(tmp_path / name)]
+
+
+@pytest.mark.parametrize("access", [True, False])
+def test_a_sweep_that_cannot_write_ends_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], access: bool
+):
+    config = sweep_config("+experiment=e", "seed=1,2", params=None)
+    OmegaConf.set_struct(config, False)
+    config.hydra.launcher = {"_target_": "x.BasicLauncher"}
+    config.hydra.sweep = {"dir": str(tmp_path / "out" / "s")}
+    monkeypatch.setattr(os, "access", lambda *_: access)  # whoever runs the tests may write everywhere
+    if access:
+        sweep.SweepEnd().on_multirun_start(config)
+        return
+    with pytest.raises(SystemExit) as left:
+        sweep.SweepEnd().on_multirun_start(config)
+    assert left.value.code == 2
+    told = f"error: cannot write in {tmp_path}: no permission; set METASR_OUTPUTS, or hydra.sweep.dir=FOLDER\n"
+    assert capsys.readouterr().err == told
+
+
+def test_the_sweep_under_way_is_the_latest(jobs, tmp_path: Path):
+    jobs(finish)
+    cfg = compose("+experiment=mzsr_x2")
+    for name in ("a", "b", "a"):  # a job that is skipped counts too
+        (tmp_path / name).mkdir(exist_ok=True)
+        sweep.run_job(cfg, tmp_path / name / "j")
+        assert (tmp_path / "latest").resolve() == tmp_path / name
 
 
 def test_the_end_of_a_search_lists_its_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

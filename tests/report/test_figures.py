@@ -94,6 +94,27 @@ def test_comparison_marks_the_region_in_the_whole_picture(tmp_path):
     assert rows.max() - rows.min() == pytest.approx(20 * pixel, abs=2)
 
 
+def test_a_comparison_of_many_is_wrapped_so_that_its_captions_stay_legible(tmp_path):
+    names = "abcdefg"
+    four = pixels(figures.comparison({n: plain((0, 0, 1)) for n in names[:4]}, tmp_path / "4.png", crop=21))
+    seven = pixels(figures.comparison({n: plain((0, 0, 1)) for n in names}, tmp_path / "7.png", crop=21))
+    assert seven.shape[1] == four.shape[1] < 1200
+    assert seven.shape[0] == pytest.approx(2 * four.shape[0], rel=0.02)
+    below = seven[seven.shape[0] // 2 :]
+    share_of = [share(part, (0, 0, 255)) for part in np.array_split(below, 4, axis=1)]
+    assert min(share_of[:3]) > 0.5
+    assert share_of[3] == 0  # nothing is left of an empty place, no frame either
+    assert share(np.array_split(below, 4, axis=1)[3], (255, 255, 255)) > 0.99
+
+
+def test_a_long_caption_is_wrapped(tmp_path):
+    words = "metric_constrained, of weights with a", "long name, 10 updates"
+    made = [figures.comparison({sep.join(words): picture()}, tmp_path / f"{i}.png") for i, sep in enumerate(" \n")]
+    assert made[0].read_bytes() == made[1].read_bytes()
+    short = figures.comparison({words[0]: picture()}, tmp_path / "short.png")
+    assert made[0].read_bytes() != short.read_bytes()
+
+
 def test_comparison_enlarges_the_region_asked_for(tmp_path):
     two_colours = plain((1, 0, 0)).clone()
     two_colours[:, 20:40, 30:50] = torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1)

@@ -1,5 +1,6 @@
 """The report as one HTML file."""
 
+import base64
 import html
 import re
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from metasr.report.html import _CSS, page
 from metasr.report.html_figures import _MOST_POINTS, COLOURS, Line, plot
+from metasr.report.html_training import _lines
 from metasr.report.markup import Markup, details, element, markup, table
 from metasr.report.run_data import ReportData, RunData, StageData, SweepData
 from metasr.report.sweep_table import Job, SweepTable
@@ -195,7 +197,12 @@ def test_sweeps_with_means_spreads_commands_and_failures():
     text = every_page("sweep")
     plain = "".join(read(text).text)
     assert '<td class="n">35.50 ± 0.71</td>' in text
-    assert "again order=first seed=2" in plain
+    commands = re.findall(r"<summary>Run one of its runs again</summary>.*?</table>", text)[0]
+    assert re.findall(r'row">(.*?)</th><td>(.*?)</td><td><code>(.*?)</code>', commands) == [
+        ("order=first, seed=1", "finished", "again order=first seed=1"),
+        ("order=first, seed=2", "finished", "again order=first seed=2"),
+        ("order=second, seed=1", "failed", "again order=second"),
+    ]
     assert "Failed: s, order=second, seed=1: loss became nan" in plain
     assert "Shaded: ± one sample standard deviation" in plain
     assert "Shaded" not in every_page("one")
@@ -251,10 +258,84 @@ def test_older_runs_without_losses_show_the_curves_they_drew():
 
 
 def test_metrics_beyond_those_drawn_are_named():
-    metrics = {"train/loss": [(0, 1.0)], **{f"x/{i:02d}": [(0, 1.0)] for i in range(14)}}
+    metrics = {"train/loss": [(0, 1.0), (1, 0.5)], **{f"x/{i:02d}": [(0, 1.0), (1, 2.0)] for i in range(14)}}
     text = page(ReportData([plain(rows=(), stages=[StageData("01_a", {}, metrics)])]))
     assert "01_a: train/loss</figcaption>" in text
     assert "Logged too, not drawn: x/11, x/12, x/13." in text
+
+
+def trained(*metrics: dict[str, Any], **stage: Any) -> ReportData:
+    """Runs of one line, each with a stage that logged something."""
+    runs = [
+        plain(f"a, seed={i}", line="a", rows=(), stages=[StageData("01_a", {}, logged, **stage)])
+        for i, logged in enumerate(metrics, start=1)
+    ]
+    return ReportData(runs)
+
+
+def training_of(data: ReportData) -> str:
+    return re.findall(r'<section id="training">.*?</section>', page(data), re.DOTALL)[0]
+
+
+def test_seeds_are_drawn_thin_with_their_mean_as_far_as_all_have_one():
+    metrics = [{"train/loss": [(0, 1.0), (1, 2.0), (2, 4.0)]}, {"train/loss": [(0, 3.0), (1, 6.0)]}]
+    text = training_of(trained(*metrics))
+    assert "a (2 seeds)</li>" in text
+    assert "Thin: single seeds; thick: their mean" in text
+    lines = [p.get("style", "") for p in svg_of(Markup(text[text.index("<figure") :])).iter("path")
+             if COLOURS[0] in p.get("style", "") and "clip" in str(p.attrib)]  # fmt: skip
+    assert [("stroke-opacity: 0.45" in style, "stroke-width: 0.8" in style) for style in lines] == [
+        (True, True), (True, True), (False, False),
+    ]  # fmt: skip
+    faint, other, mean = _lines(0, [m["train/loss"] for m in metrics])
+    assert (list(faint.ys), list(other.ys)) == ([1.0, 2.0, 4.0], [3.0, 6.0])
+    assert (list(mean.xs), list(mean.ys), mean.faint) == ([0, 1], [2.0, 4.0], False)
+    alone = training_of(trained(metrics[0]))
+    assert "seeds" not in alone
+    assert "stroke-opacity: 0.45" not in alone
+
+
+def test_what_was_logged_once_is_a_table_and_no_plot():
+    text = training_of(trained({"val/psnr_y": [(6, 30.0)]}, {"val/psnr_y": [(6, 31.0)], "other": [(2, 0.5)]}))
+    assert "<svg" not in text.partition("</ul>")[2]
+    assert re.findall(r"<tr>(.*?)</tr>", text)[1:] == [
+        '<th scope="row"><code>val/psnr_y</code></th><td class="n">6</td><td class="n">30.5 ± 0.71</td>',
+        '<th scope="row"><code>other</code></th><td class="n">2</td><td class="n">0.5</td>',
+    ]
+
+
+def test_validation_pictures_and_maps_are_told_apart():
+    both = trained({}, picture=png((1, 1, 1)), maps=png((2, 2, 2)))
+    found = re.findall(r"base64,([^\"]*)\".*?<figcaption>(.*?)</figcaption>", training_of(both))
+    told = {caption: base64.b64decode(source) for source, caption in found}
+    assert told == {
+        f"01_a, a, seed=1: {text}": png((i, i, i))
+        for i, text in enumerate(
+            (
+                "the first validation image enlarged bicubically and by the stage&#x27;s weights, and the truth",
+                "what its networks look at in the first validation image",
+            ),
+            start=1,
+        )
+    }
+    assert "look at" not in training_of(trained({}, picture=png()))
+
+
+def test_estimated_kernels_are_with_the_kernels():
+    text = page(ReportData([plain(pictures={"kernels_estimated.png": png(), "kernel_curves.png": png()})]))
+    assert "<h2>Kernels</h2>" in text
+    assert "<h2>Pictures</h2>" not in text
+
+
+def test_pictures_keep_a_size_at_which_their_captions_can_be_read():
+    (image,) = read(page(ReportData([plain(pictures={"a.png": png(size=(130, 70))})]))).of("img")
+    assert (image["width"], image["height"], image["style"]) == ("130", "70", "--least:104px")
+    assert "max-width: max(100%, var(--least))" in _CSS.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("second", "told"), [({"seed": 2}, "1 choice<"), ({"seed": 2, "x": 1}, "2 choices<")])
+def test_how_many_choices_differ(second, told):
+    assert told in page(ReportData([plain(config={"seed": 1}), plain("b", config=second)]))
 
 
 def svg_of(figure: Markup) -> ElementTree.Element:

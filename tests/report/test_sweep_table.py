@@ -45,7 +45,10 @@ def test_failed_runs_are_listed_and_the_rest_is_kept():
     assert "1 of 4 runs failed:" in text
     assert "order=second, seed=2: loss became nan" in text
     assert "30.50 ± 0.71" in text
-    assert "order=first: run stages.a.recipe.order=first seed=2" in text
+    assert text.split("one run again:\n")[1].split("\n\n")[0].splitlines() == [
+        f"  order={order}, seed={seed}: run stages.a.recipe.order={order} seed={seed}"
+        for order in ("first", "second") for seed in (1, 2)
+    ]  # fmt: skip
     lines = list(csv.DictReader(io.StringIO(table.to_csv())))
     assert [(r["variant"], r["error"]) for r in lines if r["error"]] == [("order=second", "loss became nan")]
     assert all(r["command"] for r in lines)
@@ -115,6 +118,8 @@ def test_trials_of_a_search_the_best_first():
     assert text.index("31.50  rate=0.25\n") < text.index("29.12  rate=0.5 (given up at 2)")
     assert "   -    rate=0.01235 (failed)" in text
     assert "1 of 3 runs failed:\n  rate=0.01235: loss became nan" in text
+    assert "one run again:\n  rate=0.01235: run 0.012345678\n  rate=0.25: run 0.25\n" in text  # all: trials.csv
+    assert [table.state(job) for job in table.jobs] == ["failed", "given up", "finished"]
     lines = list(csv.DictReader(io.StringIO(table.trials_to_csv())))
     assert [(r["trial"], r["val_psnr_y"], r["state"], r["command"]) for r in lines] == [
         ("rate=0.25", "31.5000", "finished", "run 0.25"),

@@ -18,12 +18,15 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from torch import nn
 
 from metasr.data.catalog import ImageSet, image_set
-from metasr.errors import InputError, MetasrError
+from metasr.errors import InputError, MetasrError, nearest
 from metasr.experiment.wandb_login import logged_in
-from metasr.experiment.weights import Weights
+from metasr.experiment.weights import Weights, resolve
 from metasr.meta.rates import FixedRates, Rates, rates_from_state
+from metasr.project import weights_folder
 from metasr.report.wandb_names import group_of, sweep_of
 from metasr.solvers.base import Solver
+from metasr.solvers.estimate import Estimator, blind
+from metasr.solvers.oracle import ORACLE, OracleMaker
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -82,6 +85,7 @@ def recipe(cfg: DictConfig, stage: str) -> Recipe:
         made = _instantiate(cfg.stages[stage].recipe)
     if not isinstance(made, Recipe):
         raise InputError(f"stages.{stage}.recipe must make a metasr Recipe, got {type(made).__name__}")
+    made.require_rates()
     return made
 
 
@@ -109,8 +113,10 @@ def as_trained(cfg: DictConfig, weights: Weights) -> DictConfig:
 
     Options that change no tensor's shape would otherwise make another network of them without a word.
     """
-    trained = weights.card.get("config", {}).get("model", {})
-    if not str(trained.get("_target_", "")).startswith("metasr.models."):
+    config = weights.card.get("config", {})
+    part = config.get("stages", {}).get(weights.card.get("stage"), {}).get("recipe", {})
+    trained = part.get("model") or config.get("model", {})
+    if not _names_only(trained, "metasr.models."):
         return cfg
     present = OmegaConf.to_container(cfg.model, resolve=True, throw_on_missing=False)
     assert isinstance(present, dict)
@@ -122,6 +128,23 @@ def as_trained(cfg: DictConfig, weights: Weights) -> DictConfig:
     with flag_override(changed, ["readonly", "struct"], False):
         changed.model = trained
     return changed
+
+
+def _names_only(node: Any, *packages: str) -> bool:
+    """Whether all classes that a node of a card would make, of which there is at least one, are of some packages."""
+    targets: list[str] = []
+
+    def collect(part: Any) -> None:
+        if isinstance(part, dict):
+            targets.extend([str(part["_target_"])] if "_target_" in part else [])
+            for value in part.values():
+                collect(value)
+        elif isinstance(part, list):
+            for value in part:
+                collect(value)
+
+    collect(node)
+    return bool(targets) and all(target.startswith(packages) for target in targets)
 
 
 def stage_data(cfg: DictConfig, stage: str) -> PatchData:
@@ -263,8 +286,12 @@ def solver(
         cfg = as_trained(cfg, weights)
     choices = OmegaConf.to_container(cfg.solver if node is None else node, resolve=True)
     assert isinstance(choices, dict)
-    choices.pop("name")
+    name = choices.pop("name")
+    choices.pop("snapshots", None)  # what tables show of it
+    if "stage" in choices:
+        raise InputError(f"solver {name} looks at the HR image, so it can only stand beside one: beside.oracle={name}")
     kind = choices.pop("rates", None)
+    is_blind = choices.pop("blind", False)
     extra: dict[str, Any] = {}
     if choices.pop("needs_network", False):
         network = model(cfg)
@@ -279,6 +306,58 @@ def solver(
     made = _instantiate(choices, **extra)
     if not isinstance(made, Solver):
         raise InputError(f"solver._target_ must make a metasr Solver, got {type(made).__name__}")
+    return blind(made, estimator(cfg)) if is_blind else made
+
+
+def estimator(cfg: DictConfig) -> Estimator:
+    """What tells blur and noise from an LR image, with its own weights where it has any."""
+    choices = OmegaConf.to_container(cfg.estimator, resolve=True)
+    assert isinstance(choices, dict)
+    extra: dict[str, Any] = {}
+    source = choices.pop("weights", None)
+    if source is not None:
+        found = resolve(source, folder=weights_folder())
+        as_made = found.card.get("config", {}).get("model", {})
+        own = as_made if _names_only(as_made, "metasr.models.") else choices.pop("network")
+        extra["network"] = found.load_into(_instantiate(own)).to(device(cfg.device)).eval()
+        extra["scales"] = found.card.get("scales") or [found.card.get("scale", 2.0)]
+    choices.pop("network", None)
+    return cast(Estimator, _instantiate(choices, **extra))
+
+
+def oracle(cfg: DictConfig, node: DictConfig, *, weights: Weights | None = None) -> OracleMaker:
+    """A solver that looks at the HR image: the teacher of a stage.
+
+    Args:
+        cfg: the run's config.
+        node: the solver's node; its ``stage`` names the stage.
+        weights: of that stage; none for fresh ones. Where their card tells the recipe that made them, it is made again.
+
+    Raises:
+        InputError: if the stage is none of the experiment's or has no teacher, or the name hides what it is.
+    """
+    from metasr.recipes.teacher import Teacher
+
+    choices = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(choices, dict)
+    name, stage, _ = choices.pop("name"), choices.pop("stage"), choices.pop("needs_network", None)
+    if not name.endswith(ORACLE):
+        raise InputError(f"solver {name!r} looks at the HR image, so its name must end in {ORACLE!r}")
+    if stage not in cfg.stages:
+        raise InputError(f"solver {name} is to run stage {stage!r}: {nearest(stage, map(str, cfg.stages))}")
+    trained = {} if weights is None else weights.card.get("config", {}).get("stages", {}).get(stage, {}).get("recipe")
+    if trained and _names_only(trained, "metasr.models.", "metasr.meta.", "metasr.recipes."):
+        cfg = cfg.copy()
+        with flag_override(cfg, ["readonly", "struct"], False):
+            cfg.stages[stage].recipe = trained
+    teacher = recipe(cfg, stage)
+    if not isinstance(teacher, Teacher):
+        raise InputError(f"solver {name} runs a teacher, but stage {stage!r} makes a {type(teacher).__name__}")
+    if weights is not None:
+        teacher.restore(weights.state, origin=f"{weights.label}, stage {stage}")
+    made = _instantiate(choices, network=teacher.oracle().to(device(cfg.device)).eval())
+    if not isinstance(made, OracleMaker):
+        raise InputError(f"solver {name}: _target_ must make a metasr OracleMaker, got {type(made).__name__}")
     return made
 
 

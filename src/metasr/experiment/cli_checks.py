@@ -17,6 +17,10 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from metasr.errors import InputError, MetasrError, nearest
 from metasr.experiment.schema import Schema
 
+_LISTS = ("runs", "only", "degradations")
+"""Keys that take a list, which hydra would refuse in its own words."""
+_NO_LIST = re.compile(r"""[^[$'"(][^(]*""")  # nor hydra's choice([a],[b])
+
 
 def status_of(work: Callable[[], object], *, whole: bool = False) -> int:
     """Do a program's work and give its exit status; errors that a user can mend come as one line.
@@ -62,6 +66,8 @@ def check_choices(arguments: Sequence[str], conf: Path) -> None:
         if key not in keys and not (conf / key).is_dir() and not argument.startswith(("+", "~")):
             groups = {path.name for path in conf.iterdir() if path.is_dir()}
             raise InputError(f"no key {key!r}: {nearest(key, keys | groups)}")
+        if group in _LISTS and value != "null" and _NO_LIST.fullmatch(value):
+            raise InputError(f"{group}={value}: a list was expected; write '{group}=[{value}]'")
         if group in ("experiment", "sweep") and not argument.startswith("+"):
             raise InputError(f"write a plus before it: +{argument}")
         if not folder.is_dir() or group.startswith("hydra/") or not value or any(c in value for c in "[]{}$"):

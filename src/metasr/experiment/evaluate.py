@@ -16,10 +16,13 @@ from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import told_of
 from metasr.evaluation.protocol import LumaProtocol
+from metasr.experiment.manifest import Manifest, draw_seed
 from metasr.report.table import ImageRow, Table
-from metasr.seeds import generator_from, seed_from
+from metasr.seeds import seed_from
 from metasr.solvers.base import SnapshotSolver, Solution, Solver
 from metasr.solvers.interpolate import InterpolateSolver
+from metasr.solvers.oracle import OracleMaker
+from metasr.solvers.session import was_interrupted
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +34,13 @@ class Entry:
     Attributes:
         solver: the solver's name in the table.
         weights: its weights' name; ``-`` for none.
-        made_by: gives the solver for a degradation.
+        made_by: the solver; or what makes one for an image that it is shown the HR image of.
         updates: for solvers that adapt, the numbers of updates to show; none for those that do not.
     """
 
     solver: str
     weights: str
-    made_by: Solver
+    made_by: Solver | OracleMaker
     updates: tuple[int, ...] | None = None
 
 
@@ -68,7 +71,9 @@ def evaluate(
     device: torch.device | None = None,
     testset: str | None = None,
     compare: bool = True,
+    method: str = "",
     watch: Watcher | None = None,
+    manifest: Manifest | None = None,
 ) -> Table:
     """Degrade every image by every degradation, solve it by every solver, and score the results.
 
@@ -76,7 +81,8 @@ def evaluate(
 
     Args:
         images: HR images.
-        degradations: short names (see :mod:`metasr.degradation.names`).
+        degradations: short names of degradations and of sets of them (see :mod:`metasr.degradation.names`); the table
+            has the mean over a set beside its members.
         entries: the solvers for a degradation; the interpolation baselines are always added before them.
         scale: factor between LR and HR.
         seed: the run's seed.
@@ -84,14 +90,17 @@ def evaluate(
         device: where to solve.
         testset: name in the table; the image set's by default.
         compare: set published numbers beside.
+        method: whose results these are, for the published numbers beside a network's rows.
         watch: told of every solution.
+        manifest: is given every LR image.
 
     Returns:
         The table.
     """
-    table = Table(compare=compare)
+    table = Table(compare=compare, method=method, sets=names.sets_in(degradations, scale))
     label = testset or images.name
-    problems = {str(d): d for d in (names.parse(name, scale=scale) for name in degradations)}  # aliases counted once
+    wanted = names.expand(degradations, scale)
+    problems = {str(d): d for d in (names.parse(name, scale=scale) for name in wanted)}  # aliases counted once
     for degradation in problems.values():
         rows = [*baselines(), *entries(degradation)]
         start = time.perf_counter()
@@ -99,11 +108,16 @@ def evaluate(
             hr = images.load(i)[None].to(device or "cpu")
             with told_of(f"image {image!r}"):
                 hr = protocol.crop_reference(hr, scale)  # (1, 3, H, W)
-                lr = degradation(hr, generator=generator_from(seed, image, str(degradation), "degrade"))
+                source = torch.Generator().manual_seed(draw_seed(seed, image, degradation))
+                lr = degradation(hr, generator=source)
+            if manifest is not None:
+                manifest.add(image, degradation, lr)
             solve_seed = seed_from(seed, image, str(degradation), "solve")
             for entry in rows:
                 with told_of(f"image {image!r}"):
-                    solutions = _solve(entry, lr, scale, degradation, solve_seed)
+                    solutions = _solve(entry, lr, hr, scale, degradation, solve_seed)
+                if any(was_interrupted(solution) for solution in solutions):
+                    raise KeyboardInterrupt  # half an image is no result
                 for solution in solutions:
                     sr = solution.sr[..., : hr.shape[-2], : hr.shape[-1]]
                     with told_of(f"image {image!r}"):
@@ -123,8 +137,8 @@ def evaluate(
     return table
 
 
-def _solve(entry: Entry, lr: Tensor, scale: float, degradation: Degradation, seed: int) -> list[Solution]:
-    solver = entry.made_by
+def _solve(entry: Entry, lr: Tensor, hr: Tensor, scale: float, degradation: Degradation, seed: int) -> list[Solution]:
+    solver = entry.made_by.for_image(hr) if isinstance(entry.made_by, OracleMaker) else entry.made_by
     if entry.updates is not None and isinstance(solver, SnapshotSolver):
         found = solver.snapshots(lr, scale=scale, updates=entry.updates, degradation=degradation, seed=seed)
         return [found[n] for n in sorted(found)]

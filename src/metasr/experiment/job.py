@@ -28,8 +28,12 @@ from metasr.experiment.entries import (
     solver_nodes,
 )
 from metasr.experiment.evaluate import Entry, Watcher, evaluate
+from metasr.experiment.kernel_pictures import KernelBook
+from metasr.experiment.manifest import MANIFEST_NAME, Manifest
 from metasr.experiment.maps import draw_test_maps
+from metasr.experiment.offsets import offsets
 from metasr.experiment.pictures import PictureBook
+from metasr.experiment.prepare import prepare
 from metasr.experiment.report import report
 from metasr.experiment.run_card import write_text
 from metasr.experiment.run_folder import (
@@ -37,6 +41,7 @@ from metasr.experiment.run_folder import (
     interpreter,
     is_stamp,
     key_of,
+    link_latest,
     require_permission,
     typed_choices,
 )
@@ -45,6 +50,7 @@ from metasr.experiment.search import validation_psnr
 from metasr.experiment.stages import Score, is_chief, run_chain
 from metasr.experiment.upscale import upscale
 from metasr.experiment.validation import validate
+from metasr.experiment.wandb_login import settle_wandb
 from metasr.experiment.wandb_results import log_results
 from metasr.experiment.weights import choose_for, has_released
 from metasr.project import conf_folder, weights_folder
@@ -85,6 +91,12 @@ def execute(cfg: DictConfig, folder: Path, *, score: Score = validate) -> float 
         evaluate_weights(cfg, folder)
     elif cfg.task == TaskName.report:
         report(cfg, folder)
+    elif cfg.task == TaskName.prepare:
+        for prepared in prepare(cfg):
+            print(prepared, flush=True)
+    elif cfg.task == TaskName.offset:
+        for found in offsets(cfg):
+            print(found, flush=True)
     else:
         for done in upscale(cfg):
             print(done, flush=True)
@@ -96,6 +108,7 @@ def run_experiment(cfg: DictConfig, folder: Path, *, score: Score = validate) ->
     if cfg.name is None:
         known = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
         raise InputError(f"no experiment is chosen: add +experiment=NAME, one of {', '.join(known)}")
+    cfg = settle_wandb(cfg)
     testset = check_evaluation(cfg)
     start = time.perf_counter()
     if is_chief():
@@ -117,15 +130,18 @@ def run_experiment(cfg: DictConfig, folder: Path, *, score: Score = validate) ->
         rows = [] if trained is None else learned_entries(cfg, trained)
         return rows + _released_beside(cfg, degradation)
 
-    book, losses = PictureBook(), LossCurves()
-    table = _evaluate(cfg, testset, learned, book, losses)
+    book, losses, kernels = PictureBook(), LossCurves(), KernelBook(build.protocol(cfg))
+    manifest = Manifest(cfg.seed)
+    table = _evaluate(cfg, testset, learned, manifest, book, losses, kernels)
     _write_tables(table, folder, cfg.table)
+    write_text(folder / MANIFEST_NAME, manifest.to_csv())
     write_text(folder / CURVES_NAME, losses.to_csv())
-    pictures = book.draw(folder / "pictures", _curves(table))
+    pictures = book.draw(folder / "pictures", _curves(table)) + kernels.write(folder)
     if trained is not None:
         pictures += draw_test_maps(cfg, trained, testset, folder / "pictures")
     _log_results(cfg, folder, table, losses.to_csv(), pictures)
     _print_run(cfg, folder, table, testset, trained_seconds)
+    print(_told_of(manifest, folder))
     return objective
 
 
@@ -135,7 +151,7 @@ def check_evaluation(cfg: DictConfig) -> ImageSet:
     Raises:
         MetasrError: telling what is wrong.
     """
-    for name in cfg.degradations:
+    for name in names.expand(cfg.degradations, cfg.scale):
         names.parse(name, scale=cfg.scale)
     _refuse_unused(cfg)
     check_solvers(cfg)
@@ -199,7 +215,8 @@ def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
     made: dict[str, list[Entry]] = {}
     chosen: dict[str, list[Entry]] = {}
     weights = None
-    for degradation in (names.parse(name, scale=cfg.scale) for name in cfg.degradations):  # before any of the work
+    wanted = names.expand(cfg.degradations, cfg.scale)
+    for degradation in (names.parse(name, scale=cfg.scale) for name in wanted):  # before any of the work
         if not needs_weights(cfg):
             if cfg.weights is not None:
                 raise InputError(f"weights={cfg.weights}: solver {cfg.solver.name} has none; leave it out")
@@ -211,16 +228,20 @@ def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
             made[weights.label] = learned_entries(cfg, weights)
         chosen[str(degradation)] = made[weights.label]
 
-    book, losses = PictureBook(), LossCurves()
-    table = _evaluate(cfg, testset, lambda degradation: chosen.get(str(degradation), []), book, losses)
+    book, losses, kernels = PictureBook(), LossCurves(), KernelBook(build.protocol(cfg))
+    manifest = Manifest(cfg.seed)
+    watchers = (book, losses, kernels)
+    table = _evaluate(cfg, testset, lambda degradation: chosen.get(str(degradation), []), manifest, *watchers)
+    write_text(folder / MANIFEST_NAME, manifest.to_csv())
     path = _write_tables(table, folder, cfg.table)
     write_text(folder / CURVES_NAME, losses.to_csv())
     book.draw(folder / "pictures", _curves(table))
+    kernels.write(folder)
     if weights is not None and cfg.stages:
         draw_test_maps(cfg, weights, testset, folder / "pictures")
     print()
     print(format_rows(table, title=f"{_describe(testset)}, x{cfg.scale:g}, PSNR in dB and SSIM on Y"))
-    print(f"\ntable: {path}\npictures and per-image scores: {folder}")
+    print(f"\n{_told_of(manifest, folder)}\ntable: {path}\npictures and per-image scores: {folder}")
 
 
 def test_images(cfg: DictConfig) -> ImageSet:
@@ -247,7 +268,11 @@ def is_known_set(name: str) -> bool:
 
 
 def _evaluate(
-    cfg: DictConfig, testset: ImageSet, learned: Callable[[Degradation], list[Entry]], *watchers: Watcher
+    cfg: DictConfig,
+    testset: ImageSet,
+    learned: Callable[[Degradation], list[Entry]],
+    manifest: Manifest,
+    *watchers: Watcher,
 ) -> Table:
     """The table of the interpolation rows, and of what was learned or, by a method without weights, its own row."""
     own = own_entries(cfg)
@@ -260,8 +285,15 @@ def _evaluate(
         protocol=build.protocol(cfg),
         device=build.device(cfg.device),
         compare=is_known_set(cfg.testset) and cfg.max_images is None,
+        method=cfg.method,
         watch=together(*watchers),
+        manifest=manifest,
     )
+
+
+def _told_of(manifest: Manifest, folder: Path) -> str:
+    made = counted(len(manifest.lines), "LR image")
+    return f"test set: {made} made on the fly, seed {manifest.seed}, listed in {folder / MANIFEST_NAME}"
 
 
 def _write_tables(table: Table, folder: Path, wanted: str | None) -> Path:
@@ -302,12 +334,14 @@ def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, s
     else:
         print(format_pivot(table, title=title, highlight=max(ours, key=lambda k: k[2]) if ours else None))
     print()
-    print(f"profile {cfg.profile_name}: {cfg.profile_note}")
+    note = OmegaConf.select(cfg, f"budget.{cfg.method}.note")
+    print(f"profile {cfg.profile_name}: {cfg.profile_note}{f'; {note}' if note else ''}")
     there = has_released(weights_folder(), method=cfg.method, scale=cfg.scale)
-    print(
-        f"trained on {cfg.data.name} (seed {cfg.seed}) in {seconds:.0f} s"
-        + ("; released weights: see weights/README.md" if there else "")
-    )
+    if cfg.stages:
+        print(
+            f"trained on {cfg.data.name} (seed {cfg.seed}) in {seconds:.0f} s"
+            + ("; released weights: see weights/README.md" if there else "")
+        )
     print(f"run folder: {folder}")
     if cfg.profile_name != "paper" and cfg.stages:
         what = "a long schedule" if cfg.method == "weightnet" else "the published schedule"
@@ -315,7 +349,8 @@ def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, s
             f"{what}: {interpreter()} src/run.py +experiment={cfg.name} profile=paper data=div2k "
             "data.root=FOLDER   (on one data-centre GPU, in minutes: profile=gpu)"
         )
-    print(f"the same weights on Set5: {evaluate_command(cfg.name, folder)}")
+    if cfg.stages:
+        print(f"the same weights on Set5: {evaluate_command(cfg.name, folder)}")
 
 
 def _describe(testset: ImageSet) -> str:
@@ -323,16 +358,9 @@ def _describe(testset: ImageSet) -> str:
 
 
 def _link_latest(folder: Path) -> None:
-    """Point ``latest`` beside the run folders at this one; file systems without links do without."""
-    link = folder.parent / "latest"
-    if not is_stamp(folder.name) or (link.exists() and not link.is_symlink()):
-        return
-    temporary = folder.parent / f".latest.{os.getpid()}"
-    try:
-        temporary.symlink_to(folder.name, target_is_directory=True)
-        os.replace(temporary, link)
-    except OSError as error:
-        log.debug("no link %s: %s", link, error)
+    """Point ``latest`` beside the run folders at this one; a folder of the user's own naming is none of them."""
+    if is_stamp(folder.name):
+        link_latest(folder)
 
 
 def _quieten() -> None:

@@ -57,9 +57,13 @@ def draw_image_maps(
 
 
 def draw_test_maps(cfg: DictConfig, weights: Weights, images: ImageSet, folder: Path, *, count: int = 2) -> list[Path]:
-    """Draw what the last stage's networks, with some weights, look at in the first test images."""
+    """Draw what the last stage's networks, with some weights, look at in the first test images.
+
+    Weights whose card tells an earlier stage are looked at as that one does.
+    """
     cfg = build.as_trained(cfg, weights)
-    stage = str(list(cfg.stages)[-1])
+    made_by = weights.card.get("stage")
+    stage = str(made_by if made_by in cfg.stages else list(cfg.stages)[-1])
     recipe = build.recipe(cfg, stage)
     if not has_maps(recipe) or not cfg.degradations:
         return []
@@ -71,7 +75,7 @@ def draw_test_maps(cfg: DictConfig, weights: Weights, images: ImageSet, folder: 
     if isinstance(recipe, Weighted):
         recipe.meta_pairs = build.sampler(cfg, stage).meta_pairs()
     recipe.to(build.device(cfg.device)).eval()
-    degradation = cfg.degradations[0]
+    degradation = names.expand(cfg.degradations, cfg.scale)[0]
     made = []
     for i, image in enumerate(images.names[:count]):
         name = file_name(f"{image}_{degradation}")

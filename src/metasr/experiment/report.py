@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from metasr import __version__
 from metasr.errors import DataError, InputError, OutputError
 from metasr.experiment.run_card import write_text
-from metasr.experiment.run_folder import interpreter, require_permission
+from metasr.experiment.run_folder import interpreter, require_permission, stamp
 from metasr.experiment.run_reading import is_sweep, read_run, require_folder
 from metasr.experiment.sweep import JOB_NAME, read_jobs
 from metasr.report.html import page
@@ -28,7 +28,7 @@ def report(cfg: DictConfig, folder: Path) -> None:
 
     Args:
         cfg: the config; ``to`` says whether a file or a wandb report is made, ``output`` where the file goes.
-        folder: the job's own folder, where the file goes otherwise.
+        folder: that of all reports, where the file goes otherwise, named by the time.
 
     Raises:
         InputError: for no runs, or an unknown ``to``.
@@ -47,7 +47,7 @@ def report(cfg: DictConfig, folder: Path) -> None:
         require_wandb()  # before the work
         print(f"report: {publish(gather(cfg.runs), cfg.logger.wandb)}", flush=True)
         return
-    path = folder / "report.html" if cfg.output is None else Path(cfg.output).expanduser()
+    path = folder / f"{stamp()}.html" if cfg.output is None else Path(cfg.output).expanduser()
     check_report_path(path, overwrite=cfg.overwrite)
     data = gather(cfg.runs)
     write_text(path, page(data))
@@ -164,4 +164,4 @@ def _known(outputs: str) -> str:
     latest = sorted(path.parent.name for path in Path(outputs).glob("*/latest"))
     if not latest:
         return f"; none was made yet in {outputs}: {interpreter()} src/run.py +experiment=mzsr_x2"
-    return f", for instance runs=[{Path(outputs) / latest[0] / 'latest'}]"
+    return f", for instance 'runs=[{Path(outputs) / latest[0] / 'latest'}]'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import shlex
@@ -15,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from metasr.errors import OutputError, StageError
 from metasr.project import conf_folder, outputs_folder
+
+log = logging.getLogger(__name__)
 
 _sweep = ("", "")  # folder, and keys of what is varied, of the sweep that this process has begun
 _STAMP = "%Y-%m-%d_%H-%M-%S-%f"
@@ -32,6 +35,19 @@ def is_stamp(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def link_latest(folder: Path) -> None:
+    """Point ``latest`` beside a folder at it; file systems without links do without, and other files are left alone."""
+    link = folder.parent / "latest"
+    if link.exists() and not link.is_symlink():
+        return
+    temporary = folder.parent / f".latest.{os.getpid()}"
+    try:
+        temporary.symlink_to(folder.name, target_is_directory=True)
+        os.replace(temporary, link)
+    except OSError as error:
+        log.debug("no link %s: %s", link, error)
 
 
 def run_folders(experiment: Path) -> list[Path]:
@@ -52,7 +68,7 @@ def run_folder(run: str | None, name: str | None, task: str, outputs: str) -> st
         run: ``last`` (the newest run of the experiment, or a new one if there is none), a folder, or none for a new
             one.
         name: the experiment.
-        task: jobs other than ``run`` get folders of their own, below the task's name.
+        task: jobs other than ``run`` get folders of their own, below the task's name; all reports share one.
         outputs: the project's folder of outputs.
 
     Raises:
@@ -60,7 +76,9 @@ def run_folder(run: str | None, name: str | None, task: str, outputs: str) -> st
         OutputError: if the folder cannot be made or written.
     """
     base = Path(outputs) / (name or "unnamed")
-    if task != "run":
+    if task == "report":
+        folder = Path(outputs) / "reports"
+    elif task != "run":
         folder = base / task / stamp()
     elif run is None:
         folder = base / stamp()
@@ -160,6 +178,8 @@ def require_permission(folder: Path, *, instead: str) -> None:
     """
     folder = folder.absolute()
     above = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+    if not above.is_dir():
+        raise OutputError(f"cannot make {folder}: {above} is not a folder; {instead}")
     if not os.access(above, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write in {above}: no permission; {instead}")
 
@@ -226,3 +246,6 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("metasr.job_folder", job_folder, replace=True)
     OmegaConf.register_new_resolver("metasr.outputs", lambda: str(outputs_folder()), replace=True)
     OmegaConf.register_new_resolver("metasr.times", lambda a, b: a * b, replace=True)
+    OmegaConf.register_new_resolver("metasr.plus", lambda a, b: a + b, replace=True)
+    OmegaConf.register_new_resolver("metasr.whole", int, replace=True)
+    OmegaConf.register_new_resolver("metasr.pair_channels", lambda scale: 3 + 3 * int(scale) ** 2, replace=True)

@@ -111,17 +111,26 @@ def _stage(folder: Path, notes: list[str]) -> StageData:
             if not isinstance(card.get(name, {}), Mapping):
                 raise ValueError(f"expected an object as its {name!r}, got {card[name]!r:.40}")
     drawn = sorted((folder / "pictures").glob("*.png"))
-    picture = _png(drawn[-1], notes) if drawn else None
-    return StageData(folder.name, card, _metrics(folder), picture)
+    maps = [path for path in drawn if path.stem.endswith("_maps")]
+    pictures = [path for path in drawn if path not in maps]
+    last = [_png(paths[-1], notes) if paths else None for paths in (pictures, maps)]
+    return StageData(folder.name, card, _metrics(folder, notes), *last)
 
 
-def _metrics(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """All that the stage's CSV logs hold; where a resumed run logged a step again, the later value counts."""
+def _metrics(folder: Path, notes: list[str]) -> dict[str, list[tuple[float, float]]]:
+    """All that the stage's CSV logs hold; where a resumed run logged a step again, the later value counts.
+
+    A log that somebody wrote something else into is noted, and the run shown without its curves.
+    """
     found: dict[str, dict[float, float]] = {}
     paths = (folder / "csv").glob("version_*/metrics.csv")
     for path in sorted(paths, key=lambda p: (len(p.parent.name), p.parent.name)):
         with _reading(path):
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            heading = next(csv.reader(lines[:1]), None)
+            if heading is not None and "step" not in heading:
+                notes.append(f"{path} is no log of this program's (it lacks the column step): its curves are not shown")
+                continue
             if lines and not lines[-1].endswith("\n"):
                 lines.pop()  # being written when the run was cut short
             for row in csv.DictReader(lines):
@@ -178,8 +187,8 @@ def _png(path: Path, notes: list[str]) -> bytes | None:
             image.load()
             if image.format != "PNG":
                 raise ValueError(f"{image.format} instead of PNG")
-    except (OSError, ValueError, SyntaxError) as error:
-        notes.append(f"the picture {path} is damaged and not shown ({error})")
+    except (OSError, ValueError, SyntaxError):  # which tell addresses in memory, other ones each time
+        notes.append(f"the picture {path} is damaged and not shown: it is no whole PNG file that can be read")
         return None
     return content
 

@@ -20,6 +20,8 @@ class TaskName(Enum):
     evaluate = "evaluate"
     upscale = "upscale"
     report = "report"
+    prepare = "prepare"
+    offset = "offset"
 
 
 @dataclass
@@ -55,6 +57,7 @@ class StageConf:
     parent: str | None = None
     clip: float | None = None
     checkpoint_every: int = 1000
+    solver: Any = None  # how its weights are run, where the experiment's solver cannot: an oracle's node
     validation: ValidationConf = field(default_factory=ValidationConf)
 
 
@@ -64,6 +67,17 @@ class PruneConf:
 
     startup: int = 0  # how many others must have got as far; 0: none is given up
     warmup: int = 0  # steps of the last stage within which none is given up
+
+
+@dataclass
+class PrepareConf:
+    """What ``task=prepare`` writes beside LR images and kernels."""
+
+    hr: bool = False  # the HR images as they were degraded
+    multiple: int | None = None  # HR sides are cut to multiples of this; by default the scale (ddsr_...: and 12)
+    mask: str = "none"  # none | square (hidden, at a random place) | published (on the diagonal, as DDSR's program)
+    mask_side: int = 40  # LR pixels
+    gain: float = 1.0  # brightness in (0, 1]; DDSR's dark images have 0.3
 
 
 @dataclass
@@ -80,6 +94,7 @@ class Schema:
     budget: dict[str, Any] = field(default_factory=dict)
     data: DataConf = MISSING
     model: Any = MISSING
+    mln: Any = None  # the network that MRDA's teacher adapts to a pair
     meta_set: Any = None
     stages: dict[str, StageConf] = field(default_factory=dict)
     only: list[str] | None = None
@@ -90,6 +105,7 @@ class Schema:
     rates: str = "per_step"
     order: str = "second"
     solver: Any = MISSING
+    estimator: Any = MISSING  # of kernel=estimate
     beside: dict[str, Any] = field(default_factory=dict)  # further solvers' nodes; null for one left out
     evaluation: Any = MISSING
     trainer: Any = MISSING
@@ -116,9 +132,16 @@ class Schema:
     input: str | None = None
     output: str | None = None
     kernel: str = "bicubic"
+    save_kernel: bool = False
     side_by_side: bool = False
     overwrite: bool = False
     device: str = "auto"
+
+    # preparing LR images, and telling the offset of a pair
+    degradation: str | None = None
+    shift: str = "published"  # published | centre: where the pixels of ddsr_... look
+    prepare: PrepareConf = field(default_factory=PrepareConf)
+    reference: str | None = None  # HR image or folder
 
 
 def register() -> None:

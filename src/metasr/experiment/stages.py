@@ -122,14 +122,14 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
         for place in chosen:
             run_stage(cfg, place, run, score=score, deadline=deadline, table=table)
     last = chosen[-1]
-    return Weights(label="run", state=read_tensors(last.folder / WEIGHTS_NAME), card=read_card(last.folder))
+    return Weights(label="run", state=read_tensors(last.folder / WEIGHTS_NAME), card=read_card(last.folder), run=run)
 
 
 def identity(cfg: DictConfig, place: Place, fingerprint: str, meta_set: MetaSet | None) -> dict[str, Any]:
     """Everything that decides what a stage's weights come out as."""
     part = OmegaConf.to_container(cfg.stages[place.name], resolve=True)
     assert isinstance(part, dict)
-    for indifferent in ("checkpoint_every", "validation"):
+    for indifferent in ("checkpoint_every", "validation", "solver"):
         part.pop(indifferent, None)
     trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
     assert isinstance(trainer, dict)

@@ -22,7 +22,14 @@ from omegaconf import DictConfig
 
 from metasr.errors import InputError, MetasrError
 from metasr.experiment.launching import is_first, join_processes, one_device, require_plugins
-from metasr.experiment.run_folder import begin_sweep, interpreter, register_resolvers
+from metasr.experiment.run_folder import (
+    begin_sweep,
+    interpreter,
+    link_latest,
+    quoted,
+    register_resolvers,
+    require_permission,
+)
 
 if TYPE_CHECKING:
     from metasr.experiment.stages import Score
@@ -48,6 +55,8 @@ def run_job(cfg: DictConfig, folder: Path) -> float | None:
     hydra = HydraConfig.get()
     searched = not hydra.sweeper._target_.endswith(".BasicSweeper")
     failed = -math.inf if searched else None
+    if is_first() and folder.parent.is_dir():
+        link_latest(folder.parent)
     card = _read(folder)
     if card.get("status") in ("finished", "pruned"):
         log.info("%s before: skipped (%s)", card["status"], folder)
@@ -119,7 +128,7 @@ class SweepEnd(Callback):
         return _elsewhere, ()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Settle where the sweep's files go; leave with status 2 where its plugins are missing."""
+        """Settle where the sweep's files go; leave with status 2 where it cannot write, or its plugins are missing."""
         try:
             require_plugins(config)
         except MetasrError as error:  # hydra would make a warning of it
@@ -127,6 +136,11 @@ class SweepEnd(Callback):
             sys.exit(2)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         begin_sweep(config)
+        try:
+            require_permission(Path(config.hydra.sweep.dir), instead="set METASR_OUTPUTS, or hydra.sweep.dir=FOLDER")
+        except MetasrError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Print the table, write it as CSV, and leave with status 1 where a job failed."""
@@ -141,7 +155,9 @@ class SweepEnd(Callback):
         if table.trials:
             write_text(folder / TRIALS_NAME, table.trials_to_csv())
         print(f"\n{table.format(title=f'sweep {folder.name}: PSNR in dB and SSIM on Y, ± over seeds')}")
-        print(f"\ntable: {folder / TABLE_NAME}", flush=True)
+        print(f"\ntable: {folder / TABLE_NAME}")
+        print(f"report: {interpreter()} {shlex.join(['src/run.py', 'task=report', f'sweep={quoted(str(folder))}'])}",
+              flush=True)  # fmt: skip
         if table.failed:
             sys.exit(1)
 

@@ -14,17 +14,18 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from metasr.data.images import WRITE_SUFFIXES, Photo, check_output, list_images, read_photo, write_photo
-from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError, OutputError, told_of
 from metasr.experiment import build
+from metasr.experiment.estimating import check_kernel_path, estimating, kernel_path, problem_of, save_kernel
 from metasr.experiment.run_folder import require_permission
 from metasr.experiment.weights import choose_for
 from metasr.report import figures
 from metasr.report.words import counted
 from metasr.seeds import seed_from
 from metasr.solvers.base import Solution, Solver
+from metasr.solvers.session import was_cut_short, was_interrupted
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,13 @@ class Upscaled:
     seconds: float
     updates: int
     weights: str
+    assumed: str = ""  # what was estimated, where the kernel was
+    cut_short: str = ""  # by whom, where the solver would have gone on
 
     def __str__(self) -> str:
-        return f"{self.output}  ({self.seconds:.1f} s, {counted(self.updates, 'update')}, weights {self.weights})"
+        told = f", kernel {self.assumed}" if self.assumed else ""
+        told += f"; cut short: {self.cut_short}" if self.cut_short else ""
+        return f"{self.output}  ({self.seconds:.1f} s, {counted(self.updates, 'update')}, weights {self.weights}{told})"
 
 
 def pairs_of_files(source: str | Path, output: str | Path | None, *, scale: float) -> list[tuple[Path, Path]]:
@@ -103,7 +108,7 @@ def solver_for(cfg: DictConfig, degradation: Degradation) -> tuple[Solver, str]:
     if not cfg.solver.get("needs_network", False):
         if cfg.weights is not None:
             raise InputError(f"weights={cfg.weights} (--weights): solver {cfg.solver.name} has none; leave it out")
-        return build.solver(cfg, weights=None), "-"
+        return build.solver(cfg, weights=None, steps=steps), "-"
     weights = choose_for(cfg, cfg.weights, degradation, steps=steps)
     return build.solver(cfg, weights=weights, steps=steps), weights.label
 
@@ -146,7 +151,7 @@ def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
     """
     if not cfg.input:
         raise InputError("task=upscale needs input=FILE or input=FOLDER")
-    degradation = names.parse(cfg.kernel, scale=cfg.scale)
+    degradation = problem_of(cfg)
     if cfg.scale <= 1:
         raise InputError(f"upscaling needs a scale above 1, got {cfg.scale:g}")
     pairs = pairs_of_files(cfg.input, cfg.output, scale=cfg.scale)
@@ -154,10 +159,13 @@ def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
     require_apart([a for a, _ in pairs], pictures)
     for path in [*(b for _, b in pairs), *pictures]:
         check_output(path, overwrite=cfg.overwrite)
+    for path in [kernel_path(b) for _, b in pairs] if cfg.save_kernel else []:
+        check_kernel_path(path, overwrite=cfg.overwrite)
     for folder in sorted({path.parent for path in [*(b for _, b in pairs), *pictures]}):
         require_permission(folder, instead="choose another output")
     device = build.device(cfg.device)
     solver, weights = solver_for(cfg, degradation)
+    solver = estimating(cfg, solver)
     failed = []
     for source, target in pairs:
         start = time.perf_counter()
@@ -177,13 +185,18 @@ def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
         write_photo(enlarged, target, overwrite=cfg.overwrite)
         if cfg.side_by_side:
             _draw(photo, enlarged, degradation, _beside(target), solution)
+        if cfg.save_kernel and solution.kernel is not None:
+            save_kernel(solution.kernel, kernel_path(target))
         seconds = time.perf_counter() - start
         size, new = photo.rgb.shape[-2:], enlarged.rgb.shape[-2:]
         log.info(
             "%s (%dx%d) -> %s (%dx%d), kernel %s, weights %s, %s, %.1f s", source, size[1], size[0], target,
-            new[1], new[0], degradation, weights, counted(solution.updates, "update"), seconds,
+            new[1], new[0], solution.assumed or degradation, weights, counted(solution.updates, "update"), seconds,
         )  # fmt: skip
-        yield Upscaled(source, target, seconds, solution.updates, weights)
+        cut_short = solution.stopped if was_cut_short(solution) else ""
+        yield Upscaled(source, target, seconds, solution.updates, weights, solution.assumed, cut_short)
+        if was_interrupted(solution) and source != pairs[-1][0]:
+            raise KeyboardInterrupt  # what was meant is the whole folder
     if failed:
         raise DataError(
             f"{len(failed)} of {len(pairs)} photos were left out, for the reasons given above: {', '.join(failed)}; "
@@ -201,4 +214,5 @@ def _draw(photo: Photo, enlarged: Photo, degradation: Degradation, path: Path, s
         ("bicubic", plain),
         (counted(solution.updates, "update"), enlarged.rgb[None]),
     )
-    figures.comparison(dict(shown), path, title=f"{path.stem.removesuffix('_side_by_side')}, kernel {degradation}")
+    title = f"{path.stem.removesuffix('_side_by_side')}, kernel {solution.assumed or degradation}"
+    figures.comparison(dict(shown), path, title=title)

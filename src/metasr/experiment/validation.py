@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from torch import Tensor
 
 from metasr.data.catalog import ImageSet
@@ -24,6 +24,7 @@ from metasr.seeds import generator_from
 from metasr.solvers.adapt import AdaptSolver
 from metasr.solvers.base import SnapshotSolver, Solution, Solver
 from metasr.solvers.interpolate import InterpolateSolver
+from metasr.solvers.oracle import OracleMaker
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,15 @@ def validate(cfg: DictConfig, stage: str, recipe: Recipe) -> dict[str, float]:
     held = _held(cfg, stage)
     state = recipe.export()
     device = build.device(cfg.device)
-    solver = _solver(cfg, Weights("run", state), steps=max(wanted.updates, default=0))
+    solver = _solver(cfg, stage, Weights("run", state), steps=max(wanted.updates, default=0))
     protocol = build.protocol(cfg)
     sums: dict[str, float] = {}
-    for name in wanted.degradations:
+    for name in names.expand(wanted.degradations, cfg.scale):
         degradation = names.parse(name, scale=cfg.scale)
         for item in held:
             hr = protocol.crop_reference(item.image, cfg.scale).to(device)
             lr = degradation(hr, generator=generator_from(cfg.seed, item.name, name, "validate"))
-            for updates, solution in _solve(solver, lr, degradation, list(wanted.updates)).items():
+            for updates, solution in _solve(solver, lr, hr, degradation, list(wanted.updates)).items():
                 score = protocol(solution.sr[..., : hr.shape[-2], : hr.shape[-1]], hr, scale=cfg.scale)
                 for metric, value in (("psnr_y", score.psnr_y), ("ssim_y", score.ssim_y)):
                     key = f"val/{metric}/{name}@{updates}"
@@ -93,16 +94,16 @@ def draw(cfg: DictConfig, stage: str, recipe: Recipe, folder: Path, *, step: int
     wanted = cfg.stages[stage].validation
     if not wanted.degradations:
         return {}
-    first, name = _held(cfg, stage)[0], wanted.degradations[0]
+    first, name = _held(cfg, stage)[0], names.expand(wanted.degradations, cfg.scale)[0]
     place = folder / "pictures" / f"step_{step:06d}.png"
     degradation = names.parse(name, scale=cfg.scale)
     hr = build.protocol(cfg).crop_reference(first.image, cfg.scale).to(build.device(cfg.device))
     lr = degradation(hr, generator=generator_from(cfg.seed, first.name, name, "validate"))
     updates = max(wanted.updates, default=0)
-    solver = _solver(cfg, Weights("run", recipe.export()), steps=updates)
+    solver = _solver(cfg, stage, Weights("run", recipe.export()), steps=updates)
     bicubic = InterpolateSolver(aligned=True).solve(lr, scale=cfg.scale, degradation=degradation)
     shown = {"bicubic, aligned": bicubic.sr}
-    for taken, solution in _solve(solver, lr, degradation, [updates]).items():
+    for taken, solution in _solve(solver, lr, hr, degradation, [updates]).items():
         shown[f"step {step}, {_updates(taken)}"] = solution.sr
     shown = {caption: sr[..., : hr.shape[-2], : hr.shape[-1]] for caption, sr in shown.items()} | {"truth": hr}
     made = {"val/sr": comparison(shown, place, title=f"{first.name}, {name}")}
@@ -116,8 +117,15 @@ def _updates(taken: int | str) -> str:
     return counted(taken, "update") if isinstance(taken, int) else "own updates"
 
 
-def _solver(cfg: DictConfig, weights: Weights, *, steps: int) -> Solver:
-    """The experiment's solver; MZSR's where that one runs no network."""
+def _solver(cfg: DictConfig, stage: str, weights: Weights, *, steps: int) -> Solver | OracleMaker:
+    """The stage's own solver or the experiment's, with the stage's network; MZSR's where that one runs no network."""
+    part = cfg.stages[stage]
+    if part.solver is not None:
+        return build.oracle(cfg, part.solver, weights=weights)
+    if part.recipe.get("model") is not None:
+        cfg = cfg.copy()
+        with flag_override(cfg, ["readonly", "struct"], False):
+            cfg.model = part.recipe.model
     node = cfg.solver
     if not node.get("needs_network", False):
         rates = rates_from_state(weights.state)
@@ -131,7 +139,11 @@ def _solver(cfg: DictConfig, weights: Weights, *, steps: int) -> Solver:
     return build.solver(cfg, weights=weights, node=node, steps=steps)
 
 
-def _solve(solver: Solver, lr: Tensor, degradation: Degradation, updates: list[int]) -> dict[int | str, Solution]:
+def _solve(
+    solver: Solver | OracleMaker, lr: Tensor, hr: Tensor, degradation: Degradation, updates: list[int]
+) -> dict[int | str, Solution]:
+    if isinstance(solver, OracleMaker):
+        solver = solver.for_image(hr)
     if isinstance(solver, SnapshotSolver):
         return dict(solver.snapshots(lr, scale=degradation.scale, updates=updates, degradation=degradation).items())
     return {"own": solver.solve(lr, scale=degradation.scale, degradation=degradation)}

@@ -66,5 +66,6 @@ def publish(data: ReportData, choices: DictConfig | None) -> str:
         reason = str(error).partition("\n")[0]
         raise OutputError(
             f"wandb did not take the report ({type(error).__name__}: {reason}); check the login, that "
-            f"project {project!r} exists, and that offline runs were sent: wandb sync FOLDER"
+            f"project {project!r} exists, and that offline runs were sent: "
+            "for d in RUN/*/wandb/offline-run-*; do wandb sync $d; done"
         ) from error

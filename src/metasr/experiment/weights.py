@@ -33,11 +33,13 @@ class Weights:
         label: what tables call them: ``run``, ``released/<name>``, or the file.
         state: the tensors.
         card: what is known of their making.
+        run: the run folder that they are of, where other stages' weights lie too; none for a file.
     """
 
     label: str
     state: dict[str, Tensor]
     card: dict[str, Any] = field(default_factory=dict)
+    run: Path | None = None
 
     @property
     def network(self) -> dict[str, Tensor]:
@@ -116,7 +118,24 @@ def from_run(folder: Path) -> Weights:
     sampler = config.get("stages", {}).get(card.get("stage"), {}).get("sampler", {})
     scales = sampler.get("degradations", {}).get("scales") or [config.get("scale")]
     told = {**card, "scale": config.get("scale"), "scales": scales}
-    return Weights(label="run", state=read_tensors(finished[-1] / WEIGHTS_NAME), card=told)
+    return Weights(label="run", state=read_tensors(finished[-1] / WEIGHTS_NAME), card=told, run=folder)
+
+
+def from_stage(run: Path, stage: str) -> Weights:
+    """Weights of one finished stage of a run folder.
+
+    Raises:
+        StageError: if it is not there, or not finished.
+        WeightsError: if the file is not the one that its card describes.
+    """
+    for folder in _finished(run):
+        card = read_card(folder)
+        if card.get("stage") == stage:
+            _require_hash(folder / WEIGHTS_NAME, card.get("weights"))
+            return Weights(label="run", state=read_tensors(folder / WEIGHTS_NAME), card=card, run=run)
+    raise StageError(
+        f"{run} has no finished stage {stage!r}; finish it with `{interpreter()} src/run.py +experiment=... run={run}`"
+    )
 
 
 def from_last_run(outputs: Path, name: str | None) -> Weights:

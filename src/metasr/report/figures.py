@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor
 
 from metasr.errors import OutputError
+
+_COLUMNS = 4
+_CAPTION = 38  # letters that fit above a picture
 
 
 def pyplot() -> Any:
@@ -34,6 +38,8 @@ def comparison(
 ) -> Path:
     """Versions of one picture side by side: above the whole picture with the region marked, below the region enlarged.
 
+    More than four are wrapped to further lines, so that the captions stay legible at a page's width.
+
     Args:
         images: ``(1, 3, H, W)`` or ``(3, H, W)`` by caption, all of one size.
         path: PNG to write.
@@ -47,19 +53,25 @@ def comparison(
     height, width = last.shape[:2]
     crop = min(crop, height, width)
     y, x = corner or _busiest(last, crop)
+    columns = min(_COLUMNS, len(pictures))
+    lines = -(-len(pictures) // columns)
     figure, axes = plt.subplots(
-        2, len(pictures), figsize=(2.6 * len(pictures), 2.6 * (1 + height / width) + 0.6), squeeze=False,
-        height_ratios=[height / width, 1], layout="constrained",
+        2 * lines, columns, figsize=(2.6 * columns, (2.6 * (1 + height / width) + 0.6) * lines), squeeze=False,
+        height_ratios=[height / width, 1] * lines, layout="constrained",
     )  # fmt: skip
+    for axis in axes.flat:
+        axis.axis("off")
     step = max(1, max(height, width) // 800)  # the overview of a large picture needs no more
-    for column, (caption, picture) in enumerate(pictures.items()):
-        top, bottom = axes[0, column], axes[1, column]
+    for number, (caption, picture) in enumerate(pictures.items()):
+        line, column = divmod(number, columns)
+        top, bottom = axes[2 * line, column], axes[2 * line + 1, column]
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         top.imshow(picture[::step, ::step], interpolation="antialiased", extent=extent)
         top.add_patch(plt.Rectangle((x - 0.5, y - 0.5), crop, crop, fill=False, color="yellow", linewidth=1))
-        top.set_title(literal(caption), fontsize=9)
+        top.set_title(textwrap.fill(literal(caption), _CAPTION), fontsize=9)
         bottom.imshow(picture[y : y + crop, x : x + crop], interpolation="nearest")
         for axis in (top, bottom):
+            axis.axis("on")
             axis.set_xticks([])
             axis.set_yticks([])
     if title:

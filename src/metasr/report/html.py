@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from metasr.report.compare import loss_curves, places, psnr_curves
 from metasr.report.html_figures import Line, legend, picture, plot
 from metasr.report.html_sections import cards, differing, environments, notices, results
+from metasr.report.html_training import runs_with_pictures, training
 from metasr.report.markup import Child, Markup, details, element, markup, table
-from metasr.report.run_data import RatesTable, ReportData, RunData
+from metasr.report.run_data import RatesTable, ReportData
 
 _CSS = Path(__file__).parent / "report.css"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_MOST_WITH_PICTURES = 6
-_MOST_PLOTS = 12
+_KERNELS = ("kernels.png", "kernels_estimated.png", "kernel_curves.png")
 
 
 def page(data: ReportData) -> str:
@@ -105,17 +105,17 @@ def adaptation(data: ReportData) -> Markup:
 
 def crops(data: ReportData) -> Markup:
     """The pictures that the runs wrote: the region marked in the whole picture, and enlarged."""
-    return _pictures(data, "pictures", lambda name: name not in ("adaptation.png", "kernels.png"))
+    return _pictures(data, "pictures", lambda name: name not in ("adaptation.png", *_KERNELS))
 
 
 def kernels(data: ReportData) -> Markup:
-    """The blur kernels that the runs drew."""
-    return _pictures(data, "kernels", lambda name: name == "kernels.png")
+    """The blur kernels that the runs drew, and those that their solvers estimated."""
+    return _pictures(data, "kernels", lambda name: name in _KERNELS)
 
 
 def _pictures(data: ReportData, kind: str, wanted: Callable[[str], bool]) -> Markup:
     shown: dict[tuple[str, str], tuple[bytes, list[str]]] = {}
-    chosen = _shown(data)
+    chosen = runs_with_pictures(data)
     for run in chosen:
         for name, png in run.pictures.items():
             if wanted(name):
@@ -126,16 +126,10 @@ def _pictures(data: ReportData, kind: str, wanted: Callable[[str], bool]) -> Mar
         stem = name.removesuffix(".png").replace("_", " ")
         whose = "all runs" if len(labels) == len(chosen) > 1 else ", ".join(labels)
         figures.append(picture(png, alt=f"{kind} of {whose}: {stem}", caption=f"{stem} — {whose}"))
-    wide = element("div", figures, class_="wide" if kind == "pictures" else None)
     left = len(data.runs) - len(chosen)
-    more = f"Of {len(data.runs)} runs {len(chosen)} are shown; the others' pictures lie in their folders."
-    return markup([element("p", more, class_="small") if left else None, wide] if figures else None)
-
-
-def _shown(data: ReportData) -> Sequence[RunData]:
-    """The runs whose pictures are shown: the first with any of every line, as many as a page bears."""
-    firsts = [next((run for run in runs if run.pictures), runs[0]) for runs in data.lines.values()]
-    return firsts[:_MOST_WITH_PICTURES]
+    are = "is" if len(chosen) == 1 else "are"
+    more = f"Of {len(data.runs)} runs {len(chosen)} {are} shown; the others' pictures lie in their folders."
+    return markup([element("p", more, class_="small") if left else None, figures] if figures else None)
 
 
 def rates(data: ReportData) -> Markup:
@@ -168,37 +162,3 @@ def _rates_table(found: RatesTable) -> Markup:
     ]
     columns = ["tensor", *(f"step {step}" for step in found.steps)]
     return table(columns, rows, caption="Learned inner rate by tensor and step", numbers=range(1, len(columns)))
-
-
-def training(data: ReportData) -> Markup:
-    """What the stages logged, a plot per metric, a line per run."""
-    names = list(data.lines)
-    parts: list[Child] = []
-    for stage in dict.fromkeys(s.name for run in data.runs for s in run.stages):
-        lines: dict[str, list[Line]] = {}
-        for run in data.runs:
-            for s in run.stages:
-                if s.name == stage:
-                    for metric, points in s.metrics.items():
-                        line = Line(names.index(run.line), [x for x, _ in points], [y for _, y in points])
-                        lines.setdefault(metric, []).append(line)
-        metrics = sorted(lines, key=_importance)
-        plots = [
-            plot(lines[m], title=f"{stage}: {m}", xlabel="step", ylabel=m.partition("/")[2] or m, log="loss" in m)
-            for m in metrics[:_MOST_PLOTS]
-        ]
-        maps = [
-            picture(s.picture, alt=f"maps drawn in {stage} of {run.label}", caption=f"{stage}, {run.label}: maps")
-            for run in _shown(data) for s in run.stages if s.name == stage and s.picture is not None
-        ]  # fmt: skip
-        if plots or maps:
-            parts += [element("h3", stage), element("div", plots, class_="plots"), element("div", maps, class_="wide")]
-            if len(metrics) > _MOST_PLOTS:
-                more = ", ".join(metrics[_MOST_PLOTS:])
-                parts.append(element("p", f"Logged too, not drawn: {more}.", class_="small"))
-    return markup([legend(dict(enumerate(names))), parts] if parts else None)
-
-
-def _importance(metric: str) -> tuple[int, str]:
-    order = ("train/loss", "val/psnr_y", "train/", "rates/", "val/")
-    return next((i for i, start in enumerate(order) if metric.startswith(start)), len(order)), metric

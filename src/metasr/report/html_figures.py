@@ -7,7 +7,7 @@ import hashlib
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,16 @@ _WORTH_A_LOG = 5.0  # of largest to smallest; below, logarithmic ticks are hard 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its place in the legend, and its points, with a spread above and below where there is one (or NaN)."""
+    """A curve: its place in the legend, and its points, with a spread above and below where there is one (or NaN).
+
+    A faint one is one of several that a curve is the mean of.
+    """
 
     number: int
     xs: Sequence[float]
     ys: Sequence[float]
     spread: Sequence[float] = ()
+    faint: bool = False
 
 
 def plot(lines: Sequence[Line], *, title: str, xlabel: str, ylabel: str, log: bool = False) -> Markup:
@@ -68,8 +72,11 @@ def _draw(axes: Any, lines: Sequence[Line], *, log: bool) -> None:
     for line in lines:
         xs, ys = np.asarray(line.xs, float), np.asarray(line.ys, float)
         colour, dash = COLOURS[line.number % len(COLOURS)], _DASHES[line.number // len(COLOURS) % len(_DASHES)]
-        few = len(xs) <= 20
-        axes.plot(xs, ys, color=colour, linestyle=dash, linewidth=1.4, marker="o" if few else None, markersize=3)
+        few = len(xs) <= 20 and not line.faint
+        axes.plot(
+            xs, ys, color=colour, linestyle=dash, linewidth=0.8 if line.faint else 1.6,
+            alpha=0.45 if line.faint else 1.0, marker="o" if few else None, markersize=3,
+        )  # fmt: skip
         if len(line.spread):
             spread = np.nan_to_num(np.asarray(line.spread, float))
             axes.fill_between(xs, ys - spread, ys + spread, color=colour, alpha=0.18, linewidth=0)
@@ -84,12 +91,13 @@ def _thinned(line: Line) -> Line:
     """Finite points only, and no more than can be seen: neighbours become their mean."""
     points = np.array([(x, y) for x, y in zip(line.xs, line.ys, strict=True) if np.isfinite(x) and np.isfinite(y)])
     if len(points) == 0:
-        return Line(line.number, (), ())
+        return replace(line, xs=(), ys=(), spread=())
     if len(points) <= _MOST_POINTS:
         whole = len(points) == len(line.xs)
-        return Line(line.number, points[:, 0].tolist(), points[:, 1].tolist(), line.spread if whole else ())
+        spread = line.spread if whole else ()
+        return replace(line, xs=points[:, 0].tolist(), ys=points[:, 1].tolist(), spread=spread)
     means = np.array([part.mean(0) for part in np.array_split(points, _MOST_POINTS)])
-    return Line(line.number, means[:, 0].tolist(), means[:, 1].tolist())
+    return replace(line, xs=means[:, 0].tolist(), ys=means[:, 1].tolist(), spread=())
 
 
 def _inline(svg: str, title: str) -> Markup:
@@ -122,8 +130,14 @@ def legend(labels: Mapping[int, str]) -> Markup:
 
 
 def picture(png: bytes, *, alt: str, caption: Child) -> Markup:
-    """A PNG inside the page, which scrolls sideways where it is wider than the screen."""
+    """A PNG inside the page at its own size: it shrinks by a fifth at most, so that its captions stay legible.
+
+    Where it is wider than the screen even so, it scrolls sideways.
+    """
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    image = element("img", src=source, alt=alt)
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # of the PNG's first chunk
+    image = element(
+        "img", src=source, alt=alt, width=str(width), height=str(height), style=f"--least:{0.8 * width:g}px"
+    )
     box = element("div", image, class_="scroll", tabindex="0", role="region", aria_label=alt)
     return element("figure", box, element("figcaption", caption), class_="picture")

@@ -12,6 +12,7 @@ from metasr.report.markup import Child, Markup, details, element, markup, table
 from metasr.report.run_data import ReportData, RunData, Spread, SweepData
 from metasr.report.sweep_table import SweepRow
 from metasr.report.table import Row
+from metasr.report.words import counted
 
 
 def notices(data: ReportData) -> Markup:
@@ -30,9 +31,7 @@ def notices(data: ReportData) -> Markup:
         told += [f"{run.label}: {note}" for note in run.notes]
     for sweep in data.sweeps:
         for job in sweep.table.failed:
-            seeds = [c for c in job.overrides if c.startswith("seed=")]
-            name = ", ".join([sweep.table.label(job), *seeds])
-            told.append([element("strong", "Failed: "), f"{sweep.name}, {name}: {job.error}"])
+            told.append([element("strong", "Failed: "), f"{sweep.name}, {sweep.table.whole_label(job)}: {job.error}"])
     told += [[element("strong", "Left out: "), f"{folder}: {reason}"] for folder, reason in data.left_out]
     if not told:
         return Markup("")
@@ -87,16 +86,18 @@ def _sweep(data: ReportData, sweep: SweepData) -> Markup:
         "published", "gap dB",
     )  # fmt: skip
     caption = f"{sweep.name}: mean ± sample standard deviation over its runs, on Y"
-    commands = {r.variant: r.command for r in rows if r.variant != "all"}
     parts: list[Child] = [element("h3", f"Sweep {sweep.name}")]
     if rows:
         parts.append(_told(columns, [cells(r) for r in rows], caption=caption, texts=3))
     else:
         parts.append(element("p", "No run of it is finished."))
-    if commands:
-        listed = [[variant, element("code", command)] for variant, command in commands.items()]
+    listed: list[list[Child]] = [
+        [sweep.table.whole_label(job), sweep.table.state(job), element("code", job.command)]
+        for job in sweep.table.jobs if job.command
+    ]  # fmt: skip
+    if listed:
         parts.append(
-            details("Run the best of a variant again", table(("variant", "command"), listed, caption="Commands"))
+            details("Run one of its runs again", table(("run", "state", "command"), listed, caption="Commands"))
         )
     return markup(parts)
 
@@ -154,7 +155,7 @@ def differing(data: ReportData) -> Markup:
     columns = ["choice", *(run.label for run in data.runs)]
     rows = [[element("code", key), *values] for key, values in found.items()]
     whole = table(columns, rows, caption="Choices that are not the same in all runs")
-    return details(f"{len(found)} choices", whole, open_=len(found) <= 20)
+    return details(counted(len(found), "choice"), whole, open_=len(found) <= 20)
 
 
 def cards(data: ReportData) -> Markup:

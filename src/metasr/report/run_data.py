@@ -30,13 +30,16 @@ class StageData:
         name: its folder's name, ``02_meta_transfer``.
         card: its card.
         metrics: what was logged, by name: pairs of step and value, in order of the steps.
-        picture: the last picture drawn while training, PNG; none where none was.
+        picture: the last validation picture, PNG: bicubic, the stage's weights then, and truth; none where none was
+            drawn.
+        maps: the last picture of what the stage's networks look at, PNG; none for most.
     """
 
     name: str
     card: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     picture: bytes | None = None
+    maps: bytes | None = None
 
     @property
     def finished(self) -> bool:

@@ -104,6 +104,15 @@ class SweepTable:
         own = [tell(choice) for choice in job.variant if choice not in shared]
         return ", ".join(map(_short, own)) or "as configured"
 
+    def whole_label(self, job: Job) -> str:
+        """The same with the seed: what tells one run of the sweep from all others."""
+        seed = next((choice for choice in job.overrides if choice.startswith("seed=")), "")
+        return ", ".join(filter(None, (self.label(job), seed)))
+
+    def state(self, job: Job) -> str:
+        """How a run went, in a word."""
+        return "given up" if job.pruned else "failed" if job.error else "finished"
+
     @property
     def rows(self) -> list[SweepRow]:
         """Means over the seeds, in order of first appearance; interpolation once for all variants."""
@@ -162,7 +171,7 @@ class SweepTable:
         return text.getvalue()
 
     def format(self, *, title: str) -> str:
-        """The table as it is printed, with what failed below, and the command that runs each variant's best again."""
+        """The table as it is printed; below it each run's command (of a search's trials the best), and what failed."""
         rows = self.rows
         grid = RichTable(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
         for name in ("degradation", "variant", "solver"):
@@ -193,12 +202,12 @@ class SweepTable:
             parts.append("\n".join(["trials by PSNR in dB on the validation images:", *lines]))
         if cost := self._cost():
             parts.append("\n".join(["training, seconds per step of the last stage (ratio to the first):", *cost]))
-        own = {self.label(job) for job in self.jobs}
-        commands = {r.variant: r.command for r in rows if r.variant in own}
+        again = [job for job in self.jobs if not job.trial or job.error] + self.trials[:1]
+        commands = {self.whole_label(job): job.command for job in again if job.command}
         if commands:
-            parts.append("\n".join(["one run again:", *(f"  {v}: {c}" for v, c in commands.items())]))
+            parts.append("\n".join(["one run again:", *(f"  {run}: {c}" for run, c in commands.items())]))
         if self.failed:
-            lines = [f"  {self._whole_label(job)}: {job.error}" for job in self.failed]
+            lines = [f"  {self.whole_label(job)}: {job.error}" for job in self.failed]
             parts.append("\n".join([f"{len(self.failed)} of {len(self.jobs)} runs failed:", *lines]))
         return "\n\n".join(parts)
 
@@ -211,10 +220,6 @@ class SweepTable:
         medians = {variant: median(values) for variant, values in times.items()}
         first = next(iter(medians.values()), 0.0)
         return [f"  {v}: {m:.3f}" + (f" ({m / first:.2f})" if first else "") for v, m in medians.items()]
-
-    def _whole_label(self, job: Job) -> str:
-        seed = next((choice for choice in job.overrides if choice.startswith("seed=")), "")
-        return ", ".join(filter(None, (self.label(job), seed)))
 
 
 def _measured_on(row: Mapping[str, str]) -> tuple[str, str]:
