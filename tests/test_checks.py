@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from metasr.checks import check_image, check_kernel, check_pair, check_scale
+from metasr.checks import check_image, check_kernel, check_pair, check_scale, check_whole_pair
 from metasr.errors import (
     DataError,
     DivergenceError,
@@ -105,6 +105,15 @@ def test_pairs(hr, scale, lr):
         message = f"do not match scale {scale:g}: HR is {hr[0]}x{hr[1]}, so LR must be {lr[0]}x{lr[1]}, got {wrong[0]}x"
         with pytest.raises(InputError, match=message):
             check_pair(torch.zeros(1, 3, *wrong), torch.zeros(1, 3, *hr), scale)
+
+
+def test_whole_pairs():
+    check_whole_pair(torch.zeros(1, 3, 5, 7), torch.zeros(2, 3, 15, 21), 3)
+    check_whole_pair(torch.zeros(1, 3, 1, 1), torch.zeros(1, 3, 4, 4), 4.0)
+    for hr, scale in (((15, 20), 3), ((14, 21), 3), ((10, 14), 3), ((12, 17), 2.5)):
+        message = rf"HR must be {scale:g} times as large as LR.* got {hr[0]}x{hr[1]}; take a"
+        with pytest.raises(InputError, match=message):
+            check_whole_pair(torch.zeros(1, 3, 5, 7), torch.zeros(1, 3, *hr), scale)
 
 
 def test_errors_are_of_one_family_and_of_the_built_in_kinds():

@@ -33,7 +33,8 @@ def small(tmp_path: Path) -> tuple[str, ...]:
 
 def jobs(outputs: Path) -> list[dict]:
     """The cards of the one sweep's jobs, each with its folder, in order."""
-    (folder,) = (outputs / "mzsr_x2" / "sweeps").iterdir()
+    folder = (outputs / "mzsr_x2" / "sweeps" / "latest").resolve(strict=True)
+    assert {p.name for p in folder.parent.iterdir()} == {folder.name, "latest"}
     found = [json.loads(p.read_text()) | {"folder": p.parent} for p in folder.glob("*/job.json")]
     return sorted(found, key=lambda card: card["number"])
 

@@ -339,11 +339,13 @@ def test_sweeps(tmp_path: Path, short: tuple[str, ...], launcher: str) -> None:
     sweep = ("-m", *short, f"hydra/launcher={launcher}")
     done = run_py(*sweep, "seed=1,2", outputs=tmp_path)
     assert done.returncode == 0, done.stderr
-    sweeps = list((tmp_path / "mzsr_x2" / "sweeps").iterdir())
-    assert len(sweeps) == 1
-    runs = sorted(p for p in sweeps[0].iterdir() if p.is_dir())
+    latest = tmp_path / "mzsr_x2" / "sweeps" / "latest"
+    sweep_folder = latest.resolve(strict=True)
+    assert {p.name for p in latest.parent.iterdir()} == {"latest", sweep_folder.name}
+    runs = sorted(p for p in sweep_folder.iterdir() if p.is_dir())
     assert [run.name.rpartition("-")[0] for run in runs] == ["seed_1", "seed_2"]
-    assert "table: " in done.stdout.splitlines()[-1]
+    assert [line.partition(": ")[0] for line in done.stdout.splitlines()[-2:]] == ["table", "report"]
+    assert done.stdout.splitlines()[-1].endswith(f"src/run.py task=report sweep={sweep_folder}")
     for run, seed in zip(runs, (1, 2), strict=True):
         assert json.loads((run / SECOND / "card.json").read_text())["identity"]["seed"] == seed
         assert (run / "table.csv").read_text().splitlines()[0] == COLUMNS
@@ -357,7 +359,7 @@ def test_sweeps(tmp_path: Path, short: tuple[str, ...], launcher: str) -> None:
     assert "2 of 6 runs failed:" in wider.stdout
     assert "rates=none, seed=1: rates must be 'fixed', 'per_step' or 'meta_sgd', got 'none'" in wider.stdout
     assert (runs[0] / "table.csv").stat().st_mtime_ns == made
-    rows = list(csv.DictReader((sweeps[0] / "sweep.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((sweep_folder / "sweep.csv").read_text().splitlines()))
     assert {r["variant"] for r in rows} == {"all", "as configured", "rates=per_step", "rates=none"}
     assert {r["runs"] for r in rows if r["variant"] == "rates=per_step"} == {"2"}
 

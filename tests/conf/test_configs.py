@@ -20,6 +20,7 @@ from metasr.experiment.stages import places
 from metasr.project import conf_folder, weights_folder
 from metasr.recipes.base import Recipe
 from metasr.solvers.base import Solver
+from metasr.solvers.oracle import OracleMaker
 from running import PROJECT, compose, environment
 
 
@@ -44,12 +45,12 @@ def test_every_experiment_builds_in_every_profile(experiment: str, profile: str,
         assert callable(data.sampler.draw)
         trainer = build.trainer(cfg, stage, tmp_path, callbacks=[], loggers=[])
         assert trainer.max_steps == cfg.stages[stage].steps
-        for name in cfg.stages[stage].validation.degradations:
+        for name in names.expand(cfg.stages[stage].validation.degradations, cfg.scale):
             names.parse(name, scale=cfg.scale)
     if cfg.stages:
         assert list(places(cfg, tmp_path)) == list(cfg.stages)
     assert isinstance(build.solver(cfg, weights=None), Solver)
-    for name in cfg.degradations:
+    for name in names.expand(cfg.degradations, cfg.scale):
         degradation = names.parse(name, scale=cfg.scale)
         if cfg.solver.get("needs_network"):
             try:
@@ -62,7 +63,13 @@ def test_every_experiment_builds_in_every_profile(experiment: str, profile: str,
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_solver_builds(solver: str) -> None:
-    base = ("+experiment=maml_sr_x2", "profile=smoke") if solver == "metric_constrained" else BASE
+    if solver == "teacher_oracle":  # which is none by itself
+        cfg = compose("+experiment=mrda_x4_iso", "profile=smoke")
+        assert isinstance(build.oracle(cfg, cfg.beside.oracle), OracleMaker)
+        assert cfg.beside.oracle.name == solver
+        return
+    of_experiments = {"metric_constrained": "maml_sr_x2", "blind_back_project": "kernel_regressor"}
+    base = (f"+experiment={of_experiments[solver]}", "profile=smoke") if solver in of_experiments else BASE
     cfg = compose(*base, f"solver={solver}")
     assert isinstance(build.solver(cfg, weights=None), Solver)
     assert cfg.solver.name == solver
@@ -84,8 +91,12 @@ def test_every_config_file_is_reachable(name: str) -> None:
     elif group == "stage":
         cfg = compose(*BASE, f"+stage@stages.extra={choice}")
         assert cfg.stages.extra.recipe["_target_"].startswith("metasr.recipes.")
+    elif group == "ablation":
+        patterns = OmegaConf.load(conf_folder() / f"{name}").for_experiments
+        fitting = next(e for e in EXPERIMENTS if any(fnmatch(e, pattern) for pattern in patterns))
+        assert compose(f"+experiment={fitting}", f"+ablation={choice}").name == fitting
     else:
-        plus = "+" if group in ("sweep", "ablation", "meta_set") else ""
+        plus = "+" if group in ("sweep", "meta_set") else ""
         assert compose(*BASE, f"{plus}{group}={choice}").name == "mzsr_x2"
 
 

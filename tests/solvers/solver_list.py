@@ -6,13 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from metasr.meta.rates import FixedRates, MetaSGDRates, PerStepRates
+from metasr.models.blind import BlindSR
+from metasr.models.den import DegradationEncoder
 from metasr.models.maml_sr_net import MamlSRNet
 from metasr.models.plain_cnn import PlainCNN
+from metasr.models.rdan import RDAN
 from metasr.solvers.adapt import AdaptSolver
 from metasr.solvers.base import Solver
+from metasr.solvers.ddsr import DDSRSolver
 from metasr.solvers.interpolate import InterpolateSolver
 from metasr.solvers.metric_constrained import MetricConstrainedSolver
 from metasr.solvers.network import NetworkSolver
+from metasr.solvers.zssr import ZSSRSolver
 
 
 class Doubling(nn.Module):
@@ -38,11 +43,17 @@ def doubling() -> Doubling:
     return Doubling()
 
 
+def blind() -> BlindSR:
+    torch.manual_seed(0)
+    return BlindSR(DegradationEncoder(width=2), RDAN(scale=2, width=4, blocks=1, vector=8))
+
+
 def attentive() -> MamlSRNet:
     torch.manual_seed(0)
     return MamlSRNet(width=2)
 
 
+DDSR_TINY = {"width": 4, "skip": 2, "levels": 1, "hidden": 8, "warmup_steps": 2}
 RATES = FixedRates((0.05, 0.02))
 
 SOLVERS: dict[str, Callable[[], Solver]] = {
@@ -52,6 +63,7 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "network_tiled": lambda: NetworkSolver(tiny(), tile=7),
     "network_ensemble": lambda: NetworkSolver(tiny(), ensemble=True, back_projection=2),
     "network_doubling": lambda: NetworkSolver(doubling(), enlarge_first=False, tile=6),
+    "network_blind": lambda: NetworkSolver(blind(), enlarge_first=False, tile=6),
     "adapt_published_rates": lambda: AdaptSolver(tiny(), steps=3),
     "adapt_no_steps": lambda: AdaptSolver(tiny(), steps=0),
     "adapt_learned_rates": lambda: AdaptSolver(tiny(), rates=PerStepRates(2, 6, initial=0.02), steps=3),
@@ -60,9 +72,25 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "adapt_everything": lambda: AdaptSolver(
         tiny(), rates=RATES, steps=2, son_noise=10.0, ensemble=True, back_projection=2
     ),
+    "zssr": lambda: ZSSRSolver(channels=4, layers=3, max_steps=3, crop=7),
+    "zssr_everything": lambda: ZSSRSolver(
+        channels=4,
+        layers=3,
+        max_steps=4,
+        batch=2,
+        crop=6,
+        schedule="published",
+        son_noise=10.0,
+        tile=9,
+        adapt_pixels=60,
+    ),
+    "ddsr": lambda: DDSRSolver(steps=3, kernel_size=5, **DDSR_TINY),
+    "ddsr_faithful": lambda: DDSRSolver(steps=2, mode="faithful", kernel_size=5, **DDSR_TINY),
     "metric_constrained": lambda: MetricConstrainedSolver(attentive(), max_steps=2),
     "metric_constrained_tiled": lambda: MetricConstrainedSolver(
         attentive(), max_steps=2, stop="consistency", tile=16, adapt_pixels=300
     ),
 }
-ANY_SCALE = [name for name in SOLVERS if name != "network_doubling"]
+OF_ONE_SCALE = ("network_doubling", "network_blind")
+ANY_SCALE = [name for name in SOLVERS if name not in OF_ONE_SCALE and not name.startswith("ddsr")]
+ANY_SIZE = [name for name in SOLVERS if not name.startswith("ddsr")]

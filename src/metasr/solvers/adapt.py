@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast, get_args
+from typing import ClassVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ class AdaptSolver(NetworkSolver):
         ensemble: average over the turns and flips that commute with the degradation.
         back_projection: rounds of back-projection.
     """
+
+    uses_kernel: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -229,7 +231,7 @@ class AdaptSolver(NetworkSolver):
 
     def _enlarged_son(self, lr: Tensor, degradation: Degradation, generator: torch.Generator) -> Tensor:
         """The LR image degraded once more and enlarged again: the input from which the LR is to be recovered."""
-        noise_std = degradation.noise_std if self.son_noise is None else self.son_noise / 255
+        noise_std = degradation.noise_level if self.son_noise is None else self.son_noise / 255
         son = degradation.for_son(noise_std=noise_std)(lr, generator=generator)
         return imresize(son, degradation.scale, size=(lr.shape[-2], lr.shape[-1]))
 

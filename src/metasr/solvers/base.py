@@ -27,6 +27,7 @@ class Solution:
         updates: gradient steps taken on this image.
         seconds: wall time from the LR image to ``sr``.
         stopped: why the solver took no further step, in a few words; empty where the number of steps was given.
+        assumed: what a blind solver took blur and noise to be; empty where they were given.
     """
 
     sr: Tensor
@@ -35,6 +36,7 @@ class Solution:
     updates: int = 0
     seconds: float = 0.0
     stopped: str = ""
+    assumed: str = ""
 
 
 @runtime_checkable

@@ -103,6 +103,59 @@ def apply_tiled(network: Callable[[Tensor], Tensor], image: Tensor, *, tile: int
     return result
 
 
+def check_trained(trained: float | None, scale: float) -> None:
+    """Require that a network was made for a scale, where it tells which.
+
+    Raises:
+        InputError: if it is for another.
+    """
+    if trained is not None and trained != scale:
+        raise InputError(
+            f"these weights enlarge by {trained:g}, but scale {scale:g} was asked for; set scale={trained:g}, or take "
+            f"weights that were trained for x{scale:g}"
+        )
+
+
+def apply_scaling(
+    network: Callable[[Tensor], Tensor],
+    lr: Tensor,
+    *,
+    scale: float,
+    tile: int | None,
+    overlap: int,
+    trained: float | None = None,
+) -> Tensor:
+    """Run a network that enlarges by a whole scale itself, tile by tile, without gradients.
+
+    Args:
+        network: ``(1, 3, h, w)`` to ``(1, 3, scale * h, scale * w)``.
+        lr: ``(1, 3, H, W)``.
+        scale: a whole number.
+        tile: largest side of a tile's kept part, in LR pixels.
+        overlap: at least the network's receptive radius in LR pixels.
+        trained: the scale that the network was made for, where it is known.
+
+    Raises:
+        InputError: if the network is for another scale.
+    """
+    check_trained(trained, scale)
+    if scale != int(scale):
+        raise InputError(f"a network that enlarges the image itself needs a whole scale, got {scale:g}")
+    step = int(scale)
+
+    def same_size(image: Tensor) -> Tensor:
+        sr = network(image)
+        want = (image.shape[-2] * step, image.shape[-1] * step)
+        if tuple(sr.shape[-2:]) != want:
+            raise InputError(
+                f"the network gave {tuple(sr.shape[-2:])} for an input of {tuple(image.shape[-2:])} at scale {step}, "
+                f"expected {want}; set solver.enlarge_first=true if it takes the enlarged image"
+            )
+        return nn.functional.pixel_unshuffle(sr, step)  # (1, 3 s², h, w): the tiles are cut at LR size
+
+    return nn.functional.pixel_shuffle(apply_tiled(same_size, lr, tile=tile, overlap=overlap), step)
+
+
 def _keeping_size(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     output = network(_fast_layout(image))
     if output.shape[-2:] != image.shape[-2:]:

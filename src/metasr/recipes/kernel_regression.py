@@ -1,0 +1,89 @@
+"""Training the network that tells a blur kernel and the noise from an LR image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from metasr.data.observations import Observations
+from metasr.errors import InputError
+from metasr.models.kernel_regressor import KernelRegressor, gaussians_of
+from metasr.recipes.base import Recipe, Schedule
+
+_LEVEL = 1 / 255
+
+
+def kernel_loss(log_covariance: Tensor, kernel: Tensor) -> Tensor:
+    """Mean over a batch of Σ |k̂ - k|, in [0, 2]: twice the mass that lies in the wrong place.
+
+    Unlike a distance of variances it does not care which of two very narrow kernels it is, and needs no case of its own
+    for no blur at all.
+
+    Args:
+        log_covariance: ``(B, 3)`` of the Gaussian k̂ (see :class:`metasr.models.kernel_regressor.Blur`).
+        kernel: ``(B, size, size)``, any kernel of sum 1.
+    """
+    told = gaussians_of(log_covariance, size=kernel.shape[-1])
+    return (told - kernel).abs().sum((-2, -1)).mean()
+
+
+def noise_loss(noise_std: Tensor, true: Tensor) -> Tensor:
+    """Mean of |log(σ̂ + 1) - log(σ + 1)|, σ on the 0-255 scale: relative above a grey level, absolute below.
+
+    Args:
+        noise_std: ``(B,)`` on the [0, 1] scale.
+        true: ``(B,)``, the same.
+    """
+    return ((noise_std + _LEVEL).log() - (true + _LEVEL).log()).abs().mean()
+
+
+class KernelRegression(Recipe):
+    """Minimise the distance of kernels plus a share of the distance of noise levels, with Adam.
+
+    Args:
+        model: a :class:`metasr.models.kernel_regressor.KernelRegressor`.
+        steps: optimiser steps of the stage.
+        rate: learning rate.
+        noise_weight: share of the noise levels' loss.
+        schedule: how the rate goes on.
+
+    Raises:
+        InputError: for a network of another kind, or a negative share.
+    """
+
+    def __init__(
+        self,
+        model: KernelRegressor,
+        *,
+        steps: int,
+        rate: float = 2e-3,
+        noise_weight: float = 0.2,
+        schedule: Schedule = "cosine",
+    ) -> None:
+        super().__init__(model, steps=steps, schedule=schedule)
+        if not isinstance(model, KernelRegressor):
+            raise InputError(
+                f"kernel regression trains a KernelRegressor, got {type(model).__name__}; choose model=kernel_regressor"
+            )
+        if noise_weight < 0:
+            raise InputError(f"noise_weight must be at least 0, got {noise_weight}")
+        self.rate = rate
+        self.noise_weight = noise_weight
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The network's weights, at ``rate``."""
+        return [{"params": list(self.model.parameters()), "lr": self.rate}]
+
+    def training_step(self, batch: Observations, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        made_by = batch.degradation
+        told = self.model(batch.lr, scale=made_by.scale, direct=made_by.downsample == "direct")
+        kernels = kernel_loss(told.log_covariance, batch.kernel.to(batch.lr))
+        noise = noise_loss(told.noise_std, batch.noise_std)
+        loss = kernels + self.noise_weight * noise
+        self.require_finite(loss, of=lambda: f"{made_by.downsample} subsampling at scale {made_by.scale:g}")
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/kernel", kernels)
+        self.log("train/noise", noise)
+        return self.touching_all(loss)

@@ -1,0 +1,72 @@
+"""The slow kernel estimator: DDSR on a crop, and what it hands on."""
+
+import pytest
+import torch
+
+from metasr.degradation.names import parse
+from metasr.degradation.pipeline import Degradation
+from metasr.errors import InputError
+from metasr.solvers.back_project import BackProjectSolver
+from metasr.solvers.ddsr import DDSRSolver
+from metasr.solvers.ddsr_estimate import DDSREstimator
+from metasr.solvers.estimate import blind, takes_kernel
+from small_problems import picture
+
+
+def small(steps: int = 3) -> DDSRSolver:
+    return DDSRSolver(steps=steps, width=4, skip=2, levels=2, hidden=8, warmup_steps=2)
+
+
+@pytest.mark.parametrize("downsample", ["direct", "bicubic"])
+def test_the_kernel_is_what_ddsr_learns_of_the_middle(downsample: str) -> None:
+    lr = picture(31, 37)
+    found = DDSREstimator(small(), crop=21).estimate(lr, scale=2, downsample=downsample, seed=4)  # type: ignore[arg-type]
+    crop = lr[..., 5:26, 8:29]
+    given = Degradation(scale=2, downsample=downsample)  # type: ignore[arg-type]
+    want = small().solve(crop, scale=2, degradation=given, seed=4).kernel
+    assert found.kernel is not None
+    torch.testing.assert_close(found.kernel, want)
+    assert found.degradation.downsample == "direct"
+    assert (found.fallback, found.noise_std) == (False, 0.0)
+    assert found.seconds > 0
+    assert not found.kernel.requires_grad
+    assert found.told.startswith("learned in 3 steps: 11x11 taps before direct subsampling")
+    assert ("bicubic resizing in it" in found.told) == (downsample == "bicubic")
+
+
+def test_seed_steps_and_crop_count() -> None:
+    lr = picture(31, 37)
+
+    def kernel(*, steps: int = 3, crop: int | None = 21, seed: int = 4) -> torch.Tensor:
+        found = DDSREstimator(small(steps), crop=crop).estimate(lr, scale=2, seed=seed)
+        assert found.kernel is not None
+        return found.kernel
+
+    reference = kernel()
+    assert torch.equal(reference, kernel())
+    for other in (kernel(seed=5), kernel(steps=4), kernel(crop=25), kernel(crop=None)):
+        assert float((other - reference).abs().max()) > 1e-7
+
+
+def test_a_solver_goes_by_it() -> None:
+    lr = picture(31, 37)
+    estimator = DDSREstimator(small(), crop=21)
+    solution = blind(BackProjectSolver(rounds=2), estimator).solve(
+        lr, scale=2, degradation=parse("g2.0d", scale=2), seed=1
+    )
+    found = estimator.estimate(lr, scale=2, downsample="direct", seed=1)
+    torch.testing.assert_close(
+        solution.sr, BackProjectSolver(rounds=2).solve(lr, scale=2, degradation=found.degradation).sr
+    )
+    assert solution.assumed == found.told
+
+
+def test_what_cannot_be_done_is_refused() -> None:
+    estimator = DDSREstimator(small())
+    with pytest.raises(InputError, match=r"ddsr needs a whole scale of at least 2, got 2\.5"):
+        estimator.estimate(picture(31, 37), scale=2.5)
+    with pytest.raises(InputError, match="estimated for direct or bicubic subsampling, got 'area'"):
+        estimator.estimate(picture(31, 37), scale=2, downsample="area")
+    with pytest.raises(InputError, match="crop must be at least 1 pixel, or none for the whole image, got 0"):
+        DDSREstimator(small(), crop=0)
+    assert not takes_kernel(small())  # it finds its own

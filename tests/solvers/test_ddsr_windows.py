@@ -1,0 +1,109 @@
+"""Images too large to be learned at once, and what is taken for the image."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metasr.degradation.resize import imresize
+from metasr.solvers.ddsr_average import RunningImage
+from metasr.solvers.ddsr_choices import FAITHFUL
+from metasr.solvers.ddsr_windows import Windows
+from small_problems import picture
+from solvers.ddsr_parts import tiny
+
+PIXELS = 60 * 60  # SR pixels of a window
+
+
+def plan(height: int = 50, width: int = 41) -> Windows:
+    return Windows.plan(height, width, scale=2, size=11, max_pixels=PIXELS)
+
+
+def test_windows_are_no_larger_than_asked_for_and_cover_all() -> None:
+    windows = plan()
+    assert len(windows.tiles) > 4
+    total = torch.zeros(1, 1, 100, 82)
+    for tile in windows.tiles:
+        rows, columns = tile.outer
+        assert 4 * (rows.stop - rows.start) * (columns.stop - columns.start) <= PIXELS
+        weight = windows.weight(tile, 50, 41)
+        assert weight.shape[-2:] == (2 * (rows.stop - rows.start), 2 * (columns.stop - columns.start))
+        total[..., 2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop] += weight
+    assert total.min() > 0.2
+
+
+def test_a_small_image_is_one_window() -> None:
+    for limit in (None, 50 * 41 * 4):
+        windows = Windows.plan(50, 41, scale=2, size=11, max_pixels=limit)
+        assert len(windows.tiles) == 1
+        assert windows.seen(windows.tiles[0], 50, 41).min() == 1
+        assert windows.weight(windows.tiles[0], 50, 41).min() == 1
+
+
+def test_what_needs_pixels_from_beyond_is_not_compared() -> None:
+    windows = plan()
+    assert windows.reach == 3  # LR pixels: half of 11 at x2, rounded up
+    tile = next(t for t in windows.tiles if t.outer[0].start > 0 and t.outer[1].start == 0)
+    seen = windows.seen(tile, 50, 41)[0, 0]
+    assert seen[:3].max() == 0
+    assert seen[3:-3, 0].min() == 1  # the image's own border counts
+    assert seen[3].max() == 1
+
+
+def test_windows_make_one_image() -> None:
+    lr = picture(50, 41)
+    solved = tiny(max_pixels=PIXELS, steps=20).solve(lr, scale=2)
+    assert solved.sr.shape == (1, 3, 100, 82)
+    assert solved.updates == 20
+    assert (solved.sr - imresize(lr, 2)).abs().mean() < 0.2
+    found = tiny(max_pixels=PIXELS).snapshots(lr, scale=2, updates=(1, 3))
+    assert [s.updates for s in found.values()] == [1, 3]
+    assert torch.equal(found[3].sr, tiny(max_pixels=PIXELS, steps=3).solve(lr, scale=2).sr)
+
+
+def test_windows_that_hide_everything_are_enlarged() -> None:
+    lr, mask = picture(50, 41), torch.ones(50, 41)
+    mask[25:] = 0
+    solved = tiny(max_pixels=PIXELS, steps=2, mask=mask).solve(lr, scale=2)
+    below = imresize(torch.where(mask > 0, lr, 0.0), 2).clamp(0, 1)
+    torch.testing.assert_close(solved.sr[..., 96:, :], below[..., 96:, :])
+
+
+def test_time_is_shared_among_the_windows() -> None:
+    solved = tiny(max_pixels=PIXELS, steps=100_000, budget_seconds=1.0).solve(picture(50, 41), scale=2)
+    assert solved.stopped.startswith("budget_seconds=")
+    assert solved.seconds < 20
+
+
+def test_the_last_image_alone() -> None:
+    running = RunningImage(FAITHFUL)
+    for step in range(1, 4):
+        image = torch.full((1, 3, 2, 2), float(step))
+        assert running.add(image, torch.eye(3), step) == ""
+        assert running.best[0] is image
+
+
+def test_a_running_mean() -> None:
+    running = RunningImage(replace(FAITHFUL, average=0.25))
+    values = [1.0, 5.0, 2.0, 8.0, 4.0, 4.0, 0.0, 3.0]
+    want = 0.0
+    for step, value in enumerate(values, 1):
+        running.add(torch.full((1, 1, 2, 2), value), torch.eye(3), step)
+        share = min(1.0, 1 / (0.25 * step))
+        want = want + share * (value - want)
+        assert float(running.best[0].mean()) == pytest.approx(want)
+
+
+def test_the_steadiest_image_is_found() -> None:
+    running = RunningImage(replace(FAITHFUL, average=0.05, stop="variance", patience=30))
+    generator = torch.Generator().manual_seed(0)
+    told, step = "", 0
+    while not told:
+        step += 1
+        size = 0.01 if step < 200 else 0.3  # steady, then noise
+        told = running.add(0.5 + size * torch.randn(1, 3, 8, 8, generator=generator), torch.eye(3), step)
+        assert step < 400
+    least = int(told.rpartition(" ")[2])
+    assert 50 <= least < 205
+    assert step == least + 30
+    assert (running.best[0] - 0.5).abs().mean() < 0.01

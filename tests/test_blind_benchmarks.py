@@ -1,0 +1,120 @@
+"""The benchmarks of MRDA and KDSR: bad input, and what they print and write of runs that nothing was trained for."""
+
+import csv
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiment.blind_chain import untrained_run
+from running import PROJECT
+
+BENCHMARKS = PROJECT / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _beside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.chdir(tmp_path)
+
+
+def status(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    module = runpy.run_path(str(BENCHMARKS / f"{name}.py"))
+    return module["status_of"](module["main"])
+
+
+@pytest.mark.parametrize(("command", "message"), [
+    ("dynamic_conv --device cuda", "no CUDA device is available here; use --device cpu"),
+    ("dynamic_conv --repeats 0", "--repeats must be at least 1, got 0"),
+    ("mrda_speed --lr 48", "--lr takes width and height in pixels, such as 48x48, got 48"),
+    ("mrda_speed --lr 0x8", "such as 48x48, got 0x8"),
+    ("mrda_speed --batch 0", "--batch must be at least 1, got 0"),
+    ("mrda_speed --run nowhere", "no folder nowhere; give a run's as --run"),
+    ("mrda_speed --run .", "has no finished stage; give the folder of a run"),
+    ("mrda_speed --device cuda", "no CUDA device is available here"),
+    ("degradation_vectors nowhere", "no folder nowhere; give a run's"),
+    ("degradation_vectors .", "has no finished stage; give the folder of a run, or train one with"),
+    ("degradation_vectors . --widths 2", "--widths must be at least 3, got 2"),
+    ("degradation_vectors . --max 1", "--max must be at least 3, got 1"),
+    ("degradation_vectors . --piece 8", "--piece must be at least 16, got 8"),
+    ("mrda_claims .", "has no finished stage"),
+    ("mrda_claims nowhere", "no folder nowhere; give a run's"),
+    ("mrda_claims . nowhere", "no folder nowhere; give a control run's"),
+    ("mrda_claims . --max 2", "--max must be at least 3, got 2"),
+])  # fmt: skip
+def test_bad_input_is_one_line_with_status_two(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, message: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert status(monkeypatch, *command.split()) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_claims_want_a_chain_and_known_controls(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, other = untrained_run(Path("run")), untrained_run(Path("other"), "only=[pretrain]")
+    assert status(monkeypatch, "mrda_claims", str(other)) == 2
+    assert "is no run of a whole chain ending in a student" in capsys.readouterr().err
+    assert status(monkeypatch, "mrda_claims", str(run), str(other)) == 2
+    assert "is none of the controls; give runs of +ablation=mrda_..." in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_claims_judge_a_run_and_its_controls(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = untrained_run(Path("run"))
+    names = ("mrda_joint", "mrda_bicubic_only", "mrda_no_distillation", "mrda_mln_never_reset")
+    controls = [untrained_run(Path(name), f"+ablation={name}") for name in names]
+    arguments = [str(path) for path in (run, *controls)] + ["--max", "3", "--draws", "1", "--piece", "128"]
+    assert status(monkeypatch, "mrda_claims", *arguments) == 0
+    shown = capsys.readouterr().out
+    rows = {line.split("|")[1].strip(): line for line in shown.splitlines() if line.startswith("| A")}
+    assert list(rows) == [f"A{i}" for i in range(1, 10)]
+    assert rows["A1"].endswith("| FAIL |")
+    assert rows["A6"].endswith(" one seed alone proves nothing | not run |")
+    assert "joint" in rows["A7"]
+    assert rows["A9"].endswith("| told |")
+    assert "control never_reset: mrda_x4_iso, profile smoke, seed 1, samples" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["mrda_x4_iso", "kdsr_x4_iso"])
+def test_vectors_are_probed_swapped_and_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], experiment: str
+) -> None:
+    run = untrained_run(Path("run"), experiment=experiment)
+    small = ("--max", "3", "--piece", "128", "--widths", "3", "--draws", "1")
+    assert status(monkeypatch, "degradation_vectors", str(run), *small) == 0
+    shown = capsys.readouterr().out
+    written = {path.name for path in (run / "degradation_vectors").iterdir()}
+    wanted = {"probe.csv", "swapped.csv", "swapped.png", "vectors_by_width.png", "vectors_by_degradation.png"}
+    if experiment == "mrda_x4_iso":
+        wanted |= {"adaptation.csv", "adaptation.png"}
+        assert "loss by the wrong blur, meta-trained: adapted to 1.2, scored on 3.6" in shown
+    assert written == wanted
+    with (run / "degradation_vectors" / "probe.csv").open(encoding="utf-8", newline="") as file:
+        told = list(csv.DictReader(file))
+    vectors = {row["vector"] for row in told}
+    assert {"student", "student, untrained", "teacher (oracle)"} <= vectors
+    assert len(told) == len(vectors) * 12 * 3  # pieces and widths
+
+
+@pytest.mark.slow
+def test_cost_is_told_of_a_runs_own_networks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = untrained_run(Path("run"))
+    assert status(monkeypatch, "mrda_speed", "--device", "cpu", "--run", str(run), "--lr", "9x7", "--repeats", "1") == 0
+    assert "adaptation is worth" in capsys.readouterr().out
+    pair = untrained_run(Path("pair"), experiment="kdsr_x4_iso")
+    assert status(monkeypatch, "mrda_speed", "--device", "cpu", "--run", str(pair), "--lr", "9x7") == 2
+    assert "its teacher adapts no network; give a run of mrda_x4_iso" in capsys.readouterr().err
