@@ -16,7 +16,7 @@ from metasr.degradation.ddsr_published import gaussian_kernel, kernel_size, widt
 from metasr.errors import InputError
 
 Centre = Literal["published", "middle", "correct"]
-Widths = Literal["wide", "data"]
+Widths = Literal["wide", "data", "both"]
 
 
 def centre_of(centre: Centre, *, scale: int, size: int) -> float:
@@ -50,7 +50,8 @@ def variance_range(widths: Widths, *, scale: int) -> tuple[float, float]:
     """The range of the random kernels' eigenvalues in HR pixels².
 
     ``data`` is the one that the published test kernels are drawn from, 0.175 s to min(2.5 s, 10); ``wide`` is what
-    the public program learns from, the same moved up by 3 + (s - 4) and 10 + (s - 4).
+    the public program learns from, the same moved up by 3 + (s - 4) and 10 + (s - 4). ``both`` goes from the lower end
+    of the one to the upper end of the other.
 
     Raises:
         InputError: for an unknown name.
@@ -60,6 +61,8 @@ def variance_range(widths: Widths, *, scale: int) -> tuple[float, float]:
         return low, high
     if widths == "wide":
         return low + scale - 1, high + scale + 6
+    if widths == "both":
+        return low, high + scale + 6
     raise InputError(f"widths must be one of {', '.join(get_args(Widths))}, got {widths!r}")
 
 

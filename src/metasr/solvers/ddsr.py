@@ -49,8 +49,8 @@ class DDSRSolver:
             degradation's.
         gain: known brightness in (0, 1]; none for the degradation's. The solution is as bright as the scene.
         budget_seconds: wall-clock seconds after which it stops with what there is; none for no limit.
-        max_pixels: SR pixels that are learned at once; each takes 8.4 kB of memory in float32 and 5.8 kB in bfloat16 (so
-            512×512 take 2.3 GB in all, and 2048×2048 would take 35). A larger image is learned in overlapping windows:
+        max_pixels: SR pixels that are learned at once; each takes 8.4 kB of memory in float32, 5.8 kB in bfloat16
+            (512×512 take 2.3 GB in all, 2048×2048 would take 35). A larger image is learned in overlapping windows:
             kernel and image in the one with most detail, then the image alone, with that kernel, in the others. None
             for the whole of any image.
         width: feature maps of the image net.
