@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from metasr.errors import InputError
 from metasr.models.dynamic_conv import dynamic_depthwise
-from metasr.models.initialisation import he_initialised
 from metasr.models.upsampling import check_trained_scale, pixel_shuffle_tail
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
@@ -44,21 +43,15 @@ class MeanShift(nn.Module):
 class KernelMaker(nn.Module):
     """A vector to a 3×3 kernel for each channel: linear, LeakyReLU, linear, no biases; and the convolution by it.
 
-    Initial weights are He's (see :mod:`metasr.models.initialisation`), a third of them in the last layer.
-
     Args:
         width: length of the vector, and number of channels.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.kernel = he_initialised(
-            nn.Sequential(
-                nn.Linear(width, width, bias=False), nn.LeakyReLU(0.1), nn.Linear(width, 9 * width, bias=False)
-            )
+        self.kernel = nn.Sequential(
+            nn.Linear(width, width, bias=False), nn.LeakyReLU(0.1), nn.Linear(width, 9 * width, bias=False)
         )
-        with torch.no_grad():
-            self.kernel[2].weight.div_(3)  # nine taps: of features of variance 1 the convolution's is the vector's
 
     def forward(self, features: Tensor, vector: Tensor) -> Tensor:
         """``(B, width, h, w)``, each image's channels convolved with the kernels of its own vector ``(B, width)``."""
@@ -92,7 +85,7 @@ class ConditionedSR(nn.Module):
         self.scale = check_trained_scale(scale)
         self.receptive_radius = reach + 4  # the head 1, the closing convolution 1, the tail 2
         self.take_mean = MeanShift(-1)
-        self.compress = he_initialised(compress)
+        self.compress = compress
         self.head = nn.Conv2d(3, width, 3, padding=1)
         self.blocks = nn.ModuleList(blocks)
         self.close = nn.Conv2d(width, width, 3, padding=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from metasr.errors import InputError
-from metasr.models.initialisation import he_initialised
 
 
 class DegradationEncoder(nn.Module):
@@ -13,8 +12,6 @@ class DegradationEncoder(nn.Module):
 
     At width 64 the student's, which reads the LR image (3 channels), has 1,276,992 parameters, and the teacher's, which
     reads 128 feature maps of the adapted MLN, 1,348,992. The vector is what is distilled; no activation follows it.
-
-    Where we depart from the public code: initial weights are He's (see :mod:`metasr.models.initialisation`).
 
     Images may have any size from 1×1 up: convolutions pad with zeros, so that stride 2 leaves ceil(n / 2) pixels.
 
@@ -36,10 +33,8 @@ class DegradationEncoder(nn.Module):
         layers: list[nn.Module] = []
         for inputs, outputs, stride in plan:
             layers += [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.LeakyReLU(0.1)]
-        self.convs = he_initialised(nn.Sequential(*layers))
-        self.mlp = he_initialised(
-            nn.Sequential(nn.Linear(4 * width, 4 * width), nn.LeakyReLU(0.1), nn.Linear(4 * width, 4 * width))
-        )
+        self.convs = nn.Sequential(*layers)
+        self.mlp = nn.Sequential(nn.Linear(4 * width, 4 * width), nn.LeakyReLU(0.1), nn.Linear(4 * width, 4 * width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Describe the degradation of each image.

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from metasr.errors import InputError
 from metasr.models.conditioned import ConditionedSR, KernelMaker
-from metasr.models.initialisation import he_initialised
 
 
 class ResidualBlock(nn.Module):
@@ -37,8 +36,6 @@ class KDSREncoder(nn.Module):
     """Residual blocks, three widening convolutions, the mean over the image, and two linear layers.
 
     The vector, 4 * width numbers after a last LeakyReLU, is what is distilled. Images may have any size from 1×1 up.
-    Where we depart from the public code: initial weights are He's (see :mod:`metasr.models.initialisation`), and a tenth
-    of them at the end of each residual block.
 
     Args:
         channels: of what it reads: 3 for the student, 3 + 3 * scale² for the teacher.
@@ -65,9 +62,6 @@ class KDSREncoder(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(4 * width, 4 * width), nn.LeakyReLU(0.1), nn.Linear(4 * width, 4 * width), nn.LeakyReLU(0.1)
         )
-        he_initialised(self)
-        for block in self.blocks:
-            he_initialised(block.get_submodule("conv2"), gain=0.1)  # so that the chain of blocks starts near identity
 
     def forward(self, x: Tensor) -> Tensor:
         """Describe the degradation of each image.
