@@ -8,7 +8,8 @@ Each HR image (its middle, where --crop is given, in LR pixels) is degraded and 
 true degradation, with the estimated one, with plain subsampling on the right grid, and with bicubic downsampling
 whatever the grid (for directly subsampled images that one lies (s - 1)/2 pixels off). Mean PSNR on Y; the shares are of
 the gain of the true kernel over each of the two assumptions. Kernel PSNR is 20 log10(1 / RMSE) over 21×21 taps, the
-median over images, of no kernel and of the estimate. Seconds are of the estimate alone, the median.
+median over images, of no kernel and of the estimate; an estimate before direct subsampling (DDSR's) of a bicubically
+resized image is compared with blur and resizing in one. Seconds are of the estimate alone, the median.
 """
 
 from __future__ import annotations
@@ -39,14 +40,29 @@ KINDS = {
 WAYS = ("true", "estimated", "grid", "bicubic")
 
 
-def kernel_score(found: torch.Tensor | None, true: torch.Tensor | None) -> float:
-    """Kernel PSNR in dB; no kernel is a single tap."""
+def kernel_score(found: Degradation, true: Degradation, *, as_one: bool) -> float:
+    """Kernel PSNR in dB; no kernel is a single tap.
+
+    Args:
+        found: as estimated.
+        true: as it was.
+        as_one: compare blur and resizing in one. There is no other way where the two subsample unlike: DDSR's estimate
+            comes before direct subsampling, whatever the truth's.
+    """
     from metasr.degradation.kernels import TEST_SIZE, delta
+    from metasr.evaluation.direct_kernel import direct_kernel
     from metasr.evaluation.kernel_metrics import kernel_psnr, resized
 
-    none = delta(size=TEST_SIZE)
-    pair = [none if k is None else resized(k.double().cpu(), TEST_SIZE) for k in (found, true)]
-    return min(float(kernel_psnr(*pair)), 99.0)
+    def told(degradation: Degradation) -> torch.Tensor | None:
+        if as_one:
+            return direct_kernel(degradation, size=TEST_SIZE)
+        kernel = degradation.kernel
+        return delta(size=TEST_SIZE) if kernel is None else resized(kernel.double().cpu(), TEST_SIZE)
+
+    pair = told(found), told(true)
+    if pair[0] is None or pair[1] is None:
+        return float("nan")
+    return min(float(kernel_psnr(pair[0], pair[1])), 99.0)
 
 
 def share(gained: float, whole: float) -> str:
@@ -107,8 +123,9 @@ def measure(options: argparse.Namespace, name: str) -> dict[str, float]:
                 sr = sr[..., : hr.shape[-2], : hr.shape[-1]]
                 known[str(ways[way])] = protocol(sr, hr, scale=scale).psnr_y
             rows[way].append(known[str(ways[way])])
-        rows["kernel"].append(kernel_score(found.kernel, degradation.kernel))
-        rows["assumed_kernel"].append(kernel_score(None, degradation.kernel))
+        unlike = found.degradation.downsample != degradation.downsample
+        rows["kernel"].append(kernel_score(found.degradation, degradation, as_one=unlike))
+        rows["assumed_kernel"].append(kernel_score(plain["grid"], degradation, as_one=unlike))
         rows["seconds"].append(found.seconds)
         rows["fallback"].append(float(found.fallback))
         if options.each:

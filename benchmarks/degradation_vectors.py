@@ -47,6 +47,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     write_text(path, text.getvalue())
 
 
+def say(what: str) -> None:
+    """Tell what is being done, beside the tables."""
+    print(f"{what} ...", file=sys.stderr, flush=True)
+
+
 def study_probe(photos: list[Photo], read: dict[str, Reader], *, scale: int, count: int, seed: int, out: Path) -> None:
     """The first part, and the picture by width."""
     from metasr.evaluation.probe import project
@@ -160,8 +165,8 @@ def main() -> None:
     from metasr.data.images import list_images
     from metasr.degradation import names
     from metasr.evaluation.probe import project
-    from metasr.experiment.stage_networks import finished_stages, stage_config, trained_recipe
-    from metasr.experiment.vector_study import pieces, read_vectors, readers, untrained_like
+    from metasr.experiment.stage_networks import finished_stages, stage_config, trained_recipe, untrained_recipe
+    from metasr.experiment.vector_study import pieces, read_vectors, readers
     from metasr.meta.oracle import AdaptedFeatures
     from metasr.models.blind import BlindSR
     from metasr.models.mln import MLN
@@ -187,11 +192,14 @@ def main() -> None:
         f"{len(photos)} pieces of {photos[0].hr.shape[-2]}x{photos[0].hr.shape[-1]}, x{scale}",
         flush=True,
     )
-    untrained = untrained_like(student, seed=options.seed)
+    untrained = untrained_recipe(run, "student", seed=cfg.seed + 1 + options.seed).model
     assert isinstance(untrained, BlindSR)
     read = readers(student, untrained=untrained, oracle=oracle)
+    say("probing vectors for the width of the blur")
     study_probe(photos, read, scale=scale, count=options.widths, seed=options.seed, out=out)
+    say("swapping vectors")
     study_swaps(student, photos, names.expand(["gaussian8"], scale), scale=scale, seed=options.seed, out=out)
+    say("drawing vectors of the run's own test degradations")
     own = names.expand(cfg.degradations, scale)
     both = {name: read[name] for name in ("student", "teacher (oracle)")}
     vectors = read_vectors(photos, own, both, scale=scale, seed=options.seed)
@@ -204,6 +212,7 @@ def main() -> None:
             starts["jointly trained"] = trained_recipe(folder(options.joint, what="a run's as --joint"),
                                                        "meta_transfer")  # fmt: skip
         networks = {name: recipe.model for name, recipe in starts.items()}
+        say(f"adapting {len(networks)} networks")
         learned = {name: network for name, network in networks.items() if isinstance(network, MLN)}
         study_adaptation(
             learned, images, rates=oracle.view.rates, draws=options.draws, patch=min(128, *(

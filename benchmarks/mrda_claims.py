@@ -3,11 +3,11 @@
     python benchmarks/mrda_claims.py RUN_FOLDER [CONTROL_RUN ...] [--images FOLDER] [--max N]
 
 RUN_FOLDER is what ``python src/run.py +experiment=mrda_x4_iso`` (or mrda_x4_aniso_noise, kdsr_...) writes; controls are
-runs of the same with ``+ablation=mrda_bicubic_only`` (rows A2, A3), ``mrda_no_distillation`` (A6, with runs of other
-seeds for its spread), ``mrda_joint`` (told in A7) and ``mrda_mln_never_reset`` (A9); each is known by its cards, in
-any order. Images are the embedded test images, or those of a folder. Thresholds are proposals for
-training on a small budget, well inside the published gaps, and were set before anything was measured. A10, the cost, is
-``benchmarks/mrda_speed.py``.
+runs of the same with ``+ablation=mrda_bicubic_only`` (rows A2, A3), ``mrda_no_distillation`` (A6),
+``mrda_random_vector`` (A6b), ``mrda_joint`` (told in A7) and ``mrda_mln_never_reset`` (A9), and runs of the very same
+with other seeds, for the spread over runs; each is known by its cards, in any order, and must differ in nothing else.
+Images are the embedded test images, or those of a folder. Thresholds are proposals for training on a small budget, well
+inside the published gaps, and were set before anything was measured. A10, the cost, is ``benchmarks/mrda_speed.py``.
 """
 
 from __future__ import annotations
@@ -23,34 +23,42 @@ from metasr.experiment.cli_checks import status_of
 
 if TYPE_CHECKING:
     from metasr.data.catalog import ImageSet
+    from metasr.experiment.blind_runs import Kind
     from metasr.report.claims import Claim, Scores
 
 LEVELS = (0, 10, 20)
 
 
-def runs_by_kind(run: Path, controls: list[Path]) -> dict[str, list[Path]]:
+def runs_by_kind(run: Path, controls: list[Path]) -> dict[Kind, list[Path]]:
     """The controls by what they are.
 
     Raises:
-        InputError: if the run itself is no chain with a student, or a control none that is known.
+        InputError: if the run itself is no chain with a student, a control none that is known, or one of another run.
     """
-    from metasr.experiment.blind_runs import kind_of
+    from metasr.experiment.blind_runs import kind_of, require_comparable
 
     if kind_of(run) != "student":
         raise InputError(f"{run} is no run of a whole chain ending in a student; give one, and controls after it")
-    found: dict[str, list[Path]] = {}
+    found: dict[Kind, list[Path]] = {}
     for control in controls:
         kind = kind_of(control)
         if kind == "other":
             raise InputError(f"{control} is none of the controls; give runs of +ablation=mrda_...: see --help")
         found.setdefault(kind, []).append(control)
+    require_comparable(run, found)
     return found
 
 
-def judge(run: Path, controls: dict[str, list[Path]], images: ImageSet, *, piece: int, draws: int) -> list[Claim]:
+def say(what: str) -> None:
+    """Tell what is being done, beside the table."""
+    print(f"{what} ...", file=sys.stderr, flush=True)
+
+
+def judge(run: Path, controls: dict[Kind, list[Path]], images: ImageSet, *, piece: int, draws: int) -> list[Claim]:
     """All rows."""
     from metasr.degradation.names import expand
-    from metasr.experiment.blind_runs import blind_network, feed_forward, score, ways_of
+    from metasr.experiment import build
+    from metasr.experiment.blind_runs import blind_network, feed_forward, score, seed_of, ways_of
     from metasr.experiment.stage_networks import finished_stages, stage_config
     from metasr.report import claims
     from metasr.report.claims import Scores
@@ -59,45 +67,57 @@ def judge(run: Path, controls: dict[str, list[Path]], images: ImageSet, *, piece
     cfg = stage_config(finished_stages(run)["student"])
     kernels = expand(["gaussian8"], scale)
     has_noise = cfg.stages.student.sampler.degradations.noise_std[1] > 0
-    noisy = [expand([f"mrda9-estimated_n{n}" if n else "mrda9-estimated"], scale) for n in LEVELS] if has_noise else []
-    scores = Scores()
-    score(images, [*kernels, "bicubic"], ways_of(run), scale=scale, seed=cfg.seed, into=scores)
-    ways = {
-        f"{kind} {i}": feed_forward(blind_network(path))
-        for kind, paths in controls.items() if kind != "joint"
-        for i, path in enumerate(paths)
-    }  # fmt: skip
-    score(images, [*kernels, "bicubic"], ways, scale=scale, seed=cfg.seed, into=scores)
+    nine = "mrda9-estimated" if scale == 4 else "gaussian8"
+    noisy = [expand([f"{nine}_n{n}" if n else nine], scale) for n in LEVELS] if has_noise else []
+    scores, protocol = Scores(), build.protocol(cfg)
+    runs = {"student": run} | {f"student {i}": path for i, path in enumerate(controls.get("student", []), start=2)}
+    ways, pairs = {}, {}
+    for name, path in runs.items():
+        own = ways_of(path)
+        pairs[name] = f"teacher (oracle){name.removeprefix('student')}"
+        ways |= {"bicubic": own["bicubic"], name: own["student"], pairs[name]: own["teacher (oracle)"]}
+    of = {kind: {f"{kind} {i}": path for i, path in enumerate(paths)} for kind, paths in controls.items()}
+    for kind in ("bicubic_only", "no_distillation", "random_vector", "never_reset"):
+        ways |= {name: feed_forward(blind_network(path)) for name, path in of.get(kind, {}).items()}
+    say(f"scoring {len(ways)} ways of {len(images)} images by {len(kernels) + 1} degradations")
+    score(images, [*kernels, "bicubic"], ways, scale=scale, seed=cfg.seed, into=scores, protocol=protocol)
     for level in noisy:
         names = [name for name in level if ("student", name, images.names[0]) not in scores.values]
-        score(images, names, {"student": ways_of(run)["student"]}, scale=scale, seed=cfg.seed, into=scores)
+        say(f"scoring {len(runs)} students by {len(names)} more degradations")
+        students = {name: ways[name] for name in runs}
+        score(images, names, students, scale=scale, seed=cfg.seed, into=scores, protocol=protocol)
     print_scores(scores, [*kernels, "bicubic"])
 
-    rows = [claims.blind_beats_bicubic(scores, kernels)]
-    if "bicubic_only" in controls:
-        rows.append(claims.blind_beats_non_blind(scores, kernels, control="bicubic_only 0"))
-        rows.append(claims.non_blind_barely_beats_bicubic(scores, kernels, control="bicubic_only 0"))
+    rows = [claims.blind_beats_bicubic(scores, kernels, students=list(runs))]
+    non_blind = list(of.get("bicubic_only", {}))
+    if non_blind:
+        rows.append(claims.blind_beats_non_blind(scores, kernels, controls=non_blind, students=list(runs)))
+        rows.append(claims.non_blind_barely_beats_bicubic(scores, kernels, controls=non_blind))
     else:
         missing = "needs a run of +ablation=mrda_bicubic_only"
         rows.append(claims.not_run("A2", "blind beats non-blind of the same size", missing))
         rows.append(claims.not_run("A3", "non-blind barely beats bicubic interpolation", missing))
-    rows.append(claims.student_close_to_teacher(scores, kernels))
-    rows.append(judge_vector(run, images, kernels, piece=piece, seed=cfg.seed))
+    rows.append(claims.student_close_to_teacher(scores, kernels, pairs=pairs))
+    rows.append(judge_vector(list(runs.values()), images, kernels, piece=piece, seed=cfg.seed))
     means = {way: scores.mean(way, kernels) for way in scores.ways()}
-    others = [means[w] for w in means if w.startswith("student ")]
-    without = [means[w] for w in means if w.startswith("no_distillation ")]
-    if without:
-        rows.append(claims.distillation_helps([means["student"], *others], without))
-    else:
-        rows.append(claims.not_run("A6", "distillation helps", "needs runs of +ablation=mrda_no_distillation"))
-    rows.append(judge_adaptation(run, controls.get("joint", []), images, draws=draws, seed=cfg.seed))
-    rows.append(claims.monotone_in_degradation(scores, kernels, noisy))
-    never = [means[w] for w in means if w.startswith("never_reset ")]
+    for name, kind, claim in (
+        ("A6", "no_distillation", "distillation helps"),
+        ("A6b", "random_vector", "and a random encoder's vector does not do"),
+    ):
+        without = [means[way] for way in of.get(kind, {})]
+        if without:
+            rows.append(claims.distillation_helps([means[w] for w in runs], without, name=name, claim=claim))
+        else:
+            rows.append(claims.not_run(name, claim, f"needs runs of +ablation=mrda_{kind}"))
+    rows.append(judge_adaptation(list(runs.values()), controls.get("joint", []), images, draws=draws, seed=cfg.seed))
+    rows.append(claims.monotone_in_degradation(scores, kernels, noisy, students=list(runs)))
+    never = {seed_of(path): means[name] for name, path in of.get("never_reset", {}).items()}
     if never:
-        rows.append(claims.reset_matters(means["student"], never))
+        rows.append(claims.reset_matters({seed_of(path): means[name] for name, path in runs.items()}, never))
     elif "meta_transfer" in finished_stages(run):
         missing = "needs a run of +ablation=mrda_mln_never_reset"
         rows.append(claims.not_run("A9", "the MLN starts anew from batch to batch", missing))
+    rows.append(claims.not_run("A10", "a student takes one forward pass", "see benchmarks/mrda_speed.py"))
     return rows
 
 
@@ -110,24 +130,30 @@ def print_scores(scores: Scores, degradations: list[str]) -> None:
     print(flush=True)
 
 
-def judge_vector(run: Path, images: ImageSet, kernels: list[str], *, piece: int, seed: int) -> Claim:
+def judge_vector(runs: list[Path], images: ImageSet, kernels: list[str], *, piece: int, seed: int) -> Claim:
     """A5."""
     from metasr.experiment.blind_runs import blind_network
     from metasr.experiment.vector_study import pieces, probe_widths, swap_vectors, widths
     from metasr.report.claims import vector_carries_degradation
 
-    student = blind_network(run)
-    photos = pieces(images, size=piece - piece % student.scale)
-    read = {"student": lambda lr, hr: student.vector(lr)}
-    probes, _ = probe_widths(photos, widths(student.scale), read, scale=student.scale, seed=seed)
+    students = [blind_network(run) for run in runs]
+    scale = students[0].scale
+    photos = pieces(images, size=piece - piece % scale)
     ends = (kernels[0], kernels[-1])
-    cost = swap_vectors(student, photos, ends, scale=student.scale, seed=seed).cost[0, 1].item()
-    found = probes["student"]
-    return vector_carries_degradation(r2=found.r2, rank=found.rank_correlation, swap_cost=cost, ends=ends)
+    say(f"probing and swapping vectors of {len(students)} students")
+    read = {str(i): lambda lr, hr, student=student: student.vector(lr) for i, student in enumerate(students)}
+    probes, _ = probe_widths(photos, widths(scale), read, scale=scale, seed=seed)
+    costs = [swap_vectors(s, photos, ends, scale=scale, seed=seed).cost[0, 1].item() for s in students]
+    return vector_carries_degradation(
+        r2=[p.r2 for p in probes.values()], rank=[p.rank_correlation for p in probes.values()], swap_cost=costs,
+        ends=ends,
+    )  # fmt: skip
 
 
-def judge_adaptation(run: Path, joint: list[Path], images: ImageSet, *, draws: int, seed: int) -> Claim:
-    """A7."""
+def judge_adaptation(runs: list[Path], joint: list[Path], images: ImageSet, *, draws: int, seed: int) -> Claim:
+    """A7: gains are means over the runs given."""
+    from statistics import fmean
+
     from metasr.experiment.adaptation_study import adaptation_curves, gains, study_widths
     from metasr.experiment.stage_networks import finished_stages, trained_recipe
     from metasr.meta.oracle import AdaptedFeatures
@@ -135,23 +161,29 @@ def judge_adaptation(run: Path, joint: list[Path], images: ImageSet, *, draws: i
     from metasr.recipes.teacher import Teacher
     from metasr.report.claims import meta_training_helps, not_run
 
-    if not {"pretrain", "meta_transfer"} <= set(finished_stages(run)):
+    if not {"pretrain", "meta_transfer"} <= set(finished_stages(runs[0])):
         return not_run("A7", "meta-training makes adaptation work", "this run has no MLN")
-    paths = {"pretrained": (run, "pretrain"), "meta": (run, "meta_transfer")}
-    paths |= {"joint": (joint[0], "meta_transfer")} if joint else {}
+    paths = {("pretrained", i): (run, "pretrain") for i, run in enumerate(runs)}
+    paths |= {("meta", i): (run, "meta_transfer") for i, run in enumerate(runs)}
+    paths |= {("joint", i): (run, "meta_transfer") for i, run in enumerate(joint)}
     networks = {name: trained_recipe(*place).model for name, place in paths.items()}
-    starts = {name: network for name, network in networks.items() if isinstance(network, MLN)}
-    teacher = trained_recipe(run, "teacher")
+    starts = {f"{kind} {i}": network for (kind, i), network in networks.items() if isinstance(network, MLN)}
+    teacher = trained_recipe(runs[0], "teacher")
     assert isinstance(teacher, Teacher)
     view = teacher.observer.view
     assert isinstance(view, AdaptedFeatures)
-    scale = starts["meta"].scale
+    scale = next(iter(starts.values())).scale
     smallest = min(n for i in range(len(images)) for n in images.load(i).shape[-2:])
+    say(f"adapting {len(starts)} networks")
     points = adaptation_curves(
         starts, images, sigmas=study_widths(scale), rates=view.rates, draws=draws, patch_size=min(128, smallest),
         seed=seed,
     )  # fmt: skip
-    found = {name: gains(points, start=name) for name in starts}
+    found = {}
+    for kind in ("pretrained", "meta", "joint"):
+        each = [gains(points, start=name) for name in starts if name.startswith(f"{kind} ")]
+        if each:
+            found[kind] = {sigma: fmean(one[sigma] for one in each) for sigma in each[0]}
     return meta_training_helps(found["meta"], found["pretrained"], found.get("joint"))
 
 

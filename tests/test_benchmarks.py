@@ -10,13 +10,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.io
 import torch
 from omegaconf import OmegaConf
 
+from metasr.data.images import Photo, write_photo
+from metasr.degradation.ddsr_published import PublishedDraws
+from metasr.degradation.names import parse
+from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
+from metasr.evaluation.direct_kernel import direct_kernel
 from metasr.experiment import run_folder
 from metasr.experiment import weights as weights_store
+from metasr.solvers.ddsr import DDSRSolver
 from running import PROJECT, save_picture
 
 BENCHMARKS = PROJECT / "benchmarks"
@@ -65,6 +73,13 @@ def status(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
         ("ddsr_ablation --rows bettr", "--rows 'bettr': did you mean 'better'"),
         ("ddsr_ablation --folder nowhere", "no folder nowhere; give the one that holds LR, HR and kernels"),
         ("ddsr_ablation --folder . --image moon", "--image moon: moon.png, hr_moon.png, kernel_moon.mat are needed"),
+        ("ddsr_ablation --gain 0", "--gain must be in (0, 1], got 0"),
+        ("ddsr_ablation --noise -1", "--noise must be at least 0, got -1"),
+        ("ddsr_ablation --cover 60", "--cover 60: hopper has only 36x36 LR pixels"),
+        ("ddsr_published --folder nowhere", "no folder nowhere; give the prepared one as --folder"),
+        ("ddsr_published --folder .", "holds neither hr_NAME.png nor hr/NAME.png; prepare it with prepare.hr=true"),
+        ("ddsr_published --folder . --seeds 1,1", "--seeds takes unlike whole numbers with commas between"),
+        ("ddsr_published --folder . --modes best", "--modes best: did you mean 'better'"),
         ("upscale --sizes 3x", "--sizes takes widths and heights in pixels, such as 256x256, got 3x"),
         ("upscale --steps -1", "--steps must be at least 0, got -1"),
         ("zssr --count 0", "--count must be at least 1, got 0"),
@@ -220,3 +235,81 @@ def test_meta_sets_cuts_by_the_scale(tmp_path: Path, scale: str, size: tuple[int
         ["+experiment=weightnet_x2", f"scale={scale}", "testset=set", "max_images=2"]
     )
     assert {name: tuple(image.shape) for name, image in images.items()} == {n: (1, 3, *size) for n in ("a", "b")}
+
+
+@pytest.fixture
+def tiny_ddsr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DDSR with small networks."""
+    make = DDSRSolver.__init__
+
+    def small(self: DDSRSolver, **options: Any) -> None:
+        make(self, **({"width": 4, "skip": 2, "levels": 2, "hidden": 16, "warmup_steps": 2} | options))
+
+    monkeypatch.setattr(DDSRSolver, "__init__", small)
+
+
+def ddsr_folders(root: Path) -> list[Path]:
+    """One image as the public program lays it out, and as task=prepare does."""
+    hr = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 9, 8, generator=torch.Generator().manual_seed(0)), scale_factor=8
+    )
+    drawn = PublishedDraws(2).draw(hr)
+    own, prepared = root / "own", root / "prepared"
+    for folder in (own, prepared / "lr", prepared / "hr", prepared / "kernels"):
+        folder.mkdir(parents=True)
+    for path, image in ((own / "a.png", drawn.lr), (own / "hr_a.png", hr), (prepared / "lr" / "a.png", drawn.lr),
+                        (prepared / "hr" / "a.png", hr)):  # fmt: skip
+        write_photo(Photo(image[0]), path)
+    assert drawn.degradation.kernel is not None
+    kernel = drawn.degradation.kernel.numpy()
+    scipy.io.savemat(own / "kernel_a.mat", {"Kernel": kernel})
+    np.save(prepared / "kernels" / "a.npy", kernel)
+    return [own, prepared]
+
+
+@pytest.mark.usefixtures("tiny_ddsr")
+def test_ddsr_of_both_layouts_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    shown = []
+    for where in ddsr_folders(tmp_path):
+        command = f"--folder {where} --scale 2 --steps 2 4 --seeds 1,2 --modes faithful,better --cover 9 --device cpu"
+        assert status(monkeypatch, "ddsr_published", *command.split()) == 0
+        shown.append([row.split()[:-1] for row in capsys.readouterr().out.splitlines()[2:]])  # the last is the seconds
+    assert shown[0] == shown[1]
+    assert [row[:3] for row in shown[0]] == [[m, "a", n] for m in ("faithful", "better") for n in ("2", "4")]
+    assert all(row.count("±") == 4 for row in shown[0])
+
+
+@pytest.mark.usefixtures("tiny_ddsr")
+@pytest.mark.parametrize("change", ["--noise 10", "--disc 2", "--cover 8", "--gain 0.3", "--side 48", "--seed 1"])
+def test_what_is_done_to_the_image_changes_the_ablation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, change: str
+) -> None:
+    where, shown = ddsr_folders(tmp_path)[0], []
+    for more in ("", change):
+        command = f"--folder {where} --image a --scale 2 --steps 3 --rows better --device cpu {more}"
+        assert status(monkeypatch, "ddsr_ablation", *command.split()) == 0
+        shown.append(capsys.readouterr().out.splitlines()[-1].split()[:-1])
+    assert shown[0] != shown[1]
+    assert (shown[1][3] != "-") == ("--cover" in change)
+
+
+def test_every_row_of_the_ablation_can_differ() -> None:
+    module = load("ddsr_ablation")
+    made = {row: module["arguments"](row, steps=300, centre="published") for row in module["ROWS"]}
+    assert made["better"]["ssim_steps"] == 122  # within the run: what comes with the change of the loss takes part
+    assert made["SSIM to the end"]["ssim_steps"] == 300
+    assert len(
+        {str(sorted((DDSRSolver(**a).choices.__dict__ | a | {"mode": ""}).items())) for a in made.values()}
+    ) == len(made)
+
+
+def test_kernels_before_unlike_subsampling_are_compared_as_one() -> None:
+    score = load("blind")["kernel_score"]
+    blurred, bare = parse("g1.3b", scale=2), parse("bicubic", scale=2)
+    found = Degradation(scale=2, kernel=direct_kernel(blurred, size=21), downsample="direct")
+    assert score(found, blurred, as_one=True) == 99
+    assert score(blurred, blurred, as_one=False) == 99
+    assert score(found, blurred, as_one=False) < 50
+    assert score(bare, blurred, as_one=True) < 60

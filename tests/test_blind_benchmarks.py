@@ -72,17 +72,20 @@ def test_claims_judge_a_run_and_its_controls(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = untrained_run(Path("run"))
-    names = ("mrda_joint", "mrda_bicubic_only", "mrda_no_distillation", "mrda_mln_never_reset")
+    names = ("mrda_joint", "mrda_bicubic_only", "mrda_no_distillation", "mrda_mln_never_reset", "mrda_random_vector")
     controls = [untrained_run(Path(name), f"+ablation={name}") for name in names]
     arguments = [str(path) for path in (run, *controls)] + ["--max", "3", "--draws", "1", "--piece", "128"]
     assert status(monkeypatch, "mrda_claims", *arguments) == 0
-    shown = capsys.readouterr().out
+    shown, steps = capsys.readouterr()
+    assert [line.split()[0] for line in steps.splitlines()] == ["scoring", "probing", "adapting"]
     rows = {line.split("|")[1].strip(): line for line in shown.splitlines() if line.startswith("| A")}
-    assert list(rows) == [f"A{i}" for i in range(1, 10)]
+    assert list(rows) == [*(f"A{i}" for i in range(1, 7)), "A6b", *(f"A{i}" for i in range(7, 11))]
     assert rows["A1"].endswith("| FAIL |")
     assert rows["A6"].endswith(" one seed alone proves nothing | not run |")
     assert "joint" in rows["A7"]
+    assert rows["A6b"].endswith(" one seed alone proves nothing | not run |")
     assert rows["A9"].endswith("| told |")
+    assert rows["A10"].endswith("| see benchmarks/mrda_speed.py | not run |")
     assert "control never_reset: mrda_x4_iso, profile smoke, seed 1, samples" in shown
 
 

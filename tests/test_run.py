@@ -63,7 +63,8 @@ def test_layout_of_a_run(smoke: Done) -> None:
     run = smoke[1]
     assert run.is_symlink()
     assert {p.name for p in run.iterdir()} == {
-        FIRST, SECOND, "table.csv", "table_images.csv", "curves.csv", "pictures", "job.log", ".hydra",
+        FIRST, SECOND, "table.csv", "table_images.csv", "curves.csv", "manifest.csv", "pictures", "job.log",
+        ".hydra",
     }  # fmt: skip
     for stage in (FIRST, SECOND):
         assert {p.name for p in (run / stage).iterdir()} == {"card.json", "weights.safetensors"}
@@ -225,7 +226,7 @@ def test_stopped_politely_it_says_how_to_go_on(tmp_path: Path, short: tuple[str,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["+experiment=mzsr_x3"], "no experiment 'mzsr_x3': did you mean 'mzsr_x4' or 'mzsr_x2'"),
+        (["+experiment=mzsr_x3"], "no experiment 'mzsr_x3': did you mean 'zssr_x3' or 'mzsr_x4' or 'mzsr_x2'"),
         (["experiment=mzsr_x2"], "write a plus before it: +experiment=mzsr_x2"),
         (["+experiment=mzsr_x2", "profile=fast"], "no profile 'fast': known: gpu, paper, quick, smoke"),
         (["+experiment=mzsr_x2", "sead=1"], "no key 'sead': did you mean 'seed'?"),
@@ -233,7 +234,7 @@ def test_stopped_politely_it_says_how_to_go_on(tmp_path: Path, short: tuple[str,
         (["+experiment=mzsr_x2", "seed=1,2"], "Ambiguous value for argument 'seed=1,2'"),
         (
             ["+experiment=mzsr_x2", "task=evalute"],
-            "Invalid value 'evalute', expected one of [run, evaluate, upscale, report]",
+            "Invalid value 'evalute', expected one of [run, evaluate, upscale, report, prepare, offset]",
         ),
         (["+experiment=mzsr_x2", "run={file}"], "is a file; give a folder, 'last', or leave it out for a new run"),
         (["+experiment=mzsr_x2", "run={file}/x"], "is not a folder; set METASR_OUTPUTS, or run=FOLDER"),

@@ -55,8 +55,11 @@ def parser() -> argparse.ArgumentParser:
         help="how the photo came to be small: bicubic (default), estimate (blur and noise, from each photo; estimate_d "
         "where every second pixel was kept), g2.0d, iso_1.5_b, aniso_4_1_0.5_d, or a kernel file",
     )  # fmt: skip
-    up.add_argument("--estimator", default="parametric", choices=_choices("estimator"), help="of -k estimate")
-    up.add_argument("--save-kernel", action="store_true", help="write the estimated kernel beside the output, as .npy")
+    up.add_argument("--estimator", choices=_choices("estimator"), help="of -k estimate (default: parametric)")
+    up.add_argument(
+        "--save-kernel", action="store_true",
+        help="write the kernel of -k estimate, or of --solver ddsr, beside the output, as .npy",
+    )  # fmt: skip
     up.add_argument("-s", "--scale", type=float, default=2.0, help="factor of enlargement (default: 2)")
     up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (default: 10; 0 for none)")
     up.add_argument(
@@ -196,7 +199,7 @@ def _upscale(options: argparse.Namespace) -> Iterator[Upscaled]:
 
     from metasr.experiment.upscale import upscale
 
-    cfg = _compose("task=upscale", f"solver={options.solver}", f"estimator={options.estimator}")
+    cfg = _compose("task=upscale", f"solver={options.solver}", f"estimator={options.estimator or 'parametric'}")
     # Set on the composed config, past hydra's grammar of overrides: any path is fine.
     with open_dict(cfg):
         for key in ("output", "kernel", "weights", "device"):
@@ -214,9 +217,28 @@ def _upscale(options: argparse.Namespace) -> Iterator[Upscaled]:
                 raise InputError(f"--{key.replace('_', '-')} is no option of --solver {options.solver}; leave it out")
             if key != "steps":
                 cfg.solver[key] = _verbatim(value) if isinstance(value, str) else value
+    if options.estimator is not None:
+        _require_estimate(cfg, options.estimator)
     if cfg.solver.needs_network:
         _require_mzsr(cfg)
     yield from upscale(cfg)
+
+
+def _require_estimate(cfg: DictConfig, estimator: str) -> None:
+    """Require that a kernel is estimated, and not by the solver itself, where an estimator was chosen.
+
+    Raises:
+        InputError: telling which of the two to leave out.
+    """
+    from hydra.utils import get_class
+
+    from metasr.experiment.estimating import is_estimated
+    from metasr.solvers.estimate import finds_kernel
+
+    if finds_kernel(get_class(cfg.solver._target_)):
+        raise InputError(f"--estimator {estimator}: {cfg.solver.name} finds the kernel itself; leave it out")
+    if not is_estimated(cfg):
+        raise InputError(f"--estimator {estimator} is for -k estimate, got -k {cfg.kernel}; leave one of them out")
 
 
 def _require_mzsr(cfg: DictConfig) -> None:

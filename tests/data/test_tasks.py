@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metasr.data.patches import PatchPool
-from metasr.data.tasks import PairSampler, TaskSampler
+from metasr.data.tasks import PairSampler, TaskSampler, require_drawn_as_one
 from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.pipeline import DegradationSampler
 from metasr.errors import InputError
@@ -67,6 +67,36 @@ def test_noise_differs_between_patches() -> None:
     inside = left.abs() < 0.3  # LR is clipped; what is left of the noise is not
     assert inside.float().mean() > 0.9
     assert all((a - b).std() > 0.05 for a, b in combinations(left, 2))
+
+
+def test_tasks_may_share_their_patches_as_in_the_public_code() -> None:
+    degradations = DegradationSampler(kernels=KERNELS, scales=(2.0,), downsample="direct")
+    options = {"meta_batch": 3, "support": 3, "query": 2, "degradations": degradations}
+    tasks = TaskSampler(**options, shared_patches=True).draw(POOL, generator=generator_from(0))
+    own = TaskSampler(**options).draw(POOL, generator=generator_from(0))
+    assert all(torch.equal(a, b) for a, b in zip(tasks[0][:4], own[0][:4], strict=True))
+    for task in tasks[1:]:
+        assert torch.equal(task.support_hr, tasks[0].support_hr)
+        assert torch.equal(task.query_hr, tasks[0].query_hr)
+        assert not torch.equal(task.support_lr, tasks[0].support_lr)
+        torch.testing.assert_close(task.degradation(task.query_hr), task.query_lr, rtol=0, atol=1e-6)
+    assert not torch.equal(own[1].support_hr, own[0].support_hr)
+
+
+def test_batches_of_one_degradation() -> None:
+    def sampler(per: str, count: int = 2, kernels: GaussianSampler | None = KERNELS, noise: float = 0.0) -> PairSampler:
+        drawn = DegradationSampler(
+            kernels=kernels, scales=(2.0,), downsample="direct", per=per, noise_std=(0.0, noise)
+        )  # fmt: skip
+        return PairSampler(batch_size=count, degradations=drawn)
+
+    for fine in (sampler("batch"), sampler("image", 1), sampler("kernel", kernels=None), object()):
+        require_drawn_as_one(fine)
+    for per in ("image", "kernel"):
+        with pytest.raises(InputError, match=r"2 different kernels.*sampler\.degradations\.per=batch"):
+            require_drawn_as_one(sampler(per))
+    with pytest.raises(InputError, match="2 different noise levels"):
+        require_drawn_as_one(sampler("image", kernels=None, noise=0.1))
 
 
 def test_tasks_without_blur() -> None:

@@ -104,7 +104,12 @@ def test_kornia_has_no_symmetric_border():
         ((1, 3, 9, 7), torch.full((3, 3), 0.1), {}, r"kernel must sum to 1, got 0\.9; normalise it or pass"),
         ((1, 3, 9, 7), torch.full((2, 3), 1 / 6), {}, "odd sides, got 2x3; pad it"),
         ((1, 3, 9, 7), torch.full((3, 3), 1 / 9), {"padding": "mirror"}, "symmetric, reflect, .*, got 'mirror'"),
-        ((1, 3, 2, 7), torch.full((3, 3), 1 / 9), {}, "image of 2x7 is smaller than the 3x3 kernel; use a larger"),
+        (
+            (1, 3, 2, 7),
+            torch.full((3, 3), 1 / 9),
+            {},
+            "image of 2x7 is smaller than the 3x3 kernel; the image must be at least 3x3",
+        ),
         ((2, 3, 9, 7), torch.full((3, 3, 3), 1 / 9), {}, "3 kernels came for 2 images; give one"),
         ((3, 9, 7), torch.full((3, 3), 1 / 9), {}, r"must have shape \(B, C, H, W\), got \(3, 9, 7\)"),
     ],

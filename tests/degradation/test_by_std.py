@@ -176,6 +176,11 @@ def test_the_public_program_s_angles_lie_flat_or_upright():
     assert ((found > 0.7) & (found < 2.4)).sum() > 50  # upright ones too: either width may be the larger
 
 
+def test_angles_are_finite() -> None:
+    with pytest.raises(InputError, match=r"theta must be two finite angles in radians, got \(0, nan\)"):
+        GaussianSampler(theta=(0, math.nan))
+
+
 @pytest.mark.parametrize("options", [{}, {"isotropic": True}, {"delta_share": 0.5}, {"theta": (0.0, 0.0)}])
 def test_the_number_of_draws_is_that_of_the_other_law(options):
     generator = torch.Generator().manual_seed(0)

@@ -283,11 +283,11 @@ def test_a_file_cut_short_is_refused(tmp_path, suffix, kernel):
 @pytest.mark.parametrize(
     ("array", "kind", "message"),
     [
-        (np.ones((4, 5)), InputError, "odd sides, got 4x5; pad it by one row or column"),
-        (np.array([[0.1, np.nan, 0.1]]), InputError, "kernel must be finite"),
+        (np.ones((4, 5)), InputError, r"k\.npy: .* odd sides, got 4x5; pad it by one row or column"),
+        (np.array([[0.1, np.nan, 0.1]]), InputError, r"k\.npy: kernel must be finite"),
         (np.array([[0.1, np.inf, 0.1]]), InputError, "kernel must be finite"),
         (np.array([[-1.0, 0.0, 1.0]]), InputError, "sums to 0 and cannot be normalised"),
-        (np.zeros((3, 3)), InputError, "sums to 0"),
+        (np.zeros((3, 3)), InputError, r"k\.npy: kernel sums to 0"),
         (-np.ones((3, 3)), InputError, r"k\.npy must have a sum above 0, got -9"),
         (np.array([[-0.3, 1.0, -0.3]]), InputError, r"k\.npy has a weight of -0\.3 .* down to -0\.25 of the peak"),
         (np.zeros((0, 3)), InputError, r"must have shape .*, got \(0, 3\)"),

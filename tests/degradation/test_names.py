@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metasr.degradation import kernels, names
-from metasr.degradation.names import parse
+from metasr.degradation.names import expand, parse
 from metasr.errors import DataError, InputError
 
 widths = st.floats(0.01, 50) | st.integers(1, 30).map(float) | st.decimals(0.1, 20, places=1).map(float)
@@ -206,6 +206,20 @@ def test_impossible_widths(text):
 def test_negative_noise():
     with pytest.raises(InputError, match="noise_std must be finite and at least 0"):
         parse("bicubic_n-5", scale=2)
+
+
+@pytest.mark.parametrize("text", ["gaussian8_n-5", "sig_2_b_n-5"])
+def test_negative_noise_is_told_with_its_name(text):
+    with pytest.raises(InputError, match=rf"degradation '{text}': noise_std must be finite and at least 0, .*got -5"):
+        expand([parse(text, scale=2).name if text[0] == "s" else text], 2)
+
+
+@pytest.mark.parametrize(("text", "width"), [("sig_1e-200_b", "1e-200"), ("sigani_2_1e200_0_b", r"1e\+200")])
+def test_widths_that_cannot_be_squared(text, width):
+    with pytest.raises(
+        InputError, match=rf"degradation '{text}': a standard deviation of {width} is beyond what can be"
+    ):
+        parse(text, scale=2)
 
 
 def test_direct_subsampling_at_a_broken_scale():

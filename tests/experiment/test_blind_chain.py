@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import open_dict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from metasr.degradation.names import expand
 from metasr.errors import DataError, InputError, StageError, WeightsError
 from metasr.experiment import build
 from metasr.experiment.entries import check_solvers, learned_entries
 from metasr.experiment.job import execute
-from metasr.experiment.run_card import read_card
+from metasr.experiment.run_card import file_hash, read_card
 from metasr.experiment.stages import run_chain
 from metasr.experiment.upscale import upscale
 from metasr.experiment.validation import validate
@@ -197,6 +198,15 @@ def test_noise_and_blur_of_any_direction(experiment: str, tmp_path: Path) -> Non
     assert tuple(iso.noise_std) == (0, 0)
 
 
+@pytest.mark.parametrize("experiment", ["mrda_x4_aniso_noise", "kdsr_x4_aniso_noise"])
+def test_other_scales_have_other_test_degradations(experiment: str) -> None:
+    found = {s: list(compose(f"+experiment={experiment}", f"scale={s}").degradations) for s in (2, 3, 4)}
+    assert found[2] == found[3] == ["gaussian8", "gaussian8_n10"]
+    assert found[4] == ["mrda9-estimated", "mrda9-estimated_n10"]
+    for scale, names in found.items():
+        assert len(expand(names, scale)) == (18 if scale == 4 else 16)
+
+
 @pytest.mark.parametrize("scale", [2, 3])
 @pytest.mark.parametrize("experiment", ["mrda_x4_iso", "kdsr_x4_iso"])
 def test_other_scales(experiment: str, scale: int, tmp_path: Path) -> None:
@@ -265,6 +275,40 @@ def test_a_foreign_and_a_stale_teacher(run: Path) -> None:
         run_chain(compose(*MRDA, *QUIET, "only=[student]"), run)
 
 
+def test_a_stale_predecessor_near_or_far(run: Path) -> None:
+    """Also where only a later stage is asked for, which is itself as it should be."""
+    student = "only=[student]"
+    with pytest.raises(
+        StageError,
+        match=r"'student' builds on stage 'teacher' in .*03_teacher, which is stale: .*\(stage\.recipe\.rate: then "
+        r"0\.001, now 0\.5\).*remove .*03_teacher and train it again with: .*\+experiment=mrda_x4_iso.*"
+        r" 'only=\[teacher\]'",
+    ):
+        run_chain(compose(*MRDA, *QUIET, "stages.teacher.recipe.rate=0.5", student), run)
+    with pytest.raises(StageError, match=r"'student' builds on stage 'pretrain' in .*01_pretrain, which is stale: .*"
+                       r"stage\.steps: then 2, now 3"):  # fmt: skip
+        run_chain(compose(*MRDA, *QUIET, "stages.pretrain.steps=3", student), run)
+    run_chain(compose(*MRDA, *QUIET, student), run)
+
+
+def test_a_grandparent_trained_anew_makes_the_parent_stale(run: Path) -> None:
+    weights = run / "02_meta_transfer" / "weights.safetensors"
+    state = load_file(weights)
+    save_file({k: v + 1 for k, v in state.items()}, weights)
+    with pytest.raises(StageError, match=r"02_meta_transfer/weights\.safetensors is not the file that its card"):
+        run_chain(compose(*MRDA, *QUIET, "only=[student]"), run)
+    edit_card(run / "02_meta_transfer", weights=file_hash(weights))  # as if it had been trained again
+    with pytest.raises(
+        StageError,
+        match=rf"'student' builds on stage 'teacher' in .*03_teacher, which is stale: .*\(parent: then \w+, now "
+        rf"{file_hash(weights)}\)",
+    ):
+        run_chain(compose(*MRDA, *QUIET, "only=[student]"), run)
+    shutil.rmtree(run / "01_pretrain")
+    with pytest.raises(StageError, match=r"'meta_transfer' needs stage 'pretrain' first, which is missing"):
+        run_chain(compose(*MRDA, *QUIET, "only=[student]"), run)
+
+
 def test_another_width_makes_the_first_stage_stale(run: Path) -> None:
     with pytest.raises(StageError, match=r"'pretrain' in .* is stale: .*width: then 4, now 5"):
         run_chain(compose(*MRDA, *QUIET, "mln.width=5"), run)
@@ -277,13 +321,14 @@ def test_a_patch_larger_than_an_image(tmp_path: Path) -> None:
         run_chain(cfg, tmp_path / "run")
 
 
-def test_a_kernel_for_each_image_where_one_network_is_adapted(tmp_path: Path, finished: Path) -> None:
-    place = Path(shutil.copytree(finished, tmp_path / "run"))
-    for stage in ("04_student", "03_teacher"):
-        shutil.rmtree(place / stage)
-    shutil.rmtree(place / "02_meta_transfer")
+def test_a_kernel_for_each_image_where_one_network_is_adapted(tmp_path: Path) -> None:
+    """Told before the first stage is trained."""
+    each = "stages.teacher.sampler.degradations.per=image"
     with pytest.raises(InputError, match=r"different kernels.*sampler\.degradations\.per=batch"):
-        run_chain(compose(*MRDA, *QUIET, "stages.teacher.sampler.degradations.per=image"), place)
+        run_chain(compose(*MRDA, *QUIET, each), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    cfg = compose(*KDSR, each)
+    build.recipe(cfg, "teacher").require_sampler(build.sampler(cfg, "teacher"))  # adapts none
 
 
 def test_the_oracles_node(run: Path) -> None:
@@ -317,7 +362,8 @@ def test_a_card_makes_no_class_from_elsewhere_in_a_part_of_a_network(finished: P
 # --- controls ---
 
 
-@pytest.mark.parametrize("ablation", ["mrda_bicubic_only", "mrda_joint", "mrda_second_order", "mrda_no_distillation"])
+@pytest.mark.parametrize("ablation", ["mrda_bicubic_only", "mrda_joint", "mrda_second_order", "mrda_no_distillation",
+                                      "mrda_random_vector"])  # fmt: skip
 def test_controls_run(ablation: str, tmp_path: Path, photos: Path) -> None:
     execute(compose(*MRDA, *QUIET, f"+ablation={ablation}", f"testset={photos}"), tmp_path)
     shown = list(rows(tmp_path))
@@ -353,3 +399,23 @@ def test_the_published_schedule_is_the_papers() -> None:
     assert student.rate_factor(64_700 + 80_875) == pytest.approx(0.5)
     assert tuple(student.observer.view.frozen) == ("tail",)
     assert tuple(student.observer.view.rates) == (1e-2, 5e-3, 5e-3, 5e-3, 5e-3)
+    assert not tasks.shared_patches
+    public = compose("+experiment=mrda_x4_iso", "profile=paper", "+ablation=mrda_shared_patches")
+    assert build.sampler(public, "meta_transfer").shared_patches
+
+
+def test_the_published_schedule_of_kdsr() -> None:
+    """600 epochs for isotropic kernels; for others the encoder alone for 100 epochs, then to epoch 500."""
+    iso, aniso = (build.recipe(compose(f"+experiment=kdsr_x4_{kind}", "profile=paper"), "student")
+                  for kind in ("iso", "aniso_noise"))  # fmt: skip
+    assert (iso.steps, iso.encoder_steps) == (582_600, 0)
+    assert (aniso.steps, aniso.encoder_steps) == (485_500, 97_100)
+    assert iso.rate_factor(145_650) == 0.5
+    assert aniso.rate_factor(97_100 + 121_375) == 0.5
+    assert build.sampler(compose("+experiment=kdsr_x4_aniso_noise", "profile=smoke"), "student")
+
+
+def test_the_line_of_dasr_takes_psnr_its_own_way() -> None:
+    for experiment in ("mrda_x4_iso", "kdsr_x4_aniso_noise"):
+        assert not build.protocol(compose(f"+experiment={experiment}")).round_luma
+    assert build.protocol(compose("+experiment=mrda_x4_iso", "evaluation=luma")).round_luma

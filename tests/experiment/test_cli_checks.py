@@ -23,6 +23,8 @@ from running import compose
         ("logger=tensorboard", r"no logger 'tensorboard': known: csv, none, wandb"),
         ("+experiment=mzsr_x2,mzsr_y", r"no experiment 'mzsr_y'"),
         ("profil=smoke", r"no key 'profil': did you mean 'profile'"),
+        ("mode=faithful", r"^no key 'mode': it is an option of solvers \(ddsr\); write solver\.mode=faithful$"),
+        ("tile=64", r"an option of solvers \(adapt, .*network.*, zssr.*\); write solver\.tile=64$"),
         ("data=set5", r"data=set5 is a test set, .*testset=set5; data to train on: bsds500, .*div2k.*samples"),
         ("experiment=mzsr_x2", r"write a plus before it: \+experiment=mzsr_x2"),
         ("runs=/a/b", r"runs=/a/b: a list was expected; write 'runs=\[/a/b\]'$"),

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metasr.degradation import names
 from metasr.degradation.kernels import isotropic
+from metasr.evaluation.direct_kernel import direct_kernel
 from metasr.evaluation.kernel_metrics import kernel_psnr
 from metasr.evaluation.protocol import LumaProtocol
 from metasr.experiment.evaluate import Entry
@@ -71,6 +72,18 @@ def test_an_estimate_without_steps_is_measured() -> None:
     unknown = KernelBook(LumaProtocol())
     unknown("b", names.parse("bicubic", scale=2), ENTRY, solution(estimate, 0), HR)
     assert rows(unknown)[0]["kernel_psnr"] == ""
+
+
+def test_a_kernel_before_direct_subsampling_is_measured_against_blur_and_resizing_in_one(tmp_path: Path) -> None:
+    book, degradation = KernelBook(LumaProtocol()), names.parse("iso_4_b", scale=2)
+    whole = direct_kernel(degradation, size=11)
+    assert whole is not None
+    for image, direct in (("as one", True), ("blur alone", False)):
+        book(image, degradation, ENTRY, replace(solution(whole, 0), direct=direct), HR)
+    as_one, alone = (float(r["kernel_psnr"]) for r in rows(book))
+    assert as_one > 300  # none of it is an error
+    assert alone == pytest.approx(likeness(whole, degradation.kernel), rel=1e-5)  # type: ignore[arg-type]
+    assert book.write(tmp_path)
 
 
 def test_a_kernel_that_was_given_is_no_estimate(tmp_path: Path) -> None:

@@ -12,10 +12,14 @@ from PIL import Image
 
 from metasr.cli import main
 from metasr.data.images import Photo, read_photo, write_photo
-from metasr.degradation.kernels import isotropic
+from metasr.degradation.kernels import isotropic, load_kernel
+from metasr.degradation.pipeline import Degradation
 from metasr.errors import DataError, InputError
+from metasr.experiment import build
+from metasr.experiment.estimating import kernel_path
 from metasr.experiment.prepare import prepare
 from metasr.experiment.upscale import Upscaled, upscale
+from metasr.seeds import seed_from
 from metasr.solvers.session import Session
 from running import compose, picture, save_picture, upscale_config
 
@@ -106,8 +110,11 @@ def test_images_with_little_to_learn_from(tmp_path: Path, solver: str, kind: str
     if kind == "saturated":
         values = np.where(picture(28, 33) > 110, 255, 0).astype(np.uint8)
     Image.fromarray(values).save(tmp_path / "a.png")
-    run(solver, tmp_path / "a.png")
+    (done,) = run(solver, tmp_path / "a.png")
     assert pixels(tmp_path / "a_x2.png").shape == (56, 66, 3)
+    if solver == "zssr" and kind != "saturated":
+        assert (done.updates, done.cut_short) == (0, "")
+        assert "0 updates, weights -; nothing to learn: degraded once more, the image stays what it is" in str(done)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -161,6 +168,43 @@ def test_zssr_goes_by_its_kernel_and_ddsr_does_not_look_at_it(tmp_path: Path) ->
         assert same == (solver == "ddsr")
 
 
+@pytest.mark.parametrize("kernel", ["direct", "estimate_d"])
+def test_the_kernel_that_ddsr_finds_is_saved(tmp_path: Path, kernel: str) -> None:
+    source = save_picture(tmp_path / "a.png", 29, 34)
+    (done,) = run("ddsr", source, kernel=kernel, save_kernel=True)
+    found = load_kernel(kernel_path(done.output))
+    cfg = config("ddsr", source)
+    lr = read_photo(source).rgb[None]
+    want = build.solver(cfg, weights=None).solve(
+        lr, scale=2, degradation=Degradation(scale=2, downsample="direct"), seed=seed_from(cfg.seed, "a.png")
+    )
+    assert want.kernel is not None
+    assert found.shape == (11, 11)
+    torch.testing.assert_close(found, want.kernel.detach().double(), atol=1e-6, rtol=0)
+
+
+def test_ddsr_tells_that_it_looks_at_no_kernel(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = save_picture(tmp_path / "a.png", 29, 34)
+    run("ddsr", source, kernel="bicubic")
+    assert "finds the kernel itself" not in caplog.text
+    run("ddsr", source, kernel="g2.0d", overwrite=True)
+    assert [r.getMessage() for r in caplog.records if "itself" in r.getMessage()] == [
+        "ddsr finds the kernel itself: of g2.0d only the sampling grid is used"
+    ]
+
+
+def test_an_estimator_that_would_not_be_asked_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(save_picture(tmp_path / "a.png", 29, 34))
+    for arguments, told in (
+        (["-k", "g2.0d"], "--estimator ddsr is for -k estimate, got -k g2.0d; leave one of them out"),
+        ([], "--estimator ddsr is for -k estimate, got -k bicubic"),
+        (["-k", "estimate", "--solver", "ddsr"], "--estimator ddsr: ddsr finds the kernel itself; leave it out"),
+    ):
+        assert main(["upscale", source, "--estimator", "ddsr", *arguments]) == 2
+        assert told in capsys.readouterr().err
+    assert main(["upscale", source, "--estimator", "parametric", "--solver", "back_project", "-k", "estimate"]) == 0
+
+
 def test_a_mask_file_hides_what_it_covers_from_ddsr(tmp_path: Path) -> None:
     values, mask = picture(29, 34), np.full((29, 34), 255, np.uint8)
     mask[8:20, 5:17] = 0
@@ -195,7 +239,8 @@ def test_the_command_has_their_options(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], interrupted: None, solver: str
 ) -> None:
     source = save_picture(tmp_path / "a.png", 29, 34)
-    mask = save_picture(tmp_path / "m [1], $2.png", 10, 10)
+    mask = tmp_path / "m [1], $2.png"
+    Image.new("L", (10, 10), 255).save(mask)
     assert main(["upscale", str(source), "--solver", solver, "--budget-seconds", "0.001"]) == 0
     assert "cut short: budget_seconds=0.001" in capsys.readouterr().out
     assert main(["upscale", str(source), "--overwrite", "--solver", solver, "--gain", "2"]) == 2
@@ -227,9 +272,10 @@ def test_prepared_files_go_straight_in(tmp_path: Path) -> None:
         ("ddsr", {"solver__gain": 1.2}, r"gain must be in \(0, 1\], got 1\.2"),
         ("ddsr", {"solver__mask": "small.png"}, "the mask must have the LR image's size 29x34"),
         ("ddsr", {"solver__mask": "black.png"}, "the mask hides the whole image"),
-        ("ddsr", {"solver__mask": "none.png"}, r"none\.png"),
+        ("ddsr", {"solver__mask": "none.png"}, r"no mask file none\.png; give an existing image"),
+        ("ddsr", {"solver__mask": "grey.png"}, r"mask grey\.png must hold .*, got 100 among 3 such pixels; .* 127\.5"),
         ("ddsr", {"solver__kernel_size": 8}, "kernel_size must be odd and at least 3, got 8"),
-        ("ddsr", {"scale": 2.5}, r"ddsr needs a whole scale of at least 2, got 2\.5"),
+        ("ddsr", {"scale": 2.5}, r"ddsr needs a scale of 2, 3, 4 or 8, got 2\.5"),
         ("ddsr", {"solver__steps": 0}, "steps"),
         ("ddsr", {"solver__mode": "best"}, "best"),
         ("zssr", {"solver__schedule": "slow"}, "slow"),
@@ -246,6 +292,7 @@ def test_wrong_choices_leave_no_file(
     source = save_picture(tmp_path / "a.png", 29, 34)
     Image.fromarray(np.full((10, 10), 255, np.uint8)).save("small.png")
     Image.fromarray(np.zeros((29, 34), np.uint8)).save("black.png")
+    Image.fromarray(np.where(np.arange(29 * 34).reshape(29, 34) < 3, 100, 255).astype(np.uint8)).save("grey.png")
     with pytest.raises((InputError, DataError), match=message):
         run(solver, source, **values)
     assert not (tmp_path / "a_x2.png").exists()

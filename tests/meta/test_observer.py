@@ -70,6 +70,12 @@ def test_without_a_network() -> None:
 def test_errors() -> None:
     with pytest.raises(InputError, match="mln_reset must be one of per_batch, never, got 'often'"):
         Observer(VIEW, mln=mln(), reset="often")
+    with pytest.raises(InputError, match="mln_reset='never' lets an adapted network drift, but PairView adapts none"):
+        Observer(PairView(), reset="never")
+    with pytest.raises(InputError, match=r"frozen must be a list, got 'tail'; write \[tail\]"):
+        AdaptedFeatures(frozen="tail")
+    with pytest.raises(InputError, match="frozen head, body and tail leave nothing to adapt; leave one of them out"):
+        AdaptedFeatures(frozen=("tail", "head", "body"))
     with pytest.raises(InputError, match="AdaptedFeatures adapts an MLN, got none"):
         Observer(VIEW)
     with pytest.raises(InputError, match="PairView adapts no network"):

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from metasr.degradation.ddsr_published import gaussian_kernel
+from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
 from metasr.evaluation.kernel_metrics import kernel_moments
-from metasr.meta.random_kernels import RandomKernels, centre_of, teaching_weights, variance_range
+from metasr.meta.random_kernels import RandomKernels, centre_of, shift_of, teaching_weights, variance_range
 
 
 def drawn(count: int = 40, seed: int = 0, **changes: Any) -> torch.Tensor:
@@ -30,11 +31,26 @@ def test_where_an_lr_pixel_looks(scale: int) -> None:
     assert looks == {"published": -(scale - 1) / 2, "middle": 0, "correct": (scale - 1) / 2}
 
 
+@pytest.mark.parametrize("centre", ["published", "middle", "correct"])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_shift_is_that_of_a_degradation_by_such_a_kernel(centre: Any, scale: int) -> None:
+    kernel = drawn(1, scale=scale, variance=(1.0, 1.0), centre=centre)[0]
+    given = Degradation(scale=scale, kernel=kernel, downsample="direct")
+    assert given.shift == pytest.approx((shift_of(centre, scale=scale),) * 2, abs=0.01)
+
+
+def test_an_unknown_centre() -> None:
+    for ask in (lambda: shift_of("left", scale=2), lambda: centre_of("left", scale=2, size=11)):  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="centre must be one of published, middle, correct, got 'left'"):
+            ask()
+
+
 @pytest.mark.parametrize(("scale", "wide", "data"), [(2, (1.35, 13), (0.35, 5)), (3, (2.525, 16.5), (0.525, 7.5)),
                                                      (4, (3.7, 20), (0.7, 10)), (8, (8.4, 24), (1.4, 10))])  # fmt: skip
 def test_the_published_ranges(scale: int, wide: tuple[float, float], data: tuple[float, float]) -> None:
     assert variance_range("wide", scale=scale) == pytest.approx(wide)
     assert variance_range("data", scale=scale) == pytest.approx(data)
+    assert variance_range("both", scale=scale) == pytest.approx((data[0], wide[1]))
 
 
 @pytest.mark.parametrize("centre", ["published", "middle", "correct"])
@@ -110,5 +126,5 @@ def test_impossible_laws(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_unknown_widths() -> None:
-    with pytest.raises(InputError, match="widths must be one of wide, data, got 'narrow'"):
+    with pytest.raises(InputError, match="widths must be one of wide, data, both, got 'narrow'"):
         variance_range("narrow", scale=2)  # type: ignore[arg-type]

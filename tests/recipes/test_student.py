@@ -172,15 +172,16 @@ def test_no_option_is_silent() -> None:
         "distill": lambda: "kl",
         "temperature": lambda: 1.0,
         "abs_weight": lambda: 0.5,
+        "train_encoder": lambda: True,  # the other value leaves nothing to distil: see the test of it alone
         "engine": lambda: "eager",
         "precision": lambda: "bf16",
         "layout": lambda: "contiguous",
     }
     batches = [pairs(seed=s, variance=1.0 + s) for s in range(3)]
     # of three steps two belong to phase A, then two to phase B: a schedule shows from the second step of its phase on
-    assert silent_options(Student, baseline, others, batches) == ["steps", "schedule", "engine"]
+    assert silent_options(Student, baseline, others, batches) == ["steps", "schedule", "train_encoder", "engine"]
     more = baseline | {"encoder_steps": lambda: 1}
-    assert silent_options(Student, more, others, batches) == ["encoder_schedule", "engine"]
+    assert silent_options(Student, more, others, batches) == ["encoder_schedule", "train_encoder", "engine"]
 
 
 def test_options_reach_the_engine() -> None:
@@ -275,10 +276,31 @@ def test_errors() -> None:
         student(distill="ce")
     with pytest.raises(InputError, match=r"temperature must be above 0 and abs_weight at least 0, got 0 and 0\.1"):
         student(temperature=0)
+    for kind, name in (("none", "temperature"), ("none", "abs_weight"), ("kl", "abs_weight"), ("abs", "temperature")):
+        with pytest.raises(
+            InputError, match=rf"distill='{kind}' has no part for {name}=0\.2 to act on; leave {name} out"
+        ):
+            student(distill=kind, **{name: 0.2})
+    with pytest.raises(
+        InputError, match=r"train_encoder=false leaves nothing to distil into, got 'kl\+abs'; set distill"
+    ):
+        student(train_encoder=False)
     with pytest.raises(InputError, match="AdaptedFeatures adapts an MLN, got none"):
         student(mln=None)
     with pytest.raises(InputError, match="student and teacher must be vectors of one shape"):
         student(teacher=DegradationEncoder(channels=6, width=5)).training_step(batch, 0)
+
+
+def test_an_encoder_left_as_it_was_initialised() -> None:
+    """Its body learns, and not as it does together with the encoder."""
+    made, both = student(distill="none", train_encoder=False), student(distill="none")
+    before = {k: v.clone() for k, v in made.model.state_dict().items()}
+    for recipe in (made, both):
+        fit(recipe, [pairs()], steps=2)
+    after = made.model.state_dict()
+    assert all(torch.equal(v, before[k]) for k, v in after.items() if k.startswith("encoder."))
+    assert any(not torch.equal(v, before[k]) for k, v in after.items() if k.startswith("body."))
+    assert any(not torch.equal(v, after[k]) for k, v in both.model.state_dict().items() if k.startswith("encoder."))
 
 
 def test_divergence_names_the_degradation() -> None:

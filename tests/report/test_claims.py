@@ -47,12 +47,12 @@ def test_blind_against_non_blind(control: float, without: float, verdict: str) -
     found = scores(student=26.0, control=control)
     found.add("student", "bicubic", "a", 30.0)
     found.add("control", "bicubic", "a", without)
-    assert claims.blind_beats_non_blind(found, KERNELS, control="control").verdict == verdict
+    assert claims.blind_beats_non_blind(found, KERNELS, controls=["control"]).verdict == verdict
 
 
 @pytest.mark.parametrize(("control", "verdict"), [(25.5, "pass"), (25.1, "FAIL"), (26.0, "FAIL"), (24.0, "FAIL")])
 def test_non_blind_against_bicubic(control: float, verdict: str) -> None:
-    row = claims.non_blind_barely_beats_bicubic(scores(control=control, bicubic=25.0), KERNELS, control="control")
+    row = claims.non_blind_barely_beats_bicubic(scores(control=control, bicubic=25.0), KERNELS, controls=["control"])
     assert (row.name, row.verdict) == ("A3", verdict)
 
 
@@ -64,7 +64,7 @@ def test_student_against_teacher(teacher: float, verdict: str) -> None:
 
 @pytest.mark.parametrize(("r2", "cost", "verdict"), [(0.8, 0.3, "pass"), (0.79, 0.3, "FAIL"), (0.8, 0.29, "FAIL")])
 def test_the_vector(r2: float, cost: float, verdict: str) -> None:
-    row = claims.vector_carries_degradation(r2=r2, rank=0.9, swap_cost=cost, ends=("k1", "k2"))
+    row = claims.vector_carries_degradation(r2=[r2], rank=[0.9], swap_cost=[cost], ends=("k1", "k2"))
     assert (row.name, row.verdict) == ("A5", verdict)
     assert f"costs {cost:.2f} dB" in row.found
 
@@ -109,11 +109,47 @@ def test_the_table_shows_all_rows_and_counts_them() -> None:
         claims.student_close_to_teacher(scores(student=25.0, teacher=25.0), KERNELS),
         claims.student_close_to_teacher(scores(student=25.0, teacher=27.0), KERNELS),
         claims.not_run("A2", "blind beats non-blind", "needs a control"),
-        claims.reset_matters(25.0, [24.9, 24.7]),
+        claims.reset_matters({1: 25.0, 2: 25.4, 3: 9.0}, {2: 25.1, 1: 24.9, 7: 0.0}),
     ]
     lines = claims.format_claims(rows).splitlines()
     assert lines[2].endswith("| +0.00 dB | pass |")
     assert lines[3].endswith("| +2.00 dB | FAIL |")
     assert lines[4] == "| A2 | blind beats non-blind |  | needs a control | not run |"
-    assert "+0.200 dB over never resetting it (24.80 ± 0.14 of 2)" in lines[5]
+    assert "+0.200 ± 0.141 of 2 dB over never resetting it, by seed" in lines[5]
     assert lines[-1] == "1 passed, 1 failed (A4), 1 not run"
+
+
+def test_several_runs_are_told_with_their_spread() -> None:
+    found = scores(student=26.5, teacher=26.6, bicubic=25.0)
+    for way, value in {"student 2": 26.9, "teacher 2": 26.8, "c 0": 25.5, "c 1": 25.7}.items():
+        for kernel in KERNELS:
+            for image in "ab":
+                found.add(way, kernel, image, value)
+    for way, value in {"student": 20.0, "student 2": 21.0, "c 0": 20.5, "c 1": 20.6}.items():
+        found.add(way, "bicubic", "a", value)
+    both = ("student", "student 2")
+    assert claims.blind_beats_bicubic(found, KERNELS, students=both).found == "+1.70 ± 0.28 of 2 dB, 100 % won"
+    row = claims.blind_beats_non_blind(found, KERNELS, controls=("c 0", "c 1"), students=both)
+    assert row.found == "+1.10 dB (26.70 ± 0.28 of 2 less 25.60 ± 0.14 of 2); without blur -0.05 dB"
+    assert claims.non_blind_barely_beats_bicubic(found, KERNELS, controls=("c 0", "c 1")).found.startswith(
+        "+0.60 ± 0.14"
+    )
+    row = claims.student_close_to_teacher(
+        found, KERNELS, pairs={"student": "teacher (oracle)", "student 2": "teacher 2"}
+    )
+    assert row.found == "+0.00 ± 0.14 of 2 dB"
+    row = claims.vector_carries_degradation(r2=[0.9, 0.7], rank=[1.0, 0.9], swap_cost=[0.4, 0.2], ends=KERNELS)
+    assert row.verdict == "pass"
+    assert row.found.startswith("R² 0.80 ± 0.14 of 2")
+    assert "26.70 -> 26.70 dB" in claims.monotone_in_degradation(found, KERNELS, students=both).found
+
+
+def test_resetting_is_told_of_runs_of_one_seed() -> None:
+    row = claims.reset_matters({1: 25.0}, {2: 24.0, 3: 24.0})
+    assert (row.verdict, row.found) == ("not run", "no seed in common: 1 and 2, 3")
+    assert claims.reset_matters({1: 25.0, 2: 30.0}, {2: 29.9}).found.startswith("+0.100 dB")
+
+
+def test_a_random_encoder_is_a_row_of_its_own() -> None:
+    row = claims.distillation_helps([27.0, 27.1], [26.9, 27.0], name="A6b", claim="x")
+    assert (row.name, row.claim, row.verdict) == ("A6b", "x", "pass")

@@ -12,6 +12,7 @@ from metasr.models.maml_sr_net import MamlSRNet
 from metasr.models.plain_cnn import PlainCNN
 from metasr.models.rdan import RDAN
 from metasr.solvers.adapt import AdaptSolver
+from metasr.solvers.back_project import BackProjectSolver
 from metasr.solvers.base import Solver
 from metasr.solvers.ddsr import DDSRSolver
 from metasr.solvers.interpolate import InterpolateSolver
@@ -59,6 +60,7 @@ RATES = FixedRates((0.05, 0.02))
 SOLVERS: dict[str, Callable[[], Solver]] = {
     "interpolate": InterpolateSolver,
     "interpolate_aligned": lambda: InterpolateSolver(aligned=True),
+    "back_project": lambda: BackProjectSolver(rounds=2),
     "network": lambda: NetworkSolver(tiny()),
     "network_tiled": lambda: NetworkSolver(tiny(), tile=7),
     "network_ensemble": lambda: NetworkSolver(tiny(), ensemble=True, back_projection=2),

@@ -1,5 +1,6 @@
 """DDSR as a solver: what it is given, what it gives back, and what it refuses."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import torch
 from metasr.degradation.kernels import delta, load_kernel
 from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation
+from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError
+from metasr.evaluation.direct_kernel import direct_kernel
 from metasr.evaluation.kernel_metrics import kernel_moments, kernel_psnr
 from metasr.models.kernel_net import KernelNet
 from metasr.solvers.ddsr import DDSRSolver
 from metasr.solvers.ddsr_choices import BETTER, FAITHFUL
-from metasr.solvers.ddsr_loop import DDSRTrace
+from metasr.solvers.ddsr_loop import DDSRTrace, Loop
 from small_problems import picture
 from solvers.ddsr_parts import problem, tiny, write_mask
 
@@ -99,13 +102,29 @@ def test_a_known_gain_gives_the_bright_image(mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("downsample", "centre"), [("direct", "middle"), ("bicubic", "correct"), ("area", "correct"), (None, "correct")]
-)
-def test_auto_takes_the_phase_of_the_subsampling(downsample: Any, centre: Any) -> None:
+    ("mode", "downsample", "centre"),
+    [
+        ("better", "direct", "middle"), ("better", "bicubic", "correct"), ("better", "area", "correct"),
+        ("better", None, "correct"), ("faithful", "direct", "published"), ("faithful", "bicubic", "correct"),
+    ],
+)  # fmt: skip
+def test_auto_takes_the_phase_of_the_subsampling(mode: Any, downsample: Any, centre: Any) -> None:
     lr, _, _ = problem()
     given = None if downsample is None else Degradation(scale=2, downsample=downsample)
-    auto = tiny(warmup_steps=30).solve(lr, scale=2, degradation=given).kernel
-    assert torch.equal(auto, tiny(warmup_steps=30, centre=centre).solve(lr, scale=2, degradation=given).kernel)  # type: ignore[arg-type]
+    auto, named = (
+        tiny(mode=mode, warmup_steps=30, warmup_rate=1e-2, steps=1, centre=c).solve(lr, scale=2, degradation=given)
+        for c in ("auto", centre)
+    )
+    assert torch.equal(auto.kernel, named.kernel)  # type: ignore[arg-type]
+
+
+def test_before_bicubic_resizing_blur_and_resizing_are_measured_in_one() -> None:
+    lr, _, _ = problem()
+    given = parse("g1.3b", scale=2)
+    solution = tiny().solve(lr, scale=2, degradation=given)
+    assert solution.direct
+    want = kernel_psnr(solution.kernel, direct_kernel(given, size=11))  # type: ignore[arg-type]
+    assert solution.trace.kernel_psnr[-1] == pytest.approx(float(want))  # type: ignore[attr-defined]
 
 
 def test_the_kernel_begins_where_the_centre_is() -> None:
@@ -155,10 +174,45 @@ def test_a_budget_stops_with_what_there_is() -> None:
     solution = tiny(steps=100_000, budget_seconds=0.3).solve(lr, scale=2, degradation=given)
     assert solution.stopped.startswith("budget_seconds=0.3 spent after ")
     assert 0 < solution.updates == len(solution.trace.losses) < 100_000
-    found = tiny(budget_seconds=1e-3).snapshots(lr, scale=2, updates=(0, 1, 500), degradation=given)
-    assert [found[n].updates for n in (0, 1, 500)] == [0, 1, 1]
-    assert found[500].stopped
+
+
+def test_time_that_is_over_in_the_warm_up_gives_the_enlarged_image() -> None:
+    lr, _, given = problem()
+    found = tiny(budget_seconds=1e-6, warmup_steps=10_000_000, centre="published").snapshots(
+        lr, scale=2, updates=(0, 1, 500), degradation=given
+    )
+    assert [found[n].updates for n in (0, 1, 500)] == [0, 0, 0]
+    assert found[500].trace.warmup_steps == 1  # type: ignore[attr-defined]
     assert not found[0].stopped
+    assert found[500].stopped == (
+        "budget_seconds=1e-06 spent after 0 of 500 steps: enlarged bicubically, as fewer than 50 steps make no image "
+        "yet"
+    )
+    torch.testing.assert_close(found[500].sr, imresize(lr, 2, shift=(1.0, 1.0)).clamp(0, 1))
+    assert not torch.equal(found[0].sr, found[500].sr)  # asked for, and so the net's own
+
+
+@pytest.mark.parametrize(("steps", "enlarged"), [(49, True), (50, False)])
+def test_ctrl_c_gives_what_was_learned_once_there_is_enough(
+    steps: int, enlarged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lr, _, given = problem(20, 16)
+    done, take = [0], Loop.image_step
+
+    def image_step(self: Loop, step: int) -> torch.Tensor:
+        done[0] += 1
+        if done[0] == steps:
+            signal.raise_signal(signal.SIGINT)
+        return take(self, step)
+
+    monkeypatch.setattr(Loop, "image_step", image_step)
+    solution = tiny(gain=0.5, steps=1000, stop="none").solve(0.5 * lr, scale=2, degradation=given)
+    told = f"interrupted after {steps} of 1000 steps"
+    assert solution.updates == steps
+    plain = imresize(lr, 2, shift=(0.5, 0.5)).clamp(0, 1)
+    assert solution.stopped.startswith(told)
+    assert (solution.stopped != told) == enlarged
+    assert torch.allclose(solution.sr, plain, atol=1e-5) == enlarged
 
 
 @pytest.mark.parametrize(
@@ -177,8 +231,8 @@ def test_a_budget_stops_with_what_there_is() -> None:
         ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
         ({"prior_weight": -1.0}, "prior_weight must be at least 0, got -1.0"),
         ({"sparse_kernel": float("nan")}, "sparse_kernel must be at least 0, got nan"),
-        ({"widths": "narrow"}, "widths must be one of wide, data, got 'narrow'"),
-        ({"optimisers": "one"}, "optimisers must be one of shared, kernel, all, got 'one'"),
+        ({"widths": "narrow"}, "widths must be one of wide, data, both, got 'narrow'"),
+        ({"optimisers": "one"}, "optimisers must be one of shared, random, kernel, all, got 'one'"),
         ({"stop": "loss"}, "stop must be one of none, variance, got 'loss'"),
         ({"precision": "half"}, "precision must be one of auto, float32, bfloat16, got 'half'"),
         ({"width": 1}, "width at least 2"),
@@ -195,8 +249,9 @@ def test_impossible_options(arguments: dict[str, Any], message: str) -> None:
     [
         (picture(5, 30), 2, {}, r"ddsr at x2 needs an image of at least 6x6 pixels \(its kernel is 11x11 HR pixels"),
         (picture(8, 8), 2, {"levels": 4}, r"at least 9x9 pixels .* halves the image 4 times\), got 8x8"),
-        (picture(30, 20), 1.5, {}, "ddsr needs a whole scale of at least 2, got 1.5"),
-        (picture(30, 20), 1, {}, "ddsr needs a whole scale of at least 2, got 1"),
+        (picture(30, 20), 1.5, {}, "ddsr needs a scale of 2, 3, 4 or 8, got 1.5"),
+        (picture(30, 20), 1, {}, "ddsr needs a scale of 2, 3, 4 or 8, got 1"),
+        (picture(30, 20), 5, {}, "ddsr needs a scale of 2, 3, 4 or 8, got 5"),
         (picture(30, 20) * float("nan"), 2, {}, "lr must be finite"),
         (picture(30, 20), 2, {"mask": torch.ones(20, 30)}, r"the LR image's size 30x20, got \(20, 30\)"),
         (picture(30, 20), 2, {"mask": torch.zeros(30, 20)}, "the mask hides the whole image"),

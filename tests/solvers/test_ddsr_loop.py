@@ -13,6 +13,7 @@ from metasr.meta.capture import Engine
 from metasr.meta.random_kernels import RandomKernels
 from metasr.models.kernel_net import KernelNet
 from metasr.models.skip_net import SkipNet
+from metasr.solvers import ddsr_average
 from metasr.solvers.ddsr_choices import BETTER, FAITHFUL, Choices
 from metasr.solvers.ddsr_loop import Loop
 from metasr.solvers.ddsr_observation import Observation
@@ -131,8 +132,8 @@ def test_optimisers() -> None:
     "change",
     [
         {"warmup_steps": 3}, {"warmup_rate": 1e-2}, {"random_kernels": 0}, {"random_kernels": 2},
-        {"optimisers": "kernel"}, {"accumulate": 1}, {"drop_losses": False}, {"ssim_steps": 0}, {"prior_weight": 0.0},
-        {"sparse_kernel": 0.5}, {"average": 0.5}, {"share_forward": True},
+        {"optimisers": "random"}, {"optimisers": "kernel"}, {"accumulate": 1}, {"drop_losses": False},
+        {"ssim_steps": 0}, {"prior_weight": 0.0}, {"sparse_kernel": 0.5}, {"average": 0.5}, {"share_forward": True},
     ],
     ids=str,
 )  # fmt: skip
@@ -142,7 +143,8 @@ def test_every_choice_changes_the_outcome(change: dict[str, object]) -> None:
     assert not (torch.equal(base[0], other[0]) and torch.equal(base[1], other[1]))
 
 
-def test_early_stopping_gives_the_steadiest_image_and_tells() -> None:
+def test_early_stopping_gives_the_steadiest_image_and_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ddsr_average, "SETTLED", 0.0)
     choices: Choices = replace(QUICK, stop="variance", patience=5, average=0.1)
     loop = canvas_loop(choices)
     loop.warm_up()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.ndimage import correlate
 
 from metasr.data.images import read_photo
@@ -13,9 +14,10 @@ from metasr.degradation.ddsr_published import PublishedDraws
 from metasr.degradation.kernels import anisotropic, load_kernel
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError
+from metasr.errors import DataError, InputError
 from metasr.evaluation.protocol import LumaProtocol
-from metasr.solvers.ddsr_observation import Observation, blur_circular
+from metasr.meta.random_kernels import shift_of
+from metasr.solvers.ddsr_observation import Observation, blur_circular, read_mask
 from small_problems import picture
 
 
@@ -118,6 +120,67 @@ def test_impossible_observations(arguments: dict[str, Any], message: str) -> Non
         Observation(picture(8, 6), scale=2, **arguments)
 
 
+HALVES = np.arange(35).reshape(5, 7) % 7 < 3
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("m.png", np.where(HALVES, 255, 0).astype(np.uint8)),
+        ("m.png", np.where(HALVES, 248, 7).astype(np.uint8)),
+        ("m.png", np.where(HALVES, 1, 0).astype(np.uint8)),
+        ("m.png", np.where(HALVES, 65535, 0).astype(np.uint16)),
+        ("m.png", HALVES),
+        ("m.npy", np.where(HALVES, 255, 0).astype(np.uint8)),
+        ("m.npy", np.where(HALVES, 1.0, 0.0)),
+        ("m.npy", HALVES),
+    ],
+)
+def test_masks_of_two_values_are_read(tmp_path: Path, name: str, values: np.ndarray) -> None:
+    path = tmp_path / name
+    if name.endswith(".npy"):
+        np.save(path, values)
+    else:
+        Image.fromarray(values).save(path)
+    torch.testing.assert_close(read_mask(path), torch.from_numpy(HALVES).float(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "m.png",
+            100,
+            r"m\.png must hold 0 .*, 1 or 255 .*, got 100 among 1 such pixels; .* 127\.5 would be the middle",
+        ),
+        ("m.png", 9, "got 9 among 1 such"),
+        ("m.png", 246, "got 246 among 1 such"),
+        ("m.npy", 0.5, r"m\.npy must hold 0 .*, got 0\.5 among 1 such pixels; .*, 0\.5 would be the middle"),
+        ("m.npy", 2.0, "got 2 among 16 such"),
+        ("m.npy", -1.0, "got -1 among 1 such"),
+        ("m.npy", np.nan, "got nan among 1 such"),
+    ],
+)
+def test_masks_with_something_between_are_refused(tmp_path: Path, name: str, value: float, message: str) -> None:
+    path = tmp_path / name
+    if name.endswith(".npy"):
+        values = np.where(HALVES, 1.0, 0.0)
+        values[2, 3] = value
+        np.save(path, values)
+    else:
+        levels = np.where(HALVES, 255, 0).astype(np.uint8)
+        levels[2, 3] = value
+        Image.fromarray(levels).save(path)
+    with pytest.raises(DataError, match=message):
+        read_mask(path)
+
+
+def test_no_mask_file(tmp_path: Path) -> None:
+    for name in ("m.png", "m.npy"):
+        with pytest.raises(DataError, match=rf"no mask file .*{name}; give an existing image or \.npy file"):
+            read_mask(tmp_path / name)
+
+
 @pytest.mark.data
 def test_the_published_kernel_undoes_the_published_blur(shared_data: Path) -> None:
     """A non-blind solver of least squares, which learns nothing: conjugate gradients on data term and smoothness."""
@@ -132,7 +195,7 @@ def test_the_published_kernel_undoes_the_published_blur(shared_data: Path) -> No
             energy = energy + 1e-3 * sum((x - x.roll(1, axis)).square().sum() for axis in (-1, -2))
             return torch.autograd.grad(energy / 2, x)[0]
 
-        x, nothing = imresize(lr, 4, shift=(-1.5, -1.5)), torch.zeros_like(lr)
+        x, nothing = imresize(lr, 4, shift=(shift_of("published", scale=4),) * 2), torch.zeros_like(lr)
         rest = -normal(x, lr)
         direction, norm = rest.clone(), rest.square().sum()
         for _ in range(20):

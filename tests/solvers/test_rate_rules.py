@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from metasr.errors import InputError
+from metasr.solvers import rate_rules
 from metasr.solvers.rate_rules import CosineRule, SlopeRule, make_rule, slope_and_deviation
 
 
@@ -63,6 +64,27 @@ def test_the_rate_is_divided_by_ten_where_the_error_settles_and_learning_ends_be
     assert seen[first_end][0] < 9e-6
     changes = [i for i in range(1, first_end + 1) if rates[i] < rates[i - 1]]
     assert all(b - a >= 5 for a, b in pairwise(changes))  # each from errors of its own
+
+
+@pytest.mark.parametrize(
+    ("slope", "steps"),
+    [(-1.0, [250, 350, 450, 550, 650]), (0.0, [250, 500, 750, 1000])],  # falling; settled, so divided each time
+)
+def test_how_often_the_slope_is_looked_at(slope: float, steps: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    rule, step = SlopeRule(1.0), 0
+
+    def look(errors: list[float]) -> tuple[float, float]:
+        assert len(errors) == 5
+        looked.append(step)
+        return slope, 0.5
+
+    monkeypatch.setattr(rate_rules, "slope_and_deviation", look)
+    while step < steps[-1]:
+        step += rule.watches
+        rule.watch(step, 1.0)
+    assert looked == steps
+    assert rule.current == pytest.approx(1.0 if slope else 10.0 ** -len(steps))
 
 
 def test_rules_by_name() -> None:

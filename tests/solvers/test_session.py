@@ -129,6 +129,31 @@ def test_a_step_is_always_taken_and_the_last_one_needs_no_time() -> None:
     assert session.stopped == ""
 
 
+def test_what_comes_before_the_first_step_takes_from_the_budget_and_is_no_step() -> None:
+    clock = Clock()
+    with Session(100, budget_seconds=10, clock=clock) as session:
+        clock.now += 6
+        assert session.prepare("warm-up")
+        clock.now += 1
+        assert session.tick()  # steps take 1 second, not 7
+        clock.now += 1
+        assert session.tick()
+        clock.now += 1.5
+        assert not session.tick()
+    assert session.stopped == "budget_seconds=10 spent after 3 of 100 steps"
+    with Session(100, budget_seconds=10, clock=clock) as session:
+        clock.now += 11
+        assert not session.prepare("warm-up")
+    assert session.stopped == "budget_seconds=10 spent after 0 of 100 steps"
+
+
+def test_ctrl_c_before_the_first_step() -> None:
+    with Session(5) as session:
+        signal.raise_signal(signal.SIGINT)
+        assert not session.prepare("warm-up")
+    assert session.stopped == "interrupted after 0 of 5 steps"
+
+
 def test_reasons_of_the_solver_s_own_end_it_and_the_first_stays() -> None:
     with Session(5) as session:
         session.stop("")

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from metasr.checks import require_one_kernel
 from metasr.data.patches import PatchPool
 from metasr.degradation.pipeline import Degradation, DegradationSampler
 from metasr.errors import InputError
@@ -70,6 +71,17 @@ class PairSampler:
         return Pairs(degradation(hr, generator=generator), hr, degradation)
 
 
+def require_drawn_as_one(sampler: object) -> None:
+    """Require a sampler's batches to be of one degradation each, by drawing one.
+
+    Raises:
+        InputError: if a batch has several.
+    """
+    if isinstance(sampler, PairSampler):
+        generator = torch.Generator().manual_seed(0)
+        require_one_kernel(sampler.degradations.sample(sampler.batch_size, generator=generator))
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskSampler:
     """Draws meta-batches: several tasks, each with its own kernel, all of its patches degraded by it.
@@ -78,13 +90,16 @@ class TaskSampler:
         meta_batch: tasks in a meta-batch (MZSR: 5).
         support: support patches per task (MZSR: 8).
         query: query patches per task (MZSR: 8).
-        degradations: where each task's degradation comes from.
+        degradations: where each task's degradation comes from. A task has one, whatever ``per`` says there.
+        shared_patches: all tasks of a meta-batch have the same HR patches, as in the public code of MRDA; otherwise
+            each has its own.
     """
 
     meta_batch: int
     support: int
     query: int
     degradations: DegradationSampler
+    shared_patches: bool = False
 
     def __post_init__(self) -> None:
         if min(self.meta_batch, self.support, self.query) < 1:
@@ -95,10 +110,13 @@ class TaskSampler:
 
     def draw(self, pool: PatchPool, *, generator: torch.Generator) -> list[Task]:
         """Draw one meta-batch; the same generator state gives the same tasks on every device."""
-        tasks = []
+        tasks: list[Task] = []
         for _ in range(self.meta_batch):
             drawn = self.degradations.sample(1, generator=generator)
-            hr = pool.draw(self.support + self.query, generator=generator)
+            if self.shared_patches and tasks:
+                hr = torch.cat([tasks[0].support_hr, tasks[0].query_hr])
+            else:
+                hr = pool.draw(self.support + self.query, generator=generator)
             lr = drawn(hr, generator=generator)
             s = self.support
             tasks.append(Task(lr[:s], hr[:s], lr[s:], hr[s:], drawn))

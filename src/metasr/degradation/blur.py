@@ -38,8 +38,8 @@ def blur(image: Tensor, kernel: Tensor, *, padding: Padding = "symmetric") -> Te
     k_height, k_width = kernel.shape[-2:]
     if height < k_height or width < k_width:
         raise InputError(
-            f"image of {height}x{width} is smaller than the {k_height}x{k_width} kernel; "
-            "use a larger image or crop the kernel"
+            f"image of {height}x{width} is smaller than the {k_height}x{k_width} kernel; the image must be at least "
+            f"{k_height}x{k_width}"
         )
     batch = kernel[None] if kernel.ndim == 2 else kernel  # (1 or B, kH, kW)
     if batch.shape[0] not in (1, image.shape[0]):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from metasr.checks import check_kernel
-from metasr.errors import DataError, InputError
+from metasr.errors import DataError, InputError, told_of
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,8 @@ def load_kernel(path: str | Path, *, index: int = 0, normalise: bool = True) -> 
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
         raise DataError(f"{path} must hold a 2-D array of numbers, got shape {array.shape} of {array.dtype}")
     weights = torch.from_numpy(np.array(array, np.float64))
-    kernel = check_kernel(weights, normalise=normalise)
+    with told_of(path):
+        kernel = check_kernel(weights, normalise=normalise)
     total, lowest, peak = (float(v) for v in (weights.sum(), weights.min(), weights.max()))
     if total <= 0:
         raise InputError(f"the kernel of {path} must have a sum above 0, got {total:.4g}; check its sign")
@@ -229,6 +230,8 @@ class GaussianSampler:
                 raise InputError(
                     f"{name} must be a range (low, high) with 0 < low <= high, got ({given[0]}, {given[1]})"
                 )
+        if not all(math.isfinite(angle) for angle in self.theta):
+            raise InputError(f"theta must be two finite angles in radians, got ({self.theta[0]}, {self.theta[1]})")
         if not 0 <= self.delta_share <= 1:
             raise InputError(f"delta_share must be a probability, got {self.delta_share}")
         delta(size=self.size)

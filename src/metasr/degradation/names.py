@@ -74,6 +74,7 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
     noise, base = 0.0, text
     if found := _NOISE.fullmatch(text):
         base, noise = found["base"], float(found["noise"])
+        _check_noise(noise, name=text)
     noise_std = noise / 255
     if found := _FILE.fullmatch(base):
         kernel = kernels.load_kernel(Path(found["path"]).expanduser(), index=int(found["index"] or 0))
@@ -143,9 +144,17 @@ def sets_in(wanted: Iterable[str], scale: float) -> dict[str, tuple[str, ...]]:
         noisy = _NOISE.fullmatch(text)
         base, suffix = (noisy["base"], f"_n{noisy['noise']}") if noisy else (text, "")
         if base in SETS:
+            _check_noise(float(noisy["noise"]) if noisy else 0.0, name=text)
             members = members_of(base, scale=scale)
             sets[text] = tuple(str(parse(member + suffix, scale=scale)) for member in members)
     return sets
+
+
+def _check_noise(noise: float, *, name: str) -> None:
+    if not 0 <= noise < math.inf:
+        raise InputError(
+            f"degradation {name!r}: noise_std must be finite and at least 0, on the 0-255 scale, got {noise:g}"
+        )
 
 
 def _by_std(found: re.Match[str], *, scale: float, size: int, noise_std: float, suffix: str) -> Degradation:
@@ -165,6 +174,11 @@ def _by_std(found: re.Match[str], *, scale: float, size: int, noise_std: float, 
         raise InputError(
             f"degradation {found.string!r}: a width of 0 in one direction alone is no kernel; give both above 0 (0.2 "
             "hardly blurs), or both 0 for no blur"
+        )
+    if not all(0 < s * s < math.inf for s in (std1, std2)):  # squares, which the kernel is made of
+        raise InputError(
+            f"degradation {found.string!r}: a standard deviation of {std1 if std1 * std1 in (0, math.inf) else std2:g} "
+            "is beyond what can be squared; give 0 for no blur, or a width in pixels"
         )
     degrees = degrees % 180 % 180  # the first may round up to 180
     form, numbers = ("sig", [std1]) if std1 == std2 else ("sigani", [std1, std2, degrees])

@@ -64,6 +64,7 @@ def check_choices(arguments: Sequence[str], conf: Path) -> None:
         folder = conf / group
         key = group.split(".")[0].split("/")[0]
         if key not in keys and not (conf / key).is_dir() and not argument.startswith(("+", "~")):
+            _refuse_option(argument, conf)
             groups = {path.name for path in conf.iterdir() if path.is_dir()}
             raise InputError(f"no key {key!r}: {nearest(key, keys | groups)}")
         if group in _LISTS and value != "null" and _NO_LIST.fullmatch(value):
@@ -159,6 +160,15 @@ def sweep_as_run(arguments: Sequence[str]) -> list[str]:
     if len(folders) > 1 or any(argument.startswith("runs=") for argument in arguments):
         raise InputError("give one of sweep=FOLDER and 'runs=[FOLDER,...]', which takes folders of sweeps too")
     return [f"runs=[{a.partition('=')[2]}]" if a.startswith("sweep=") else a for a in arguments]
+
+
+def _refuse_option(argument: str, conf: Path) -> None:
+    """Tell of an option of solvers that was written without them."""
+    key = argument.partition("=")[0]
+    solvers = [path.stem for path in sorted((conf / "solver").glob("*.yaml"))]
+    having = [name for name in solvers if key in _read(conf, "solver", name)]
+    if having:
+        raise InputError(f"no key {key!r}: it is an option of solvers ({', '.join(having)}); write solver.{argument}")
 
 
 def _refuse_test_set(name: str, known: Sequence[str]) -> None:

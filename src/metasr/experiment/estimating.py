@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -15,7 +16,9 @@ from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError, OutputError
 from metasr.experiment import build
 from metasr.solvers.base import Solver
-from metasr.solvers.estimate import BlindSolver, blind, takes_kernel
+from metasr.solvers.estimate import BlindSolver, blind, finds_kernel, takes_kernel
+
+log = logging.getLogger(__name__)
 
 ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
 """What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
@@ -30,7 +33,7 @@ def problem_of(cfg: DictConfig) -> Degradation:
     """The degradation that a job names; without kernel and noise where they are to be estimated.
 
     Raises:
-        InputError: for an unknown name, or a kernel given to a solver that would not look at it.
+        InputError: for an unknown name, or a kernel given to a solver that is to estimate it.
     """
     if cfg.kernel in ESTIMATE:
         return names.parse(ESTIMATE[cfg.kernel], scale=cfg.scale)
@@ -40,17 +43,32 @@ def problem_of(cfg: DictConfig) -> Degradation:
             f"kernel={cfg.kernel}: solver {cfg.solver.name} estimates the kernel and does not look at one; take the "
             "solver that is told it, or kernel=estimate"
         )
-    if cfg.save_kernel and not is_estimated(cfg):
-        raise InputError(f"save_kernel=true: there is none to save but {cfg.kernel} itself; add kernel=estimate")
     return given
 
 
-def estimating(cfg: DictConfig, solver: Solver) -> Solver:
+def estimating(cfg: DictConfig, solver: Solver, degradation: Degradation) -> Solver:
     """The job's solver, told no kernel where that is to be estimated.
 
+    A solver that finds the kernel itself stays what it is, whether an estimate is asked for or a kernel is named.
+
+    Args:
+        cfg: the job's config.
+        solver: made from it.
+        degradation: what :func:`problem_of` gave.
+
     Raises:
-        InputError: if it takes none.
+        InputError: if it takes none, or no kernel comes about that could be saved.
     """
+    if finds_kernel(solver):
+        if degradation.kernel is not None or degradation.noisy:
+            log.warning(
+                "%s finds the kernel itself: of %s only the sampling grid is used", cfg.solver.name, degradation
+            )
+        return solver
+    if cfg.save_kernel and not is_estimated(cfg):
+        raise InputError(
+            f"save_kernel=true: there is none to save but {cfg.kernel} itself; add kernel=estimate, or take solver=ddsr"
+        )
     if cfg.kernel not in ESTIMATE or isinstance(solver, BlindSolver):
         return solver
     if not takes_kernel(solver):

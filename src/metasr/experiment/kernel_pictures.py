@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metasr.degradation.pipeline import Degradation
+from metasr.evaluation.direct_kernel import direct_kernel
 from metasr.evaluation.protocol import LumaProtocol
 from metasr.experiment.evaluate import Entry
 from metasr.experiment.run_card import write_text
@@ -27,7 +28,8 @@ class KernelBook:
     """Watches an evaluation, and keeps what solvers say of kernels that were not given to them.
 
     Of an image's solutions the one with most updates is drawn; of all of them the PSNR is kept. A solution whose kernel
-    is the one that its degradation carries was no estimate and is passed over.
+    is the one that its degradation carries was no estimate and is passed over. One that holds the resizing too
+    (``Solution.direct``) is compared with blur and resizing in one.
 
     Args:
         protocol: how an image's PSNR is made.
@@ -43,6 +45,8 @@ class KernelBook:
         kernel, truth = solution.kernel, degradation.kernel
         if kernel is None or (truth is not None and _same(kernel, truth)):
             return
+        if solution.direct and truth is not None and degradation.downsample != "direct":
+            truth = direct_kernel(degradation, size=max(kernel.shape[-2:]))
         key = (str(degradation), entry.solver, entry.weights, image)
         course = self._courses.setdefault(key, Course())
         sr = solution.sr[..., : hr.shape[-2], : hr.shape[-1]]

@@ -248,4 +248,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("metasr.times", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("metasr.plus", lambda a, b: a + b, replace=True)
     OmegaConf.register_new_resolver("metasr.whole", int, replace=True)
+    OmegaConf.register_new_resolver(
+        "metasr.at_scale", lambda scale, at, given, otherwise: given if scale == at else otherwise, replace=True
+    )
     OmegaConf.register_new_resolver("metasr.pair_channels", lambda scale: 3 + 3 * int(scale) ** 2, replace=True)

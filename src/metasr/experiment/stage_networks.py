@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from metasr.errors import StageError
+from metasr.errors import InputError, StageError
 from metasr.experiment import build
 from metasr.experiment.run_card import CARD_NAME, WEIGHTS_NAME, read_card
 from metasr.experiment.run_folder import interpreter
@@ -45,6 +45,24 @@ def stage_config(folder: Path) -> DictConfig:
     made = OmegaConf.create(config)
     assert isinstance(made, DictConfig)
     return made
+
+
+def untrained_recipe(run: Path, stage: str, *, seed: int) -> Recipe:
+    """A finished stage's recipe as it begins, its networks drawn by another seed in the very way the run's were.
+
+    Args:
+        run: the run's folder.
+        stage: a finished one.
+        seed: to be told from the run's own.
+
+    Raises:
+        InputError: for the run's own seed.
+    """
+    cfg = stage_config(finished_stages(run)[stage])
+    if seed == cfg.seed:
+        raise InputError(f"seed {seed} is that of {run} itself; give another one")
+    cfg.seed = seed
+    return build.recipe(cfg, stage).eval().requires_grad_(False)
 
 
 def trained_recipe(run: Path, stage: str) -> Recipe:

@@ -13,7 +13,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from metasr.data.meta_set import MetaSet
 from metasr.errors import InputError, MetasrError, OutputError, SliceOverError, StageError, nearest
 from metasr.experiment import build
+from metasr.experiment.ancestry import Place, differences, identity, parent_state, require_current
 from metasr.experiment.callbacks import RESUME_NAME, ResumePoint, Slice, StageProgress, Validation
 from metasr.experiment.progress import StageTable
 from metasr.experiment.run_card import (
@@ -38,35 +37,14 @@ from metasr.experiment.run_card import (
     read_card,
     write_card,
 )
-from metasr.experiment.run_folder import command, interpreter
+from metasr.experiment.run_folder import command
 from metasr.experiment.validation import draw
 from metasr.experiment.weights import Weights, read_tensors
 from metasr.recipes.base import Recipe, require_finite_weights
 
 log = logging.getLogger(__name__)
 
-_HARMLESS = {
-    "_target_", "accelerator", "log_every_n_steps", "num_sanity_val_steps", "default_root_dir", "logger", "callbacks",
-    "profiler", "barebones", "inference_mode", "check_val_every_n_epoch", "val_check_interval", "limit_val_batches",
-}  # fmt: skip
-"""Choices of the trainer that do not change weights; those that begin with ``enable_`` do not either."""
-
 Score = Callable[[DictConfig, str, Recipe], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A stage's place in the chain.
-
-    Attributes:
-        name: the stage.
-        folder: ``<run>/<nn>_<stage>``.
-        parent: where it starts from, or none.
-    """
-
-    name: str
-    folder: Path
-    parent: Place | None
 
 
 def places(cfg: DictConfig, run: Path) -> dict[str, Place]:
@@ -116,33 +94,12 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
         raise StageError(f"only=[] leaves no stage to run: leave it out, or name some of {', '.join(chain)}")
     chosen = [place for name, place in chain.items() if name in wanted]
     for place in chosen:  # made here to be thrown away: an error in the last stage is not to cost the first
-        build.recipe(cfg, place.name)
-        build.sampler(cfg, place.name)
+        build.recipe(cfg, place.name).require_sampler(build.sampler(cfg, place.name))
     with StageTable({place.name: cfg.stages[place.name].steps for place in chosen}, shown=is_chief()) as table:
         for place in chosen:
             run_stage(cfg, place, run, score=score, deadline=deadline, table=table)
     last = chosen[-1]
     return Weights(label="run", state=read_tensors(last.folder / WEIGHTS_NAME), card=read_card(last.folder), run=run)
-
-
-def identity(cfg: DictConfig, place: Place, fingerprint: str, meta_set: MetaSet | None) -> dict[str, Any]:
-    """Everything that decides what a stage's weights come out as."""
-    part = OmegaConf.to_container(cfg.stages[place.name], resolve=True)
-    assert isinstance(part, dict)
-    for indifferent in ("checkpoint_every", "validation", "solver"):
-        part.pop(indifferent, None)
-    trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
-    assert isinstance(trainer, dict)
-    found = {
-        "stage": part,
-        "seed": cfg.seed,
-        "data": {"name": cfg.data.name, "fingerprint": fingerprint},
-        "trainer": {k: v for k, v in trainer.items() if k not in _HARMLESS and not str(k).startswith("enable_")},
-        "parent": None if place.parent is None else file_hash(place.parent.folder / WEIGHTS_NAME),
-    }
-    if meta_set is not None:
-        found["sampler_data"] = meta_set.fingerprint()
-    return found
 
 
 def run_stage(
@@ -155,10 +112,13 @@ def run_stage(
         SliceOverError: when the deadline came first; the resume point is written.
     """
     again = command(cfg.name, run)
-    parent = _parent_state(cfg, place, command(cfg.name, run, without=("only",)))
+    anew = command(cfg.name, run, without=("only",))
+    parent = parent_state(cfg, place, anew)
     data = build.stage_data(cfg, place.name)
     meta_set = build.meta_set(data.sampler)
-    wanted = identity(cfg, place, data.images.fingerprint(), meta_set)
+    fingerprint = data.images.fingerprint()
+    require_current(cfg, place, fingerprint, anew)
+    wanted = identity(cfg, place, fingerprint, meta_set)
     card = read_card(place.folder)
     if card:
         _require_ours(cfg, place, card, wanted, run)
@@ -293,32 +253,6 @@ def _step_of(resume: Path, place: Place, again: str) -> int:
     return step
 
 
-def _parent_state(cfg: DictConfig, place: Place, again: str) -> dict[str, Tensor] | None:
-    if place.parent is None:
-        return None
-    parent = place.parent
-    card = read_card(parent.folder)
-    weights = parent.folder / WEIGHTS_NAME
-    if card.get("status") != "finished" or not weights.is_file():
-        state = "was cut short" if card else "is missing"
-        raise StageError(
-            f"stage {place.name!r} needs stage {parent.name!r} first, which {state} in {parent.folder}; run it with: "
-            f"{again} 'only=[{parent.name}]'"
-        )
-    if card.get("experiment") != cfg.name or card.get("stage") != parent.name:
-        raise StageError(
-            f"{parent.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, but "
-            f"stage {place.name!r} of {cfg.name!r} needs {parent.name!r} of its own experiment; run the chain in a new "
-            f"folder: {interpreter()} src/run.py +experiment={cfg.name}"
-        )
-    if file_hash(weights) != card.get("weights"):
-        raise StageError(
-            f"{weights} is not the file that its card describes (changed or damaged); remove {parent.folder} and run "
-            f"stage {parent.name!r} again with: {again}"
-        )
-    return read_tensors(weights)
-
-
 def _require_ours(cfg: DictConfig, place: Place, card: Mapping[str, Any], wanted: Mapping[str, Any], run: Path) -> None:
     if card.get("experiment") != cfg.name or card.get("stage") != place.name:
         raise StageError(
@@ -326,7 +260,7 @@ def _require_ours(cfg: DictConfig, place: Place, card: Mapping[str, Any], wanted
             f"{place.name!r} of {cfg.name!r}; leave run= out to start a new run"
         )
     if card.get("hash") != config_hash(wanted):
-        changed = ", ".join(_differences(card.get("identity", {}), wanted)) or "its identity"
+        changed = ", ".join(differences(card.get("identity", {}), wanted)) or "its identity"
         raise StageError(
             f"stage {place.name!r} in {place.folder} is stale: it was made with other choices ({changed}). Take them "
             f"back, or start a new run by leaving run= out, or remove {place.folder} to train it again"
@@ -338,15 +272,6 @@ def _require_ours(cfg: DictConfig, place: Place, card: Mapping[str, Any], wanted
                 f"{weights} is missing or not the file that its card describes; remove {place.folder} and run again: "
                 f"{command(cfg.name, run)}"
             )
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found = []
-        for key in sorted(set(old) | set(new)):
-            found += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
-        return found
-    return [] if old == new else [f"{path}: then {old}, now {new}"]
 
 
 def save_tensors(state: dict[str, Tensor], path: Path) -> None:

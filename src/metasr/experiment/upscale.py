@@ -41,10 +41,12 @@ class Upscaled:
     weights: str
     assumed: str = ""  # what was estimated, where the kernel was
     cut_short: str = ""  # by whom, where the solver would have gone on
+    stopped: str = ""  # why it took no further step, where it ended by itself
 
     def __str__(self) -> str:
         told = f", kernel {self.assumed}" if self.assumed else ""
         told += f"; cut short: {self.cut_short}" if self.cut_short else ""
+        told += f"; {self.stopped}" if self.stopped else ""
         return f"{self.output}  ({self.seconds:.1f} s, {counted(self.updates, 'update')}, weights {self.weights}{told})"
 
 
@@ -165,7 +167,7 @@ def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
         require_permission(folder, instead="choose another output")
     device = build.device(cfg.device)
     solver, weights = solver_for(cfg, degradation)
-    solver = estimating(cfg, solver)
+    solver = estimating(cfg, solver, degradation)
     failed = []
     for source, target in pairs:
         start = time.perf_counter()
@@ -193,8 +195,8 @@ def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
             "%s (%dx%d) -> %s (%dx%d), kernel %s, weights %s, %s, %.1f s", source, size[1], size[0], target,
             new[1], new[0], solution.assumed or degradation, weights, counted(solution.updates, "update"), seconds,
         )  # fmt: skip
-        cut_short = solution.stopped if was_cut_short(solution) else ""
-        yield Upscaled(source, target, seconds, solution.updates, weights, solution.assumed, cut_short)
+        ended = {"cut_short" if was_cut_short(solution) else "stopped": solution.stopped}
+        yield Upscaled(source, target, seconds, solution.updates, weights, solution.assumed, **ended)
         if was_interrupted(solution) and source != pairs[-1][0]:
             raise KeyboardInterrupt  # what was meant is the whole folder
     if failed:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metasr.data.catalog import ImageSet
 from metasr.degradation.names import parse
@@ -88,11 +88,11 @@ def readers(student: BlindSR, *, untrained: BlindSR, oracle: OracleSR | None = N
 
     found["teacher (oracle)"] = lambda lr, hr: oracle.encoder(view(lr, hr))
     if isinstance(oracle.view, AdaptedFeatures):
-        mln = oracle.mln
+        mln, gain = oracle.mln, oracle.view.gain
         assert mln is not None
-        found["teacher, its MLN not adapted"] = lambda lr, hr: oracle.encoder(mln.features(lr))
+        found["teacher, its MLN not adapted"] = lambda lr, hr: oracle.encoder(gain * mln.features(lr))
         found["MLN's features, adapted (oracle)"] = lambda lr, hr: view(lr, hr).mean((2, 3))
-        found["MLN's features, not adapted"] = lambda lr, hr: mln.features(lr).mean((2, 3))
+        found["MLN's features, not adapted"] = lambda lr, hr: gain * mln.features(lr).mean((2, 3))
     return found
 
 
@@ -182,16 +182,3 @@ def swap_vectors(
             others.append([score(student.body(lr, v)) for lr, v in zip(lrs[i], vectors[other], strict=True)])
             means.append([score(student.body(lr, mean)) for lr in lrs[i]])
     return Swaps(torch.stack(matrices).mean(0), torch.tensor(others).mean(0), torch.tensor(means).mean(0))
-
-
-def untrained_like(student: nn.Module, *, seed: int = 0) -> nn.Module:
-    """A network of the same build with fresh weights: every layer that can is initialised anew."""
-    import copy
-
-    fresh = copy.deepcopy(student)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for part in fresh.modules():
-            if isinstance(part, nn.Conv2d | nn.Linear):
-                part.reset_parameters()
-    return fresh

@@ -28,7 +28,7 @@ class Observer(nn.Module):
             several devices each drifts on its own.
 
     Raises:
-        InputError: for another way to reset, or a view and an MLN that do not fit.
+        InputError: for another way to reset, ``never`` where nothing is adapted, or a view and an MLN that do not fit.
     """
 
     def __init__(self, view: View, *, mln: MLN | None = None, reset: Reset = "per_batch") -> None:
@@ -36,6 +36,10 @@ class Observer(nn.Module):
         check_view(view, mln)
         if reset not in get_args(Reset):
             raise InputError(f"mln_reset must be one of {', '.join(get_args(Reset))}, got {reset!r}")
+        if reset == "never" and not view.adapts:
+            raise InputError(
+                f"mln_reset='never' lets an adapted network drift, but {type(view).__name__} adapts none; leave it out"
+            )
         self.view = view
         self.mln = None if mln is None else mln.requires_grad_(False)
         self.drift = copy.deepcopy(self.mln) if reset == "never" else None

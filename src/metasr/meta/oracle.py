@@ -82,9 +82,14 @@ class AdaptedFeatures:
         FixedRates(self.rates)
         if not self.gain > 0:
             raise InputError(f"gain must be above 0, got {self.gain}")
-        unknown = sorted({*self.frozen} - {"head", "body", "tail"})
+        parts = {"head", "body", "tail"}
+        if isinstance(self.frozen, str):
+            raise InputError(f"frozen must be a list, got {self.frozen!r}; write [{self.frozen}]")
+        unknown = sorted({*self.frozen} - parts)
         if unknown:
             raise InputError(f"frozen must be some of head, body and tail, got {', '.join(unknown)}")
+        if parts <= {*self.frozen}:
+            raise InputError("frozen head, body and tail leave nothing to adapt; leave one of them out")
 
     @property
     def adapts(self) -> bool:

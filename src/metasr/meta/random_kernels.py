@@ -14,9 +14,12 @@ from torch import Tensor
 
 from metasr.degradation.ddsr_published import gaussian_kernel, kernel_size, width_range
 from metasr.errors import InputError
+from metasr.evaluation.offset import conventions
 
 Centre = Literal["published", "middle", "correct"]
 Widths = Literal["wide", "data", "both"]
+
+_CONVENTIONS: dict[str, str] = {"published": "ddsr", "middle": "direct", "correct": "centre"}
 
 
 def centre_of(centre: Centre, *, scale: int, size: int) -> float:
@@ -36,14 +39,20 @@ def centre_of(centre: Centre, *, scale: int, size: int) -> float:
     Raises:
         InputError: for an unknown name.
     """
-    middle = (size - 1) / 2
-    if centre == "published":
-        return (size - scale) / 2
-    if centre == "middle":
-        return middle
-    if centre == "correct":
-        return middle + (scale - 1) / 2
-    raise InputError(f"centre must be one of {', '.join(get_args(Centre))}, got {centre!r}")
+    return (size - 1) / 2 + (scale - 1) / 2 - shift_of(centre, scale=scale)
+
+
+def shift_of(centre: Centre, *, scale: float) -> float:
+    """How far below and to the right of bicubic alignment such LR images lie, in HR pixels, as ``Degradation.shift``.
+
+    ``imresize(lr, scale, shift=shift_of(...))`` puts them in their place: s - 1, (s - 1)/2 and 0.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if centre not in _CONVENTIONS:
+        raise InputError(f"centre must be one of {', '.join(get_args(Centre))}, got {centre!r}")
+    return conventions(scale)[_CONVENTIONS[centre]]
 
 
 def variance_range(widths: Widths, *, scale: int) -> tuple[float, float]:

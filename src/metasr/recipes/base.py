@@ -111,6 +111,13 @@ class Recipe(pl.LightningModule):
             if name.rpartition("_")[2] == "rate" and isinstance(value, int | float) and not 0 < value < math.inf:
                 raise InputError(f"{type(self).__name__}: {name} must be a finite number above 0, got {value}")
 
+    def require_sampler(self, sampler: Any) -> None:
+        """Check, before anything is trained, what draws the batches; most recipes take any.
+
+        Args:
+            sampler: such as :class:`metasr.data.tasks.PairSampler`.
+        """
+
     def configure_optimizers(self) -> Any:
         """Adam over the groups, with the schedule stepped at every optimiser step."""
         self.require_rates()

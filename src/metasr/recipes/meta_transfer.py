@@ -21,7 +21,7 @@ class MetaTransfer(Recipe):
 
     With ``order="first"``, ``rates="fixed"``, the final step's loss alone and a network that enlarges itself it is the
     meta-training of MRDA's network (FOMAML). Its public code degrades the same patches by each of a meta-batch's
-    degradations; here each task has patches of its own.
+    degradations; here each task has patches of its own, if its sampler has no ``shared_patches``.
 
     Departure from the paper, on by default: inner rates are learned, one per (step, tensor), instead of 1e-2
     throughout.

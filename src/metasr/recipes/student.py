@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from metasr.checks import check_state, check_whole_pair, require_one_kernel
-from metasr.data.tasks import Pairs
+from metasr.data.tasks import Pairs, require_drawn_as_one
 from metasr.errors import InputError
 from metasr.meta.capture import Engine, EngineKind
 from metasr.meta.distillation import Distill, abs_loss, check_distill, distillation_loss, kl_loss
@@ -49,8 +49,10 @@ class Student(Recipe):
         encoder_schedule: how it does in phase A.
         distill: ``kl+abs``, ``kl``, ``abs`` or ``none``: what the vector is drawn to the teacher's by. With ``none``
             there is no teacher, and no phase A.
-        temperature: τ of the divergence.
-        abs_weight: of the distance.
+        temperature: τ of the divergence; to be left as it is where there is none.
+        abs_weight: of the distance, likewise.
+        train_encoder: false leaves the encoder as it was initialised, a control: the body learns to do with a vector of
+            random features. Then there is nothing to distil either.
         engine: ``auto`` captures steps as CUDA graphs where that is possible, as does ``captured``, which warns where
             it is not; ``eager`` never does. It decides how fast, not what.
         precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``, in which the student
@@ -78,6 +80,7 @@ class Student(Recipe):
         distill: Distill = "kl+abs",
         temperature: float = 0.15,
         abs_weight: float = 0.1,
+        train_encoder: bool = True,
         engine: EngineKind = "auto",
         precision: Arithmetic = "tf32",
         layout: Layout = "auto",
@@ -94,6 +97,19 @@ class Student(Recipe):
             raise InputError(
                 f"temperature must be above 0 and abs_weight at least 0, got {temperature} and {abs_weight}"
             )
+        for name, given, usual, part in (
+            ("temperature", temperature, 0.15, "kl"),
+            ("abs_weight", abs_weight, 0.1, "abs"),
+        ):
+            if part not in distill and given != usual:
+                raise InputError(f"distill={distill!r} has no part for {name}={given} to act on; leave {name} out")
+        if not train_encoder:
+            if distill != "none":
+                raise InputError(
+                    f"train_encoder=false leaves nothing to distil into, got {distill!r}; set distill='none'"
+                )
+            model.encoder.requires_grad_(False)
+        self.train_encoder = train_encoder
         self.teacher = teacher.requires_grad_(False)
         self.observer = Observer(view, mln=mln, reset=mln_reset)
         self.encoder_steps = encoder_steps
@@ -105,6 +121,11 @@ class Student(Recipe):
         self.abs_weight = abs_weight
         self.engine = Engine(engine)
         self.precision = Precision(arithmetic=precision, layout=layout)
+
+    def require_sampler(self, sampler: Any) -> None:
+        """See :meth:`metasr.recipes.teacher.Teacher.require_sampler`; without distillation nothing is adapted."""
+        if self.observer.mln is not None and self.distill != "none":
+            require_drawn_as_one(sampler)
 
     @property
     def encoder_alone(self) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import l1_loss
 
 from metasr.checks import check_state, check_whole_pair, require_one_kernel
-from metasr.data.tasks import Pairs
+from metasr.data.tasks import Pairs, require_drawn_as_one
 from metasr.meta.capture import Engine, EngineKind
 from metasr.meta.meta_gradient import surrogate_loss, with_leaves
 from metasr.meta.observer import Observer, Reset
@@ -70,6 +70,15 @@ class Teacher(Recipe):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Encoder's and body's weights, at ``rate``."""
         return [{"params": list(self.model.parameters()), "lr": self.rate}]
+
+    def require_sampler(self, sampler: Any) -> None:
+        """Require batches of one degradation each where the MLN is adapted to them.
+
+        Raises:
+            InputError: naming the option.
+        """
+        if self.observer.mln is not None:
+            require_drawn_as_one(sampler)
 
     def training_step(self, batch: Pairs, batch_idx: int) -> Tensor:
         """The gradient of one batch's L1 loss, handed on as a surrogate loss.

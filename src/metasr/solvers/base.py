@@ -28,6 +28,8 @@ class Solution:
         seconds: wall time from the LR image to ``sr``.
         stopped: why the solver took no further step, in a few words; empty where the number of steps was given.
         assumed: what a blind solver took blur and noise to be; empty where they were given.
+        direct: whether ``kernel`` stands before direct subsampling, whatever the degradation's own is: blur and
+            resizing in one (:func:`metasr.evaluation.direct_kernel.direct_kernel` tells a degradation in the same way).
     """
 
     sr: Tensor
@@ -37,6 +39,7 @@ class Solution:
     seconds: float = 0.0
     stopped: str = ""
     assumed: str = ""
+    direct: bool = False
 
 
 @runtime_checkable

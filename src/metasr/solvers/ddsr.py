@@ -9,25 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from metasr.degradation.ddsr_published import SCALES
 from metasr.degradation.ddsr_published import kernel_size as published_size
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
-from metasr.evaluation.kernel_metrics import resized
+from metasr.evaluation.direct_kernel import direct_kernel
 from metasr.meta.precision import Precision
-from metasr.meta.random_kernels import Centre, RandomKernels, Widths, variance_range
+from metasr.meta.random_kernels import Centre, RandomKernels, Widths, shift_of, variance_range
 from metasr.models.kernel_net import KernelNet
 from metasr.models.skip_net import SkipNet
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.ddsr_choices import Arithmetic, Choices, Mode, Optimisers, Stop, choices_of
 from metasr.solvers.ddsr_loop import Loop, State
 from metasr.solvers.ddsr_observation import Observation, read_mask
-from metasr.solvers.ddsr_windows import Windows, learn_in_windows
+from metasr.solvers.ddsr_windows import TOO_EARLY, Windows, learn_in_windows, too_early
 from metasr.solvers.plain_steps import native_bfloat16
 from metasr.solvers.session import Session, check_budget
 
@@ -36,14 +37,20 @@ class DDSRSolver:
     """Blind super-resolution by two untrained networks.
 
     Of the degradation that it is told only the mask, the gain and, with ``centre="auto"``, the kind of subsampling are
-    used. A kernel it carries is never looked at but to measure the estimate (``trace.kernel_psnr``). The model of the
-    LR image is y = m · gain · (x * k)↓s with circular borders, whatever the degradation's padding.
+    used. A kernel it carries is never looked at but to measure the estimate (``trace.kernel_psnr``), and before bicubic
+    or area resizing together with the resizing's filter, which the estimate holds too. The model of the LR image is
+    y = m · gain · (x * k)↓s with circular borders, whatever the degradation's padding.
+
+    A run that Ctrl-C or its time ends in the warm-up or before it has an image gives the LR image enlarged bicubically,
+    put in its place; ``stopped`` tells it. What a mask covers is then black.
 
     Args:
         mode: ``faithful`` for the public program's schedule, ``better`` for ours.
         steps: image steps; outer iterations have five.
-        centre: where the random kernels sit, see :func:`metasr.meta.random_kernels.centre_of`; ``auto`` is ``middle``
-            for direct subsampling and ``correct`` for bicubic and area.
+        centre: where the random kernels sit, see :func:`metasr.meta.random_kernels.centre_of`. ``auto`` is ``correct``
+            for bicubic and area; for direct subsampling it is ``middle`` in our mode, and in the faithful one
+            ``published``, as the public program knows no other data than its own: name ``middle`` for direct
+            subsampling after a centred kernel (``g2.0d``).
         kernel_size: odd side of the kernel; none for min(4s + 3, 21).
         mask: file (.png or .npy) or tensor of the LR image's size, 1 where the image is seen; none for the
             degradation's.
@@ -59,6 +66,8 @@ class DDSRSolver:
         hidden: width of the kernel net.
         warmup_steps: this and what follows: see :class:`metasr.solvers.ddsr_choices.Choices`; none for the mode's.
     """
+
+    finds_kernel: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -113,6 +122,7 @@ class DDSRSolver:
             raise InputError(f"kernel_size must be odd and at least 3, got {kernel_size}")
         if gain is not None and not 0 < gain <= 1:
             raise InputError(f"gain must be in (0, 1], got {gain}")
+        self.mode = mode
         self.steps = steps
         self.centre = centre
         self.kernel_size = kernel_size
@@ -156,21 +166,23 @@ class DDSRSolver:
             return self._loop(part, given, size=size, seed=seed, kernel=kernel)
 
         if len(windows.tiles) > 1:
-            base = (scale - 1) * {"published": -0.5, "middle": 0.5, "correct": 0.0}[self._centre(given)]
             found, loop, stopped = learn_in_windows(
                 observation, windows, make, wanted=wanted, budget_seconds=self.budget_seconds,
-                fallback=imresize(observation.lr / observation.gain, scale, shift=(base, base)),
+                fallback=self._enlarged(observation, given),
             )  # fmt: skip
             return {n: _solution(state, loop, before=0.0, stopped=stopped) for n, state in found.items()}
-        loop = make(observation, None)
-        loop.warm_up()
-        before = clock(lr.device) - start
         with Session(wanted[-1], budget_seconds=self.budget_seconds, label="ddsr") as session:
+            loop = make(observation, None)
+            loop.warm_up(session)
+            before = clock(lr.device) - start
             found = loop.run(wanted, session)
-        return {
-            n: _solution(state, loop, before=before, stopped=session.stopped if state.step < n else "")
-            for n, state in found.items()
-        }
+        solutions = {}
+        for n, state in found.items():
+            stopped = session.stopped if state.step < n else ""
+            if too_early(state.step, n, stopped):
+                state, stopped = state._replace(image=self._enlarged(observation, given)), stopped + TOO_EARLY
+            solutions[n] = _solution(state, loop, before=before, stopped=stopped)
+        return solutions
 
     def loop(self, lr: Tensor, degradation: Degradation, *, seed: int = 0) -> Loop:
         """The loop that :meth:`solve` would run on the whole of an image, before its warm-up; to look inside."""
@@ -179,18 +191,13 @@ class DDSRSolver:
         return self._loop(observation, degradation, size=size, seed=seed, kernel=None)
 
     def _observation(self, lr: Tensor, given: Degradation) -> Observation:
-        if given.scale != int(given.scale) or given.scale < 2:
-            raise InputError(
-                f"ddsr needs a whole scale of at least 2, got {given.scale:g}; its model keeps every s-th pixel"
-            )
-        scale = int(given.scale)
+        scale = published_scale(given.scale)
         mask = self.mask if self.mask is not None else given.mask
         gain = given.gain if self.gain is None else self.gain
         if self.choices.brighten:
             lr, gain = lr / gain, 1.0
         observation = Observation(lr, scale=scale, mask=mask, gain=gain)
-        size, least = self._size(scale), 2 ** self.image_net["levels"] + 1
-        need = -(-max(size, least) // scale)
+        size, need = self._size(scale), self.least_side(scale)
         if min(lr.shape[-2:]) < need:
             raise InputError(
                 f"ddsr at x{scale} needs an image of at least {need}x{need} pixels (its kernel is {size}x{size} HR "
@@ -199,13 +206,28 @@ class DDSRSolver:
             )
         return observation
 
+    def least_side(self, scale: int) -> int:
+        """Side in LR pixels below which an image is too small for the kernel or the image net."""
+        return -(-max(self._size(scale), 2 ** self.image_net["levels"] + 1) // scale)
+
+    def reach(self, scale: int) -> int:
+        """LR pixels at the edge of a part of an image that depend on what lies beyond it."""
+        return -(-(self._size(scale) // 2) // scale)
+
     def _size(self, scale: int) -> int:
         return published_size(scale) if self.kernel_size is None else self.kernel_size
 
     def _centre(self, given: Degradation) -> Centre:
-        if self.centre == "auto":
-            return "middle" if given.downsample == "direct" else "correct"
-        return self.centre
+        if self.centre != "auto":
+            return self.centre
+        if given.downsample != "direct":
+            return "correct"
+        return "published" if self.mode == "faithful" else "middle"
+
+    def _enlarged(self, observation: Observation, given: Degradation) -> Tensor:
+        """The LR image as bright as the scene, enlarged bicubically, in its place."""
+        shift = shift_of(self._centre(given), scale=observation.scale)
+        return imresize(observation.lr / observation.gain, observation.scale, shift=(shift, shift))
 
     def _loop(
         self, observation: Observation, given: Degradation, *, size: int, seed: int, kernel: Tensor | None
@@ -215,7 +237,7 @@ class DDSRSolver:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             image_net, kernel_net = self._nets(size)
-        truth = given.kernel if given.kernel is not None and given.kernel.ndim == 2 else None
+        truth = None if given.kernel is None else direct_kernel(given, size=size)
         return Loop(
             observation,
             image_net,
@@ -225,7 +247,7 @@ class DDSRSolver:
             choices=self.choices,
             generator=torch.Generator().manual_seed(seed),
             precision=Precision(arithmetic="bf16" if self._low(observation.lr.device) else "tf32"),
-            truth=None if truth is None else resized(truth, size),
+            truth=truth,
         )
 
     def _nets(self, size: int) -> tuple[SkipNet, KernelNet]:
@@ -237,12 +259,24 @@ class DDSRSolver:
         return self.choices.precision == "bfloat16"
 
 
+def published_scale(scale: float) -> int:
+    """A scale as a whole number.
+
+    Raises:
+        InputError: for any but those that the method was published for.
+    """
+    if scale not in SCALES:
+        raise InputError(f"ddsr needs a scale of {', '.join(map(str, SCALES[:-1]))} or {SCALES[-1]}, got {scale:g}")
+    return int(scale)
+
+
 def _solution(state: State, loop: Loop, *, before: float, stopped: str) -> Solution:
     return Solution(
         sr=state.image.clamp(0, 1),
         kernel=state.kernel,
         trace=loop.trace.until(state.length),
         updates=state.step,
+        direct=True,
         seconds=before + state.seconds,
         stopped=stopped,
     )

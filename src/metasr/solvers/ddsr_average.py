@@ -6,7 +6,8 @@ from torch import Tensor
 
 from metasr.solvers.ddsr_choices import Choices
 
-_FIRST = 50  # steps before the variance is looked at
+FIRST = 30  # steps before the variance is looked at
+SETTLED = (1 / 255) ** 2  # a variance of one grey level: what changes by less fits no noise that could be seen
 
 
 class RunningImage:
@@ -15,17 +16,21 @@ class RunningImage:
     The mean m takes a share a = min(1, 1 / (average · steps)) of each new output x, and so does the variance,
     v ← (1 - a)(v + a mean (x - m)²). An untrained network that learns one image first finds what is there, then fits
     noise: between the two its outputs change least, and v has its minimum (Wang et al., Early Stopping for Deep Image
-    Prior, TMLR 2023, there over a fixed window). No truth is needed.
+    Prior, TMLR 2023, there over a fixed window). No truth is needed. Without noise v goes on falling, with jumps: once
+    it has been below one grey level there is nothing to stop for, and the last mean is the image.
 
     Args:
         choices: ``average``, ``stop``, ``patience``.
+        seen: ``(1, 1, H, W)``, 1 where the variance is taken; none for everywhere. What is covered never settles.
     """
 
-    def __init__(self, choices: Choices) -> None:
+    def __init__(self, choices: Choices, *, seen: Tensor | None = None) -> None:
+        self.seen = seen
         self.share, self.stop, self.patience = choices.average, choices.stop, choices.patience
         self.mean: Tensor | None = None
         self.variance = 0.0
         self._kernel: Tensor | None = None
+        self._settled = False
         self._least: tuple[float, int, Tensor, Tensor] | None = None
 
     def add(self, image: Tensor, kernel: Tensor, step: int) -> str:
@@ -50,8 +55,13 @@ class RunningImage:
         self.mean = self.mean + weight * away
         if self.stop == "none":
             return ""
-        self.variance = (1 - weight) * (self.variance + weight * float(away.square().mean()))
-        if step < _FIRST:
+        square = away.square().mean(1, keepdim=True)
+        mean = square.mean() if self.seen is None else (square * self.seen).sum() / self.seen.sum()
+        self.variance = (1 - weight) * (self.variance + weight * float(mean))
+        if self._settled or step < FIRST:
+            return ""
+        if self.variance < SETTLED:
+            self._settled, self._least = True, None
             return ""
         if self._least is None or self.variance < self._least[0]:
             self._least = self.variance, step, self.mean if self.share else image, kernel

@@ -10,7 +10,7 @@ from metasr.errors import InputError
 from metasr.meta.random_kernels import Widths
 
 Mode = Literal["faithful", "better"]
-Optimisers = Literal["shared", "kernel", "all"]
+Optimisers = Literal["shared", "random", "kernel", "all"]
 Stop = Literal["none", "variance"]
 Arithmetic = Literal["auto", "float32", "bfloat16"]
 
@@ -29,7 +29,8 @@ class Choices:
         random_kernels: drawn in every outer iteration; 0 for no random kernel learning.
         optimisers: ``shared``: one Adam for all that the kernel net learns (though the gradients of random kernel
             learning are hundreds of times smaller than the data loss's, and those of the MSE than the SSIM's, and Adam
-            remembers); ``kernel``: one for random kernels, one for SSIM, one for MSE; ``all``: the image net's too.
+            remembers); ``random``: one for random kernels and one for the data losses; ``kernel``: one for random
+            kernels, one for SSIM, one for MSE; ``all``: the image net's too.
         accumulate: image steps of whose data losses the kernel net sees the sum.
         drop_losses: count to ``accumulate`` over all image steps, but forget an unfinished sum where an outer iteration
             ends: sums of 3, 1, 3, 2, 3 losses. Otherwise count within it, with a step on what is left at its end: 3, 2.
@@ -41,10 +42,12 @@ class Choices:
             it has), in units of the data loss: it takes away the pedestal that a softmax leaves under the kernel.
         average: the output is a running mean over about this share of the steps so far; 0 for the last one alone.
         stop: ``variance``: stop when the outputs' variance about their running mean has not fallen for ``patience``
-            steps, and take the image of its least; ``none``: never.
+            steps, and take the image of its least, unless it has been so small that there is no noise to be fitted
+            (:class:`metasr.solvers.ddsr_average.RunningImage`); ``none``: never.
         patience: for ``stop``.
-        share_forward: random kernel learning takes the image that the next image step starts with (the same numbers)
-            instead of making it twice.
+        share_forward: random kernel learning takes the image of the last forward pass, that from before the image
+            net's last step, and so saves a pass of its own. The public program makes one with the net as it now is; the
+            kernels are compared by an image that is a step older.
         precision: of the image net's passes; ``auto`` is bfloat16 on a CPU that multiplies it natively.
     """
 
@@ -94,16 +97,14 @@ class Choices:
 
 FAITHFUL = Choices()
 
-# Chosen on two crops of BSDS's training images (x4, 300 steps, and one of them with noise of 10/255). The widths matter
-# most: with the published ones, all above 3.7 px² at x4, a sharper kernel than that is never come to.
+# Chosen on crops of BSDS's training images at x4. The widths matter most: with the published ones, all above 3.7 px², a
+# kernel that is sharper than that is never come to.
 BETTER = Choices(
     warmup_rate=1e-3,
     widths="data",
     optimisers="kernel",
     drop_losses=False,
-    prior_weight=3e-3,
     brighten=True,
-    sparse_kernel=0.2,
     average=0.1,
     stop="variance",
     share_forward=True,

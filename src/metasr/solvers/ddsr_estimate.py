@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation, Downsample
-from metasr.degradation.resize import middle
 from metasr.errors import InputError
 from metasr.solvers.base import check_problem, clock
-from metasr.solvers.ddsr import DDSRSolver
-from metasr.solvers.estimate import Estimate
+from metasr.solvers.ddsr import DDSRSolver, published_scale
+from metasr.solvers.ddsr_windows import Windows
+from metasr.solvers.estimate import Estimate, assume
+from metasr.solvers.parametric import unfit
+from metasr.solvers.tiles import Tile
 
 
 class DDSREstimator:
@@ -18,6 +21,10 @@ class DDSREstimator:
     DDSR's model keeps every s-th pixel of the blurred image. So the estimate for a bicubically resized image is the
     blur and the resizing in one kernel, off its middle by as much as the pixels lie off, before direct subsampling: the
     same LR image, told in another way. Noise is not estimated.
+
+    Of the middle's own edge no more is compared than the kernel reaches within it: DDSR's model continues what it is
+    given from the other side, and so the pixels there would speak of another picture. Of images that show nothing (too
+    small, constant, saturated) plain subsampling is assumed, as the estimate says.
 
     Args:
         solver: learns the kernel; its ``steps`` decide how long that takes.
@@ -37,17 +44,27 @@ class DDSREstimator:
         """See :meth:`metasr.solvers.estimate.Estimator.estimate`.
 
         Raises:
-            InputError: for a malformed or too small image, or a scale that is not whole.
+            InputError: for a malformed image, a crop too small for the kernel, or a scale other than 2, 3, 4 and 8.
         """
         check_problem(lr, scale, None)
+        whole = published_scale(scale)
         if downsample not in ("direct", "bicubic"):
             raise InputError(f"a kernel is estimated for direct or bicubic subsampling, got {downsample!r}; name it")
         start = clock(lr.device)
-        side = max(lr.shape[-2:]) if self.crop is None else self.crop
-        part = middle(lr, (min(side, lr.shape[-2]), min(side, lr.shape[-1])))
-        solution = self.solver.solve(
-            part, scale=scale, degradation=Degradation(scale=scale, downsample=downsample), seed=seed
-        )
+        need, reach = self.solver.least_side(whole), self.solver.reach(whole)
+        if self.crop is not None and self.crop < need + 2 * reach:
+            raise InputError(
+                f"crop must be at least {need + 2 * reach} pixels at x{whole}, of which {reach} on each side are not "
+                f"compared, or none for the whole image; got {self.crop}"
+            )
+        tile = _middle(*lr.shape[-2:], side=self.crop)
+        part = lr[..., tile.outer[0], tile.outer[1]]
+        reason = unfit(lr, smallest=need) or unfit(part, smallest=need)
+        if reason:
+            return assume(names.parse(downsample, scale=scale), reason, seconds=clock(lr.device) - start)
+        seen = Windows([tile], reach, whole).seen(tile, *lr.shape[-2:])  # beyond a cut there is more image
+        given = Degradation(scale=scale, downsample=downsample, mask=None if bool(seen.all()) else seen.to(lr))
+        solution = self.solver.solve(part, scale=scale, degradation=given, seed=seed)
         assert solution.kernel is not None
         degradation = Degradation(scale=scale, kernel=solution.kernel.detach(), downsample="direct")
         size = f"{solution.kernel.shape[-2]}x{solution.kernel.shape[-1]}"
@@ -56,3 +73,12 @@ class DDSREstimator:
             degradation=degradation, noise_std=0.0, seconds=clock(lr.device) - start, fallback=False,
             told=f"learned in {solution.updates} steps: {size} taps before direct subsampling{resized}",
         )  # fmt: skip
+
+
+def _middle(height: int, width: int, *, side: int | None) -> Tile:
+    """The middle of an image, at most ``side`` pixels high and wide."""
+    rows, columns = (
+        slice((n - kept) // 2, (n - kept) // 2 + kept)
+        for n, kept in ((n, n if side is None else min(n, side)) for n in (height, width))
+    )
+    return Tile((rows, columns), (rows, columns))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from metasr.errors import DivergenceError
 from metasr.evaluation.kernel_metrics import kernel_psnr
@@ -80,7 +81,7 @@ class Loop:
         choices: what to do when.
         generator: of noise and random kernels.
         precision: of the image net's passes.
-        truth: ``(K, K)``, for the trace alone.
+        truth: ``(K, K)``, before direct subsampling; for the trace alone.
     """
 
     def __init__(
@@ -123,8 +124,12 @@ class Loop:
         self._pending: list[tuple[Tensor, Tensor]] = []  # losses and kernels that nobody has waited for
         self._start = clock(lr.device)
 
-    def warm_up(self) -> None:
-        """Draw the kernel net towards random kernels, one a step."""
+    def warm_up(self, session: Session | None = None) -> None:
+        """Draw the kernel net towards random kernels, one a step.
+
+        Args:
+            session: may end it; none for all of its steps.
+        """
         if self.kernel_net is None:
             return
         adam = torch.optim.Adam(self.kernel_net.parameters(), lr=self.choices.warmup_rate)
@@ -132,6 +137,8 @@ class Loop:
             random = self.random_kernels.sample(1, generator=self.generator)[0].to(self.kernel)
             self._kernel_step(adam, (self.kernel - random).square().mean())
             self.trace.warmup_steps += 1
+            if session is not None and not session.prepare(f"warm-up {self.trace.warmup_steps}"):
+                break
         if self.choices.optimisers == "shared":
             self.random_adam = self.data_adam = self._kernel_adam(adam)
 
@@ -139,21 +146,24 @@ class Loop:
         """Take image steps until the largest number that is wanted, or until the session is over.
 
         Returns:
-            A state for each wanted number; where the session stopped earlier, the last one there was.
+            A state for each wanted number; where the session stopped earlier, the last one there was (that of no step,
+            if it was over before).
         """
         self._start = clock(self.noise.device)
         found: dict[int, State] = {}
-        running = RunningImage(self.choices)
+        mask = self.observation.mask
+        seen = None if mask is None else F.interpolate(mask, scale_factor=self.observation.scale)
+        running = RunningImage(self.choices, seen=seen)
 
         def keep(step: int, image: Tensor, kernel: Tensor) -> State:
             self._settle()
             seconds = clock(self.noise.device) - self._start
             return State(image.clone(), kernel.detach().clone(), step, len(self.trace.losses), seconds)
 
-        if 0 in wanted:
+        if 0 in wanted or session.stopped:
             found[0] = keep(0, self.render(), self.kernel)
         last = max(wanted)
-        for step in range(1, last + 1):
+        for step in range(1, 1 if session.stopped else last + 1):
             if step == self.choices.ssim_steps + 1:
                 self._renew()
             if (step - 1) % PER_OUTER == 0:
@@ -298,7 +308,7 @@ class Loop:
 
     def _renew(self) -> None:
         """Optimisers without a memory of the SSIM's gradients, for the mean squared error."""
-        if self.choices.optimisers != "shared" and self.kernel_net is not None:
+        if self.choices.optimisers in ("kernel", "all") and self.kernel_net is not None:
             self.data_adam = self._kernel_adam()
         if self.choices.optimisers == "all":
             self.image_adam = torch.optim.Adam(self.image_parameters, lr=IMAGE_RATE)

@@ -110,21 +110,45 @@ def check_mask(mask: Tensor, lr: Tensor) -> Tensor:
 
 
 def read_mask(path: str | Path) -> Tensor:
-    """A mask from a file: ``.npy`` of two dimensions, or an image, seen where it is brighter than half.
+    """A mask from a file: ``.npy`` of two dimensions, or an image; of values 0 and 1, or 0 and white.
+
+    An image may be off by 8 of 255 levels, as compressed ones are.
 
     Returns:
-        ``(h, w)`` float32.
+        ``(h, w)`` float32, 1 where the image is seen.
 
     Raises:
-        DataError: if the file cannot be read or holds something else.
+        DataError: if there is no such file, or it cannot be read or holds something else.
     """
     path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"no mask file {path}; give an existing image or .npy file of the LR image's size")
     if path.suffix.lower() != ".npy":
-        return (read_photo(path).rgb.mean(0) > 0.5).float()
+        photo = read_photo(path)
+        white = 2**photo.bits - 1
+        return _two_valued(photo.rgb.mean(0) * white, white=white, tolerance=8 / 255, path=path)
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read a mask from {path}: {error}") from error
     if array.ndim != 2 or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
         raise DataError(f"{path} must hold a 2-D array of 0 and 1, got shape {array.shape} of {array.dtype}")
-    return torch.from_numpy(array.astype(np.float32))
+    values = torch.from_numpy(array.astype(np.float32))
+    return _two_valued(values, white=255.0 if bool((values > 1).any()) else 1.0, tolerance=0.0, path=path)
+
+
+def _two_valued(values: Tensor, *, white: float, tolerance: float, path: Path) -> Tensor:
+    """0 and 1 for values of 0 and 1, or near (by a share of it) 0 and ``white``; anything else is refused."""
+    if bool((values <= 1).all()) and bool(((values == 0) | ((values - 1).abs() < 1e-4)).all()):
+        return values.round()
+    off = torch.minimum(values.abs(), (values - white).abs())
+    wrong = ~(off <= tolerance * white * (1 + 1e-6))  # NaN too
+    if bool(wrong.any()):
+        seen = "1" if white == 1 else f"1 or {white:g}"
+        worst = float(values[wrong][off[wrong].argmax()])
+        raise DataError(
+            f"the mask {path} must hold 0 (black) where the image is hidden, {seen} (white) where it is seen, "
+            f"and nothing between, got {worst:.4g} among {int(wrong.sum())} such pixels; decide on a threshold, "
+            f"{white / 2:g} would be the middle, and write the mask by it"
+        )
+    return (values > white / 2).float()

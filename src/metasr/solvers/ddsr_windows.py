@@ -13,11 +13,15 @@ from metasr.errors import InputError
 from metasr.solvers.base import clock
 from metasr.solvers.ddsr_loop import Loop, State
 from metasr.solvers.ddsr_observation import Observation
-from metasr.solvers.session import INTERRUPTED, Session
+from metasr.solvers.session import INTERRUPTED, SPENT, Session
 from metasr.solvers.tiles import Tile, split
 
 SEAM = 8  # LR pixels over which neighbouring windows pass into each other, each side of a core's edge
 LEAST = 8  # LR pixels that a core's side must have room for
+ENOUGH = 50
+"""Image steps that a run cut short must have come to: its image is worse than a bicubic one before."""
+
+TOO_EARLY = f": enlarged bicubically, as fewer than {ENOUGH} steps make no image yet"
 
 MakeLoop = Callable[[Observation, Tensor | None], Loop]
 
@@ -102,8 +106,9 @@ def learn_in_windows(
 ) -> tuple[dict[int, State], Loop, str]:
     """Learn kernel and image in the window with most detail, then the image alone in the others, and join them.
 
-    Each window has its share of the time that is left. After Ctrl-C the windows that were not begun, as those of which
-    nothing can be seen, are the enlarged LR image.
+    Each window has its share of the time that is left. What was not learned is the enlarged LR image: after Ctrl-C the
+    windows that were not begun, and those cut short before they make an image. A window that the mask covers wholly is
+    not learned either, and comes out black: there is nothing under the mask to enlarge.
 
     Args:
         observation: the whole image.
@@ -111,7 +116,7 @@ def learn_in_windows(
         make: makes a window's loop; with a kernel, that is the one.
         wanted: numbers of image steps, each window's.
         budget_seconds: for all.
-        fallback: ``(1, 3, s H, s W)``.
+        fallback: ``(1, 3, s H, s W)``, the LR image enlarged and in its place.
 
     Returns:
         A state of the whole image for each wanted number; the first window's loop; why it stopped early, or nothing.
@@ -122,38 +127,47 @@ def learn_in_windows(
     order = [t for t in order if _visible(observation, windows, t)]
     shape = fallback.shape
     sums = {n: torch.zeros(shape) for n in wanted}
-    weights = torch.zeros(1, 1, *shape[-2:])
+    weights = {n: torch.zeros(1, 1, *shape[-2:]) for n in wanted}
     first: tuple[Loop, dict[int, State]] | None = None
     stopped, steps = "", dict.fromkeys(wanted, 0)
     for index, tile in enumerate(order):
         part = observation.window(*tile.outer, seen=windows.seen(tile, height, width))
         loop = make(part, None if first is None else first[1][max(wanted)].kernel)
-        loop.warm_up()
         left = None
         if budget_seconds is not None:
             left = max(1e-3, (budget_seconds - (clock(part.lr.device) - start)) / (len(order) - index))
         label = f"ddsr {index + 1}/{len(order)}"
         with Session(max(wanted), budget_seconds=left, label=label) as session:
+            loop.warm_up(session)
             found = loop.run(wanted, session)
         first = first or (loop, found)
         weight = windows.weight(tile, height, width)
         rows, columns = (slice(o.start * windows.scale, o.stop * windows.scale) for o in tile.outer)
+        early = False
         for n, state in found.items():
-            sums[n][..., rows, columns] += weight * state.image.cpu()
             steps[n] = max(steps[n], state.step)
-        weights[..., rows, columns] += weight
+            if too_early(state.step, n, session.stopped):
+                early = True
+                continue
+            sums[n][..., rows, columns] += weight * state.image.cpu()
+            weights[n][..., rows, columns] += weight
         if session.stopped.startswith(INTERRUPTED):
             stopped = f"{INTERRUPTED} in window {index + 1} of {len(order)}: what was not begun is enlarged bicubically"
             break
-        stopped = session.stopped or stopped
+        stopped = (f"{session.stopped}{TOO_EARLY}" if early else session.stopped) or stopped
     assert first is not None  # an image of which nothing is seen was refused before
     loop, states = first
     seconds = clock(observation.lr.device) - start
     joined = {}
     for n, total in sums.items():
-        image = torch.where(weights > 0, total / weights.clamp_min(1e-12), fallback.cpu()).to(observation.lr)
+        image = torch.where(weights[n] > 0, total / weights[n].clamp_min(1e-12), fallback.cpu()).to(observation.lr)
         joined[n] = State(image, states[n].kernel, steps[n], states[n].length, seconds)
     return joined, loop, stopped
+
+
+def too_early(step: int, wanted: int, stopped: str) -> bool:
+    """Whether somebody, or the time, ended a run at a step when there was no image worth having yet."""
+    return stopped.startswith((INTERRUPTED, SPENT)) and step < min(wanted, ENOUGH)
 
 
 def _visible(observation: Observation, windows: Windows, tile: Tile) -> bool:

@@ -138,5 +138,28 @@ def takes_kernel(solver: Solver) -> bool:
     return bool(getattr(solver, "uses_kernel", False))
 
 
+def finds_kernel(solver: object) -> bool:
+    """Whether a solver, or a class of solvers, finds the kernel itself: it says ``finds_kernel = True``."""
+    return bool(getattr(solver, "finds_kernel", False))
+
+
+def assume(plain: Degradation, reason: str, *, seconds: float) -> Estimate:
+    """The estimate of an image that nothing can be seen in: plain subsampling, without noise.
+
+    Args:
+        plain: the subsampling.
+        reason: why nothing is seen, in a few words.
+        seconds: that it took to find out.
+    """
+    told = f"{reason}: {plain} assumed"
+    return Estimate(degradation=plain, noise_std=0.0, seconds=seconds, fallback=True, told=told)
+
+
 def _told(solution: Solution, found: Estimate) -> Solution:
-    return replace(solution, kernel=found.kernel, seconds=solution.seconds + found.seconds, assumed=found.told)
+    return replace(
+        solution,
+        kernel=found.kernel,
+        direct=found.degradation.downsample == "direct",
+        seconds=solution.seconds + found.seconds,
+        assumed=found.told,
+    )

@@ -17,7 +17,7 @@ from metasr.models.kernel_regressor import Blur, KernelRegressor, axes_of
 from metasr.models.weight_net import high_pass
 from metasr.solvers.back_project import BackProjectSolver
 from metasr.solvers.base import check_problem, clock
-from metasr.solvers.estimate import BlindSolver, Estimate
+from metasr.solvers.estimate import BlindSolver, Estimate, assume
 from metasr.solvers.refine import SYMMETRIES, transform
 
 _ROUND = 1.1  # ratio of the variances under which a kernel is called isotropic
@@ -85,10 +85,7 @@ class ParametricEstimator:
         plain = names.parse(downsample, scale=scale)
         reason = unfit(lr, smallest=self.network.smallest)
         if reason:
-            return Estimate(
-                degradation=plain, noise_std=0.0, seconds=clock(lr.device) - start, fallback=True,
-                told=f"{reason}: {plain} assumed",
-            )  # fmt: skip
+            return assume(plain, reason, seconds=clock(lr.device) - start)
         height, width = (min(n, self.look) for n in lr.shape[-2:])
         seen = look(self.network, middle(lr, (height, width)), scale=scale, direct=downsample == "direct")
         noise = float(seen.noise_std) * 255

@@ -13,6 +13,7 @@ Schedule = Literal["cosine", "published"]
 WATCH = 50
 """Steps between two reconstruction errors (of the whole image) that the published rule looks at."""
 CHECK = 60
+"""Steps that must lie between two looks at these errors, at least: with one every 50, every second is looked at."""
 RECENT = 5
 STOP_BELOW = 9e-6
 
@@ -89,9 +90,10 @@ class SlopeRule:
     """ZSSR's own: the rate is divided by 10 whenever the reconstruction error no longer falls clearly.
 
     A line is fitted to the last five errors, which lie 50 steps apart. When it falls by less than the standard
-    deviation of its slope, looked at every 60 steps, the rate is divided by 10; below 9e-6 learning ends (Shocher et
-    al., 2018, section 3.2; how far the fit reaches back is not stated there: ours). After a division the fit begins
-    anew, lest the next follow from the same errors.
+    deviation of its slope, the rate is divided by 10; below 9e-6 learning ends (Shocher et al., 2018, section 3.2; how
+    far the fit reaches back is not stated there: ours). The public program looks every 60 steps. Here it is looked at
+    when an error comes in and at least 60 steps have passed, which is every 100: after 250, 350, 450, ... steps. After
+    a division the fit begins anew, lest the next follow from the same errors, and is looked at 250 steps later.
 
     Args:
         rate: at the start; 1e-3 there.

@@ -67,7 +67,7 @@ class Session:
         budget_seconds: wall-clock seconds from entering the context to the solver's image; none for no limit.
         label: what the bar is called.
         output_steps: what is to be kept back of the budget for making the image, in steps of the mean duration. The
-            first step is always taken.
+            first step is always taken, unless the time is spent before it (:meth:`prepare`).
         clock: gives seconds.
     """
 
@@ -89,6 +89,7 @@ class Session:
         self.steps = 0
         self.stopped = ""
         self._start = clock()
+        self._aside = 0.0  # seconds before the first step
         self._interrupts = False
         self._before: Any = None  # the handler of SIGINT while ours is in its place
         self._bar: tqdm[Any] | None = None
@@ -139,12 +140,32 @@ class Session:
             if loss is not None and self._bar.n + 1 >= self._bar.last_print_n + (self._bar.miniters or 1):
                 self._bar.set_postfix_str(f"loss {float(loss):.4f}", refresh=False)
             self._bar.update()
+        self._look()
+        return not self.stopped and self.steps < self.total
+
+    def prepare(self, told: str) -> bool:
+        """A part of what comes before the first step is done; its time is no step's, but the budget's.
+
+        Args:
+            told: what it is, shown beside the bar.
+
+        Returns:
+            Whether to go on.
+        """
+        if self._bar is not None:
+            self._bar.set_postfix_str(told, refresh=False)
+            self._bar.update(0)
+        self._aside = self.seconds
+        self._look()
+        return not self.stopped
+
+    def _look(self) -> None:
+        """Stop where somebody wishes it, or the time is spent."""
         if self._interrupts:
             self.stop(f"{INTERRUPTED} after {self.steps} of {self.total} steps")
             print("\ninterrupted: the image is made of what there is; Ctrl-C once more leaves at once", file=sys.stderr)
         elif self._is_spent():
             self.stop(f"{SPENT}={self.budget_seconds:g} spent after {self.steps} of {self.total} steps")
-        return not self.stopped and self.steps < self.total
 
     def stop(self, why: str) -> None:
         """Let the loop end, for a reason of the solver's own; the first reason stays."""
@@ -154,11 +175,16 @@ class Session:
         """Whether another step of the mean duration is too much."""
         if self.budget_seconds is None or self.steps >= self.total:
             return False
-        return self.seconds * (1 + 1 / self.steps) > self._available(self.budget_seconds)
+        return self.seconds + self._step_seconds > self._available(self.budget_seconds)
+
+    @property
+    def _step_seconds(self) -> float:
+        """The mean duration of a step; 0 before the first."""
+        return (self.seconds - self._aside) / self.steps if self.steps else 0.0
 
     def _available(self, budget_seconds: float) -> float:
         """Seconds of the budget that are there for steps."""
-        return budget_seconds - self.output_steps * self.seconds / self.steps
+        return budget_seconds - self.output_steps * self._step_seconds
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._interrupts = True
