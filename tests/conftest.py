@@ -1,10 +1,15 @@
 """Fixtures that find what does not come with the repository: benchmark images and reference weights."""
 
 import os
+import signal
 from pathlib import Path
 
 # Small tensors are quicker on one thread, and several workers then share the cores in peace.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A background shell lets its children ignore Ctrl-C, which tests send to themselves and to their own children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 
