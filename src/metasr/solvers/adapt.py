@@ -16,7 +16,7 @@ from metasr.errors import DivergenceError, InputError
 from metasr.meta.capture import Engine
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates, Rates, mean_rate, published_schedule
-from metasr.solvers.base import Solution, check_problem, clock
+from metasr.solvers.base import Solution, check_problem, check_updates, clock
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.plain_steps import BackwardPrecision, forward_of, layers_of
 from metasr.solvers.refine import back_project
@@ -100,9 +100,7 @@ class AdaptSolver(NetworkSolver):
         ``seconds`` of each solution is what it alone would have taken: the adaptation up to it and its own output.
         """
         degradation = check_problem(lr, scale, degradation)
-        wanted = sorted(set(updates))
-        if not wanted or wanted[0] < 0:
-            raise InputError(f"updates must name at least one number of steps, all at least 0, got {list(updates)}")
+        wanted = check_updates(updates)
         start = clock(lr.device)
         self.network.eval()
         rates = self.rates or FixedRates(published_schedule(degradation.downsample, scale))

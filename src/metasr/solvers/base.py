@@ -95,6 +95,18 @@ def check_problem(lr: Tensor, scale: float, degradation: Degradation | None) -> 
     return degradation
 
 
+def check_updates(updates: Sequence[int]) -> list[int]:
+    """The numbers of steps that snapshots are asked for, in order, each once.
+
+    Raises:
+        InputError: if there are none, or one is below 0.
+    """
+    wanted = sorted(set(updates))
+    if not wanted or wanted[0] < 0:
+        raise InputError(f"updates must name at least one number of steps, all at least 0, got {list(updates)}")
+    return wanted
+
+
 def clock(device: torch.device) -> float:
     """Seconds on a steady clock, once the device has done all it was asked to."""
     if device.type == "cuda":

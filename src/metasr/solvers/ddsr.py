@@ -24,7 +24,7 @@ from metasr.meta.precision import Precision
 from metasr.meta.random_kernels import Centre, RandomKernels, Widths, shift_of, variance_range
 from metasr.models.kernel_net import KernelNet
 from metasr.models.skip_net import SkipNet
-from metasr.solvers.base import Solution, check_problem, clock
+from metasr.solvers.base import Solution, check_problem, check_updates, clock
 from metasr.solvers.ddsr_choices import Arithmetic, Choices, Mode, Optimisers, Stop, choices_of
 from metasr.solvers.ddsr_loop import Loop, State
 from metasr.solvers.ddsr_observation import Observation, read_mask
@@ -154,9 +154,7 @@ class DDSRSolver:
         Where the solver stops before the largest of them, those not reached get what there is.
         """
         given = check_problem(lr, scale, degradation)
-        wanted = sorted(set(updates))
-        if not wanted or wanted[0] < 0:
-            raise InputError(f"updates must name at least one number of steps, all at least 0, got {list(updates)}")
+        wanted = check_updates(updates)
         start = clock(lr.device)
         observation = self._observation(lr.clone(), given)  # a clone can take part in a gradient, made in whatever mode
         size = self._size(observation.scale)
