@@ -2,14 +2,17 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 
 from metasr import __version__
+from metasr.report.markup import Markup
 from metasr.report.run_data import RatesTable, RunData, StageData
 from metasr.report.table import Row
 
@@ -127,3 +130,8 @@ def write_sweep(folder: Path, *, failed: bool = True) -> Path:
             (job / "job.json").write_text(json.dumps(card))
             number += 1
     return folder
+
+
+def svg_of(figure: Markup) -> ElementTree.Element:
+    """The plot of a figure in a page."""
+    return ElementTree.fromstring(re.findall(r"<svg.*</svg>", figure, re.DOTALL)[0])

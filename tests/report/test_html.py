@@ -7,17 +7,16 @@ from dataclasses import replace
 from functools import lru_cache
 from html.parser import HTMLParser
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
 from metasr.report.html import _CSS, page
-from metasr.report.html_figures import _MOST_POINTS, COLOURS, Line, plot
+from metasr.report.html_figures import COLOURS
 from metasr.report.html_training import _lines
-from metasr.report.markup import Markup, details, element, markup, table
+from metasr.report.markup import Markup
 from metasr.report.run_data import ReportData, RunData, StageData, SweepData
 from metasr.report.sweep_table import Job, SweepTable
-from report_samples import png, row, rows, run_data
+from report_samples import png, row, rows, run_data, svg_of
 
 VOID = {"br", "img", "meta", "hr"}
 
@@ -336,95 +335,3 @@ def test_pictures_keep_a_size_at_which_their_captions_can_be_read():
 @pytest.mark.parametrize(("second", "told"), [({"seed": 2}, "1 choice<"), ({"seed": 2, "x": 1}, "2 choices<")])
 def test_how_many_choices_differ(second, told):
     assert told in page(ReportData([plain(config={"seed": 1}), plain("b", config=second)]))
-
-
-def svg_of(figure: Markup) -> ElementTree.Element:
-    return ElementTree.fromstring(re.findall(r"<svg.*</svg>", figure, re.DOTALL)[0])
-
-
-def line_points(figure: Markup, colour: str) -> int:
-    """How many points the curve of a colour has."""
-    (path,) = [
-        p for p in svg_of(figure).iter("path") if f"stroke: {colour}" in p.get("style", "") and "clip" in str(p.attrib)
-    ]
-    return len(re.findall("[ML]", path.get("d", "")))
-
-
-def test_a_plot_is_svg_in_the_pages_own_ink():
-    figure = plot([Line(0, [0, 1, 2], [1.0, 2.0, 4.0], [0.1, 0.1, 0.1])], title="T & <t>", xlabel="x", ylabel="$y_{")
-    svg = svg_of(figure)
-    assert svg.get("aria-label") == "T & <t>"
-    assert "currentColor" in figure
-    assert "#010203" not in figure
-    assert "$y_{" in "".join(svg.itertext())
-    assert not re.search(r"xmlns|metadata|<style|matplotlib", figure)
-    used = set(re.findall(r"url\(#([^)]*)\)", figure))
-    assert used == set(re.findall(r' id="([^"]*)"', figure)) - set(re.findall(r'href="#([^"]*)"', figure))
-
-
-def test_other_lines_are_another_plot():
-    def drawn(ys: list[float], number: int = 0) -> str:
-        return plot([Line(number, range(len(ys)), ys)], title="t", xlabel="x", ylabel="y")
-
-    assert drawn([1.0, 2.0]) == drawn([1.0, 2.0])
-    assert drawn([1.0, 2.0]) != drawn([1.0, 2.5])
-    assert COLOURS[1] in drawn([1.0, 2.0], number=1)
-    assert drawn([1.0, 2.0], number=0) != drawn([1.0, 2.0], number=len(COLOURS))  # dashed
-
-
-def test_points_that_are_not_finite_are_left_out_and_long_lines_thinned():
-    nan, inf = float("nan"), float("inf")
-    figure = plot([Line(0, [0, 1, 2, 3], [1.0, nan, inf, 2.0])], title="t", xlabel="x", ylabel="y")
-    assert line_points(figure, COLOURS[0]) == 2
-    many = plot([Line(0, range(5000), [i % 7 for i in range(5000)])], title="t", xlabel="x", ylabel="y")
-    assert 2 < line_points(many, COLOURS[0]) <= _MOST_POINTS
-    plot([Line(0, [], []), Line(1, [0], [nan])], title="nothing at all", xlabel="x", ylabel="y", log=True)
-
-
-def test_an_axis_is_logarithmic_where_that_shows_more():
-    def ticks(ys: list[float]) -> str:
-        figure = plot([Line(0, range(len(ys)), ys)], title="t", xlabel="x", ylabel="y", log=True)
-        return "".join("".join(svg_of(figure).itertext()).split())
-
-    assert "10−1" in ticks([1.0, 0.01])  # ten to the minus one
-    assert "10−1" not in ticks([1.0, 0.9])
-    assert "10−1" not in ticks([1.0, 0.0])
-
-
-def luminance(colour: str) -> float:
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(a: str, b: str) -> float:
-    low, high = sorted((luminance(a), luminance(b)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def test_contrast_by_day_and_by_night():
-    css = _CSS.read_text(encoding="utf-8")
-    schemes = [
-        dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
-    ]
-    assert len(schemes) == 3  # light, dark, print
-    for colours in schemes:
-        for ink in ("text", "muted"):
-            assert contrast(colours[ink], colours["page"]) >= 4.5
-        assert contrast(colours["text"], colours["warn"]) >= 4.5
-        assert all(contrast(line, colours["page"]) >= 3 for line in COLOURS)
-
-
-def test_elements_escape_their_text_and_attributes():
-    assert element("p", "a < b", None, ["&", Markup("<b>")], class_='"x"', hidden=True, title=None) == (
-        '<p class="&quot;x&quot;" hidden>a &lt; b&amp;<b></p>'
-    )
-    assert element("img", alt="") == '<img alt="">'
-    assert markup(None) == ""
-    assert details("s", "inside", open_=True) == "<details open><summary>s</summary>inside</details>"
-
-
-def test_tables_have_headings_for_rows_and_columns():
-    text = table(["name", "value"], [["a", "1"]], caption="c", numbers=[1])
-    assert '<th scope="row">a</th><td class="n">1</td>' in text
-    assert '<th scope="col" class="n">value</th>' in text
