@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands import composed, finished_jobs, folder
+from metasr.config.command_line import status_of
 from metasr.errors import InputError, nearest
-from metasr.experiment.cli_checks import status_of
 
 if TYPE_CHECKING:
     from metasr.report.sweep_table import Job
@@ -52,12 +52,12 @@ def main() -> None:
     found = finished_jobs(sweep)
     jobs = {variant: job_of(found, variant, options.seed) for variant in VARIANTS}
 
+    from metasr.config import build
     from metasr.data.catalog import image_set
-    from metasr.data.images import check_output
     from metasr.degradation.names import parse
-    from metasr.experiment import build
-    from metasr.experiment.weights import from_run
-    from metasr.report.maps import draw_maps
+    from metasr.figures.maps import draw_maps
+    from metasr.io.images import check_output
+    from metasr.runs.weights import from_run
 
     check_output(options.output, overwrite=True)
     images = image_set("samples", split="test")

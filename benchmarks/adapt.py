@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from commands import at_least
 from commands import device as device_named
-from metasr.experiment.cli_checks import status_of
+from metasr.config.command_line import status_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,12 +93,12 @@ def ways(device: str) -> dict[str, Way]:
     import torch
 
     from metasr.degradation.names import parse
-    from metasr.experiment.weights import from_release
-    from metasr.meta.capture import Engine
+    from metasr.meta.cuda_graph import Engine
     from metasr.meta.rates import PerStepRates, rates_from_state
     from metasr.models.plain_cnn import PlainCNN
-    from metasr.project import weights_folder
-    from metasr.solvers.adapt import AdaptSolver
+    from metasr.paths import weights_folder
+    from metasr.runs.weights import from_release
+    from metasr.solvers.mzsr.solver import AdaptSolver
 
     class General(PlainCNN):
         """Another class: nothing is known of it."""
@@ -174,10 +174,10 @@ def operations(updates: int, pixels: int) -> float:
 def compare(device: str, updates: list[int], repeats: int, only: tuple[str, ...]) -> None:
     """The first table."""
     import metasr.data
-    from metasr.data.images import read_image
     from metasr.degradation.names import parse
-    from metasr.evaluation.metrics import psnr
-    from metasr.evaluation.protocol import LumaProtocol
+    from metasr.io.images import read_image
+    from metasr.metrics.protocol import LumaProtocol
+    from metasr.metrics.psnr_ssim import psnr
 
     hr = read_image(Path(metasr.data.__path__[0]) / SAMPLE)[None].to(device)
     lr = parse("g2.0d", scale=2)(hr)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands import at_least, composed, folder
-from metasr.experiment.cli_checks import status_of
+from metasr.config.command_line import status_of
 
 if TYPE_CHECKING:
     import torch
@@ -49,9 +49,9 @@ def kernel_score(found: Degradation, true: Degradation, *, as_one: bool) -> floa
         as_one: compare blur and resizing in one. There is no other way where the two subsample unlike: DDSR's estimate
             comes before direct subsampling, whatever the truth's.
     """
+    from metasr.degradation.direct_kernel import direct_kernel
     from metasr.degradation.kernels import TEST_SIZE, delta
-    from metasr.evaluation.direct_kernel import direct_kernel
-    from metasr.evaluation.kernel_metrics import kernel_psnr, resized
+    from metasr.metrics.kernel import kernel_psnr, resized
 
     def told(degradation: Degradation) -> torch.Tensor | None:
         if as_one:
@@ -72,14 +72,14 @@ def share(gained: float, whole: float) -> str:
 
 def measure(options: argparse.Namespace, name: str) -> dict[str, float]:
     """Means over the images under one degradation."""
+    from metasr.config import build
     from metasr.data.catalog import ImageSet
-    from metasr.data.images import list_images
     from metasr.degradation.names import parse
     from metasr.degradation.resize import middle
-    from metasr.experiment import build
-    from metasr.experiment.weights import choose_for
+    from metasr.io.images import list_images
+    from metasr.runs.weights import choose_for
     from metasr.seeds import generator_from, seed_from
-    from metasr.solvers.estimate import blind
+    from metasr.solvers.blind.base import blind
 
     cfg = composed([f"solver={options.solver}", f"estimator={options.estimator}", "logger=none", *options.choices])
     scale = float(options.scale)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metasr.errors import InputError
-from metasr.project import conf_folder
+from metasr.paths import conf_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -58,7 +58,7 @@ def device(name: str) -> str:
 
 def finished_jobs(sweep: Path) -> list[Job]:
     """The jobs of a sweep's folder that came to a table."""
-    from metasr.experiment.sweep import read_jobs
+    from metasr.report.reading import read_jobs
 
     return [job for job in read_jobs(sweep) if job.rows]
 
@@ -67,8 +67,8 @@ def composed(choices: Sequence[str]) -> DictConfig:
     """The whole config of a job, from its choices."""
     from hydra import compose, initialize_config_dir
 
-    from metasr.experiment.run_folder import register_resolvers
-    from metasr.experiment.schema import register
+    from metasr.config.schema import register
+    from metasr.runs.folder import register_resolvers
 
     register()
     register_resolvers()

@@ -22,8 +22,8 @@ from typing import Any
 from commands import at_least, folder
 from commands import device as device_named
 from ddsr_problems import add_options, check_options, problem, score, told
+from metasr.config.command_line import status_of
 from metasr.errors import InputError, nearest
-from metasr.experiment.cli_checks import status_of
 
 ROWS: dict[str, dict[str, Any]] = {
     "faithful": {"mode": "faithful"},
@@ -80,7 +80,7 @@ def main() -> None:
     device = device_named(options.device)
     where = None if options.folder is None else folder(options.folder, what="the one that holds LR, HR and kernels")
 
-    from metasr.solvers.ddsr import DDSRSolver
+    from metasr.solvers.ddsr.solver import DDSRSolver
 
     given = problem(options, where, options.image if where else "hopper")
     print(f"{given.name}, {told(options)}, {given.hr.shape[-2]}x{given.hr.shape[-1]}, {options.steps} steps, "

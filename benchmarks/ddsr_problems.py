@@ -84,8 +84,8 @@ def read(where: Path, name: str) -> tuple[Tensor, Tensor, Tensor]:
     Raises:
         InputError: if the folder has no such image.
     """
-    from metasr.data.images import read_photo
     from metasr.degradation.kernels import load_kernel
+    from metasr.io.images import read_photo
 
     own = where / f"{name}.png", where / f"hr_{name}.png", where / f"kernel_{name}.mat"
     prepared = where / "lr" / f"{name}.png", where / "hr" / f"{name}.png", where / "kernels" / f"{name}.npy"
@@ -101,7 +101,7 @@ def read(where: Path, name: str) -> tuple[Tensor, Tensor, Tensor]:
 def sample(scale: int) -> tuple[Tensor, Tensor, Tensor]:
     """LR, HR and kernel of an embedded sample's middle, by the published program's draws."""
     from metasr.data.catalog import image_set
-    from metasr.degradation.ddsr_published import PublishedDraws
+    from metasr.degradation.published_ddsr import PublishedDraws
     from metasr.degradation.resize import middle
 
     images = image_set("samples", split="test")
@@ -125,7 +125,7 @@ def problem(options: argparse.Namespace, where: Path | None, name: str) -> Probl
     from metasr.degradation.kernels import disc
     from metasr.degradation.pipeline import Degradation
     from metasr.degradation.resize import middle
-    from metasr.meta.random_kernels import centre_of
+    from metasr.solvers.ddsr.random_kernels import centre_of
 
     scale = options.scale
     lr, hr, kernel = sample(scale) if where is None else read(where, name)
@@ -160,8 +160,8 @@ def score(given: Problem, solved: Solution) -> Score:
     """PSNR and SSIM on unrounded Y, without a border of ``scale`` pixels, as the published figures; kernel PSNR."""
     import torch.nn.functional as F
 
-    from metasr.evaluation.kernel_metrics import kernel_psnr, resized
-    from metasr.evaluation.protocol import LumaProtocol
+    from metasr.metrics.kernel import kernel_psnr, resized
+    from metasr.metrics.protocol import LumaProtocol
 
     scale, protocol, sr = int(given.degradation.scale), LumaProtocol(round_luma=False), solved.sr.cpu()
     found = protocol(sr, given.hr, scale=scale)

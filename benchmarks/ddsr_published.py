@@ -23,8 +23,8 @@ from typing import get_args
 from commands import at_least, folder
 from commands import device as device_named
 from ddsr_problems import Score, add_options, check_options, names_in, problem, score, told
+from metasr.config.command_line import status_of
 from metasr.errors import InputError, nearest
-from metasr.experiment.cli_checks import status_of
 
 
 def seeds_of(text: str) -> list[int]:
@@ -78,8 +78,8 @@ def main() -> None:
 
     import torch
 
-    from metasr.solvers.ddsr import DDSRSolver
-    from metasr.solvers.ddsr_choices import Mode
+    from metasr.solvers.ddsr.options import Mode
+    from metasr.solvers.ddsr.solver import DDSRSolver
 
     modes = options.modes.split(",")
     for mode in modes:

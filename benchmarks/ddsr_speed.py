@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 
 from commands import at_least
 from commands import device as device_named
-from metasr.experiment.cli_checks import status_of
+from metasr.config.command_line import status_of
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from metasr.meta.random_kernels import RandomKernels
-    from metasr.solvers.ddsr_loop import Loop
+    from metasr.solvers.ddsr.loop import Loop
+    from metasr.solvers.ddsr.random_kernels import RandomKernels
 
 OUTER = 5
 
@@ -120,7 +120,7 @@ def plain_eager(
 def problem(side: int, scale: int, device: str) -> tuple[Tensor, Tensor]:
     """LR and HR of an embedded sample's middle, with a kernel of the published program's draws."""
     from metasr.data.catalog import image_set
-    from metasr.degradation.ddsr_published import PublishedDraws
+    from metasr.degradation.published_ddsr import PublishedDraws
     from metasr.degradation.resize import middle
 
     images = image_set("samples", split="test")
@@ -131,7 +131,7 @@ def problem(side: int, scale: int, device: str) -> tuple[Tensor, Tensor]:
 def ours(lr: Tensor, scale: int, mode: str) -> Loop:
     """A solver's loop, warmed up."""
     from metasr.degradation.pipeline import Degradation
-    from metasr.solvers.ddsr import DDSRSolver
+    from metasr.solvers.ddsr.solver import DDSRSolver
 
     solver = DDSRSolver(mode=mode, centre="published")  # type: ignore[arg-type]
     loop = solver.loop(lr, Degradation(scale=scale, downsample="direct"), seed=0)
@@ -158,9 +158,9 @@ def time_steps(side: int, scale: int, device: str, rounds: int, clock: Callable[
     """The table of times."""
     import torch
 
-    from metasr.meta.random_kernels import RandomKernels
     from metasr.models.kernel_net import KernelNet
     from metasr.models.skip_net import SkipNet
+    from metasr.solvers.ddsr.random_kernels import RandomKernels
 
     lr, _ = problem(side, scale, device)
     generator = torch.Generator().manual_seed(0)
@@ -194,8 +194,8 @@ def time_steps(side: int, scale: int, device: str, rounds: int, clock: Callable[
 def quality(side: int, scale: int, device: str, steps: list[int]) -> None:
     """The table of PSNR by steps."""
     from metasr.degradation.pipeline import Degradation
-    from metasr.evaluation.protocol import LumaProtocol
-    from metasr.solvers.ddsr import DDSRSolver
+    from metasr.metrics.protocol import LumaProtocol
+    from metasr.solvers.ddsr.solver import DDSRSolver
 
     lr, hr = problem(side, scale, device)
     print(f"{'':14s}{'steps':>8s}{'PSNR':>8s}{'seconds':>9s}")

@@ -27,18 +27,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands import at_least, folder
-from metasr.experiment.cli_checks import status_of
+from metasr.config.command_line import status_of
 
 if TYPE_CHECKING:
     from metasr.data.catalog import ImageSet
-    from metasr.experiment.vector_study import Photo, Reader, Swaps
     from metasr.models.blind import BlindSR
     from metasr.models.mln import MLN
+    from mrda.vector_study import Photo, Reader, Swaps
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table, whole or not at all; numbers to six digits."""
-    from metasr.experiment.run_card import write_text
+    from metasr.runs.card import write_text
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -54,9 +54,9 @@ def say(what: str) -> None:
 
 def study_probe(photos: list[Photo], read: dict[str, Reader], *, scale: int, count: int, seed: int, out: Path) -> None:
     """The first part, and the picture by width."""
-    from metasr.evaluation.probe import project
-    from metasr.experiment.vector_study import probe_widths, widths
-    from metasr.report.vector_figures import projections
+    from mrda.probe import project
+    from mrda.vector_figures import projections
+    from mrda.vector_study import probe_widths, widths
 
     sigmas = widths(scale, count=count)
     probes, vectors = probe_widths(photos, sigmas, read, scale=scale, seed=seed)
@@ -93,8 +93,8 @@ def print_swaps(found: Swaps, names: list[str]) -> None:
 
 def study_swaps(student: BlindSR, photos: list[Photo], names: list[str], *, scale: int, seed: int, out: Path) -> None:
     """The second part."""
-    from metasr.experiment.vector_study import swap_vectors
-    from metasr.report.vector_figures import swap_cost
+    from mrda.vector_figures import swap_cost
+    from mrda.vector_study import swap_vectors
 
     found = swap_vectors(student, photos, names, scale=scale, seed=seed)
     print_swaps(found, names)
@@ -111,8 +111,8 @@ def study_adaptation(
     starts: dict[str, MLN], images: ImageSet, *, rates: Sequence[float], draws: int, patch: int, seed: int, out: Path
 ) -> None:
     """The fourth part."""
-    from metasr.experiment.adaptation_study import adaptation_curves, gains, study_widths, wrong_cost
-    from metasr.report.vector_figures import other_patch_curves
+    from mrda.adaptation_study import adaptation_curves, gains, study_widths, wrong_cost
+    from mrda.vector_figures import other_patch_curves
 
     scale = next(iter(starts.values())).scale
     sigmas = study_widths(scale)
@@ -162,16 +162,16 @@ def main() -> None:
     run = folder(options.run, what="a run's")
 
     from metasr.data.catalog import ImageSet, image_set
-    from metasr.data.images import list_images
     from metasr.degradation import names
-    from metasr.evaluation.probe import project
-    from metasr.experiment.stage_networks import finished_stages, stage_config, trained_recipe, untrained_recipe
-    from metasr.experiment.vector_study import pieces, read_vectors, readers
-    from metasr.meta.oracle import AdaptedFeatures
+    from metasr.io.images import list_images
     from metasr.models.blind import BlindSR
     from metasr.models.mln import MLN
+    from metasr.models.teacher import AdaptedFeatures
     from metasr.recipes.teacher import Teacher
-    from metasr.report.vector_figures import projections
+    from mrda.probe import project
+    from mrda.stage_networks import finished_stages, stage_config, trained_recipe, untrained_recipe
+    from mrda.vector_figures import projections
+    from mrda.vector_study import pieces, read_vectors, readers
 
     images = (
         ImageSet(options.images.name, "test", tuple(list_images(options.images)))

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from commands import at_least
 from commands import device as device_named
-from metasr.experiment.cli_checks import status_of
+from metasr.config.command_line import status_of
 from metasr.models.dynamic_conv import Form, dynamic_depthwise
 
 SHAPES = ((16, 64, 32, 32), (16, 64, 64, 64), (8, 32, 16, 16), (1, 64, 96, 96), (1, 64, 180, 320))

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands import at_least, composed, finished_jobs, folder
+from metasr.config.command_line import status_of
 from metasr.errors import InputError
-from metasr.experiment.cli_checks import status_of
-from metasr.project import outputs_folder
+from metasr.paths import outputs_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ def checked(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from metasr.experiment.run_folder import quoted
+    from metasr.runs.folder import quoted
 
     seeds = list(dict.fromkeys(seed.strip() for seed in options.seeds.split(",")))
     if not all(seed.isdecimal() for seed in seeds):
@@ -95,8 +95,8 @@ def pictures(choices: list[str]) -> dict[str, Tensor]:
     Raises:
         InputError: if they are too few for one of each kind.
     """
-    from metasr.experiment import build
-    from metasr.experiment.job import test_images
+    from metasr.config import build
+    from metasr.jobs.run import test_images
 
     cfg = composed([c for c in choices if not c.startswith(("hydra.", "hydra/"))])
     found = test_images(cfg)
@@ -117,7 +117,7 @@ def train(seeds: list[str], choices: list[str]) -> dict[tuple[str, str], Path]:
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from metasr.experiment.run_folder import sweep_folder
+    from metasr.runs.folder import sweep_folder
 
     # One seed is swept as well: then more seeds later go on with the same sweep.
     typed = [f"meta_set={','.join(SETS)}", f"seed=choice({','.join(seeds)})", *choices]
@@ -139,9 +139,9 @@ def train(seeds: list[str], choices: list[str]) -> dict[tuple[str, str], Path]:
 
 def weight_maps(job: Path, images: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weight map that a job's Weight-Net gives each image."""
+    from metasr.config import build
     from metasr.degradation.names import parse
-    from metasr.experiment import build
-    from metasr.experiment.weights import from_run
+    from metasr.runs.weights import from_run
 
     cfg = composed(json.loads((job / "job.json").read_text(encoding="utf-8"))["overrides"])
     recipe = build.recipe(cfg, "weighted")
@@ -165,7 +165,7 @@ def main() -> None:
     each = min(options.each, len(order) // 2)
     kinds = {"structure": order[-each:], "texture": order[:each]}
 
-    from metasr.report.maps import map_distance
+    from metasr.figures.maps import map_distance
 
     jobs = train(seeds, choices)
     shown = {name: images[name] for names in kinds.values() for name in names[:2]}

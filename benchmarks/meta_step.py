@@ -31,12 +31,12 @@ from torch.nn import functional as F
 
 from commands import at_least
 from commands import device as device_named
+from metasr.config.command_line import status_of
 from metasr.data.tasks import Task
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
-from metasr.experiment.cli_checks import status_of
-from metasr.meta.capture import Engine, StepFunction
-from metasr.meta.learn2learn_core import MAML
+from metasr.meta.cuda_graph import Engine, StepFunction
+from metasr.meta.learn2learn import MAML
 from metasr.meta.meta_gradient import PixelLoss, enlarge, meta_gradient
 from metasr.meta.precision import Precision
 from metasr.meta.rates import FixedRates, PerStepRates
@@ -85,7 +85,7 @@ class OneStream(Engine):
     def run(
         self, function: StepFunction, inputs: Sequence[Tensor], *, parameters: Sequence[Tensor], key: Hashable = ()
     ) -> list[Tensor]:
-        """See :meth:`metasr.meta.capture.Engine.run`."""
+        """See :meth:`metasr.meta.cuda_graph.Engine.run`."""
         return super().run(lambda given, _: function(given, False), inputs, parameters=parameters, key=key)
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commands import at_least, folder
+from metasr.config.command_line import status_of
 from metasr.errors import InputError
-from metasr.experiment.cli_checks import status_of
 
 if TYPE_CHECKING:
     from metasr.data.catalog import ImageSet
-    from metasr.experiment.blind_runs import Kind
-    from metasr.report.claims import Claim, Scores
+    from mrda.blind_runs import Kind
+    from mrda.claims import Claim, Scores
 
 LEVELS = (0, 10, 20)
 
@@ -35,7 +35,7 @@ def runs_by_kind(run: Path, controls: list[Path]) -> dict[Kind, list[Path]]:
     Raises:
         InputError: if the run itself is no chain with a student, a control none that is known, or one of another run.
     """
-    from metasr.experiment.blind_runs import kind_of, require_comparable
+    from mrda.blind_runs import kind_of, require_comparable
 
     if kind_of(run) != "student":
         raise InputError(f"{run} is no run of a whole chain ending in a student; give one, and controls after it")
@@ -56,12 +56,12 @@ def say(what: str) -> None:
 
 def judge(run: Path, controls: dict[Kind, list[Path]], images: ImageSet, *, piece: int, draws: int) -> list[Claim]:
     """All rows."""
+    from metasr.config import build
     from metasr.degradation.names import expand
-    from metasr.experiment import build
-    from metasr.experiment.blind_runs import blind_network, feed_forward, score, seed_of, ways_of
-    from metasr.experiment.stage_networks import finished_stages, stage_config
-    from metasr.report import claims
-    from metasr.report.claims import Scores
+    from mrda import claims
+    from mrda.blind_runs import blind_network, feed_forward, score, seed_of, ways_of
+    from mrda.claims import Scores
+    from mrda.stage_networks import finished_stages, stage_config
 
     scale = blind_network(run).scale
     cfg = stage_config(finished_stages(run)["student"])
@@ -132,9 +132,9 @@ def print_scores(scores: Scores, degradations: list[str]) -> None:
 
 def judge_vector(runs: list[Path], images: ImageSet, kernels: list[str], *, piece: int, seed: int) -> Claim:
     """A5."""
-    from metasr.experiment.blind_runs import blind_network
-    from metasr.experiment.vector_study import pieces, probe_widths, swap_vectors, widths
-    from metasr.report.claims import vector_carries_degradation
+    from mrda.blind_runs import blind_network
+    from mrda.claims import vector_carries_degradation
+    from mrda.vector_study import pieces, probe_widths, swap_vectors, widths
 
     students = [blind_network(run) for run in runs]
     scale = students[0].scale
@@ -154,12 +154,12 @@ def judge_adaptation(runs: list[Path], joint: list[Path], images: ImageSet, *, d
     """A7: gains are means over the runs given."""
     from statistics import fmean
 
-    from metasr.experiment.adaptation_study import adaptation_curves, gains, study_widths
-    from metasr.experiment.stage_networks import finished_stages, trained_recipe
-    from metasr.meta.oracle import AdaptedFeatures
     from metasr.models.mln import MLN
+    from metasr.models.teacher import AdaptedFeatures
     from metasr.recipes.teacher import Teacher
-    from metasr.report.claims import meta_training_helps, not_run
+    from mrda.adaptation_study import adaptation_curves, gains, study_widths
+    from mrda.claims import meta_training_helps, not_run
+    from mrda.stage_networks import finished_stages, trained_recipe
 
     if not {"pretrain", "meta_transfer"} <= set(finished_stages(runs[0])):
         return not_run("A7", "meta-training makes adaptation work", "this run has no MLN")
@@ -201,9 +201,9 @@ def main() -> None:
     controls = runs_by_kind(run, [folder(path, what="a control run's") for path in options.controls])
 
     from metasr.data.catalog import ImageSet, image_set
-    from metasr.data.images import list_images
-    from metasr.experiment.blind_runs import told
-    from metasr.report.claims import format_claims
+    from metasr.io.images import list_images
+    from mrda.blind_runs import told
+    from mrda.claims import format_claims
 
     images = (
         ImageSet(options.images.name, "test", tuple(list_images(options.images)))

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from commands import at_least, folder
 from commands import device as device_named
+from metasr.config.command_line import status_of
 from metasr.errors import InputError
-from metasr.experiment.cli_checks import status_of
 
 if TYPE_CHECKING:
     from metasr.models.blind import BlindSR
@@ -59,9 +59,9 @@ def of_run(run: Path) -> Networks:
     Raises:
         InputError: if its teacher adapts no network.
     """
-    from metasr.experiment.stage_networks import trained_recipe
     from metasr.models.blind import BlindSR
     from metasr.recipes.teacher import Teacher
+    from mrda.stage_networks import trained_recipe
 
     student, teacher = trained_recipe(run, "student").model, trained_recipe(run, "teacher")
     assert isinstance(student, BlindSR)
@@ -105,8 +105,8 @@ def main() -> None:
 
     import torch
 
-    from metasr.meta.oracle import adapt
-    from metasr.models.multadds import multiply_adds
+    from metasr.models.teacher import adapt
+    from mrda.multadds import multiply_adds
 
     networks = published(options.scale) if run is None else of_run(run)
     student, teacher, mln = (network.to(device) for network in networks)

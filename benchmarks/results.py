@@ -20,8 +20,8 @@ import tempfile
 from pathlib import Path
 
 from commands import folder
+from metasr.config.command_line import status_of
 from metasr.errors import InputError
-from metasr.experiment.cli_checks import status_of
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEGRADATIONS = ("g0.2d", "g2.0d", "gani_d", "g1.3b", "bicubic")
@@ -37,7 +37,7 @@ def evaluated(
     testset: str, root: Path, weights: str, updates: str, *, multiscale: bool = False
 ) -> list[dict[str, str]]:
     """Rows of the table that the program writes; where it fails, it has said why, and its exit status is ours."""
-    from metasr.experiment.run_folder import quoted
+    from metasr.runs.folder import quoted
 
     with tempfile.TemporaryDirectory() as place:
         table = Path(place) / "table.csv"
@@ -82,7 +82,7 @@ def lines(testset: str, root: Path, quick: Path | None) -> list[str]:
 
 def compared(rows: list[dict[str, str]], method: str, testset: str) -> dict[str, str]:
     """One degradation's cells: interpolation, the released weights, and a published method with the gaps to it."""
-    from metasr.report.published_results import published
+    from metasr.evaluation.published import published
 
     found = {(r["solver"], r["updates"]): r for r in rows}
     cells = {
@@ -101,8 +101,8 @@ def compared(rows: list[dict[str, str]], method: str, testset: str) -> dict[str,
 
 def multiscale_weights() -> list[str]:
     """Names of the released weights that the multi-scale experiment made."""
-    from metasr.experiment.weights import released
-    from metasr.project import weights_folder
+    from metasr.paths import weights_folder
+    from metasr.runs.weights import released
 
     cards = released(weights_folder())
     return [

@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 
 from commands import at_least
+from metasr.config.command_line import status_of
 from metasr.errors import InputError
-from metasr.experiment.cli_checks import status_of
 
 CHILD = "--child"
 LIMIT = 1100 * 1100  # larger images are not tried without tiles: the activations alone take some 4 KiB a pixel
@@ -50,14 +50,14 @@ def child(source: str, target: str, tiled: bool, steps: int) -> None:
     if tiled:
         status = main(arguments)
     else:
-        from metasr.data.images import Photo, read_photo, write_photo
         from metasr.degradation.names import parse
-        from metasr.experiment.upscale import upscale_photo
-        from metasr.experiment.weights import released_for
+        from metasr.io.images import Photo, read_photo, write_photo
+        from metasr.jobs.upscale import upscale_photo
         from metasr.meta.rates import rates_from_state
         from metasr.models.plain_cnn import PlainCNN
-        from metasr.project import weights_folder
-        from metasr.solvers.adapt import AdaptSolver
+        from metasr.paths import weights_folder
+        from metasr.runs.weights import released_for
+        from metasr.solvers.mzsr.solver import AdaptSolver
 
         degradation = parse("g2.0d", scale=2)
         weights = released_for(weights_folder(), degradation)
@@ -98,7 +98,7 @@ def main() -> None:
 
     import torch
 
-    from metasr.data.images import Photo, write_photo
+    from metasr.io.images import Photo, write_photo
 
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads; x2, {options.steps} updates, imports included"

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 from commands import at_least
 from commands import folder as folder_named
+from metasr.config.command_line import status_of
 from metasr.errors import InputError, nearest
-from metasr.experiment.cli_checks import status_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,9 +59,9 @@ def plain_eager(lr: Tensor, degradation: Degradation) -> tuple[Tensor, int]:
     from torch import nn
 
     from metasr.degradation.resize import imresize
-    from metasr.solvers.internal_pairs import enlarged_son
-    from metasr.solvers.rate_rules import SlopeRule
-    from metasr.solvers.refine import SYMMETRIES, back_project, self_ensemble, symmetries_of, transform
+    from metasr.solvers.ensemble import SYMMETRIES, back_project, self_ensemble, symmetries_of, transform
+    from metasr.solvers.zssr.internal_pairs import enlarged_son
+    from metasr.solvers.zssr.rate_rules import SlopeRule
 
     torch.manual_seed(0)
     widths = [3, *[64] * 7, 3]
@@ -108,7 +108,7 @@ def plain_eager(lr: Tensor, degradation: Degradation) -> tuple[Tensor, int]:
 
 def ways() -> dict[str, Way]:
     """The baseline, then the levers, each on top of those before."""
-    from metasr.solvers.zssr import ZSSRSolver
+    from metasr.solvers.zssr.solver import ZSSRSolver
 
     def solver(options: dict[str, Any]) -> Way:
         def solve(lr: Tensor, degradation: Degradation) -> tuple[Tensor, int]:
@@ -131,10 +131,10 @@ def compare(options: argparse.Namespace) -> None:
     import torch
 
     import metasr.data
-    from metasr.data.images import list_images, read_image
     from metasr.degradation.names import parse
     from metasr.degradation.resize import middle
-    from metasr.evaluation.protocol import LumaProtocol
+    from metasr.io.images import list_images, read_image
+    from metasr.metrics.protocol import LumaProtocol
 
     clock = time.process_time if options.cpu_time else time.perf_counter
     found = ways()
@@ -175,7 +175,7 @@ def memory(side: int) -> None:
     """The peak of this process, for an image of so many pixels a side and 20 steps."""
     import torch
 
-    from metasr.solvers.zssr import ZSSRSolver
+    from metasr.solvers.zssr.solver import ZSSRSolver
 
     def peak() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

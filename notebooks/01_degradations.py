@@ -30,11 +30,11 @@ from metasr.degradation import kernels
 from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation, DegradationSampler
-from metasr.evaluation.protocol import LumaProtocol
-from metasr.experiment.evaluate import evaluate
-from metasr.report import figures
-from metasr.report.maps import draw_maps
-from metasr.report.table import format_pivot
+from metasr.evaluation.evaluate import evaluate
+from metasr.evaluation.results import format_pivot
+from metasr.figures import comparison as figures
+from metasr.figures.maps import draw_maps
+from metasr.metrics.protocol import LumaProtocol
 from metasr.seeds import generator_from
 
 pictures = Path(tempfile.mkdtemp())
@@ -167,5 +167,5 @@ Image(draw_maps({"HR": hr, "LR": problem(hr, generator=generator_from(9))}, pict
 #   begin to alias?
 # * The half pixel at `scale=4`: how much is it worth there?
 # * `parse("sig_1.6_b", scale=2)` gives the width as a standard deviation. Which `iso_..._b` is the same?
-# * A photo of your own: `metasr.data.images.read_image("photo.png")[None]`.
+# * A photo of your own: `metasr.io.images.read_image("photo.png")[None]`.
 # * The next notebook shows what learning from many such problems means.

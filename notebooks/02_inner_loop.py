@@ -30,13 +30,13 @@ from metasr.data.patches import PatchPool
 from metasr.data.tasks import Task, TaskSampler
 from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.pipeline import DegradationSampler
-from metasr.experiment.weights import from_release
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.meta_gradient import meta_gradient, meta_parameters
 from metasr.meta.rates import FixedRates, PerStepRates
 from metasr.meta.step_weights import StepWeights
 from metasr.models.plain_cnn import PlainCNN
-from metasr.project import weights_folder
+from metasr.paths import weights_folder
+from metasr.runs.weights import from_release
 from metasr.seeds import generator_from
 
 # %% [markdown]

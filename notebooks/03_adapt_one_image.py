@@ -26,14 +26,14 @@ from IPython.display import Image
 
 from metasr.data.catalog import image_set
 from metasr.degradation.names import parse
-from metasr.evaluation.protocol import LumaProtocol
-from metasr.experiment.weights import from_release
+from metasr.figures import comparison as figures
 from metasr.meta.rates import rates_from_state
+from metasr.metrics.protocol import LumaProtocol
 from metasr.models.plain_cnn import PlainCNN
-from metasr.project import weights_folder
-from metasr.report import figures
-from metasr.solvers.adapt import AdaptSolver
+from metasr.paths import weights_folder
+from metasr.runs.weights import from_release
 from metasr.solvers.interpolate import InterpolateSolver
+from metasr.solvers.mzsr.solver import AdaptSolver
 
 pictures = Path(tempfile.mkdtemp())
 protocol = LumaProtocol()

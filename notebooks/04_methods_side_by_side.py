@@ -28,27 +28,27 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from IPython.display import Image
 
+from metasr.config.entries import learned_entries
+from metasr.config.schema import register
 from metasr.data.catalog import image_set
 from metasr.data.meta_set import MetaSet
 from metasr.degradation.names import parse
 from metasr.degradation.resize import imresize
-from metasr.evaluation.protocol import LumaProtocol
-from metasr.experiment.entries import learned_entries
-from metasr.experiment.evaluate import Entry, evaluate
-from metasr.experiment.pictures import PictureBook
-from metasr.experiment.run_folder import register_resolvers
-from metasr.experiment.schema import register
-from metasr.experiment.stages import run_chain
-from metasr.experiment.weights import from_release
+from metasr.evaluation.evaluate import Entry, evaluate
+from metasr.evaluation.results import format_rows
+from metasr.figures.maps import draw_maps, map_distance
+from metasr.figures.picture_book import PictureBook
 from metasr.meta.rates import rates_from_state
-from metasr.meta.rewards import error_weights, meta_direction, pixel_losses, pixel_rewards
+from metasr.metrics.protocol import LumaProtocol
 from metasr.models.plain_cnn import PlainCNN
-from metasr.project import conf_folder, weights_folder
-from metasr.report.maps import draw_maps, map_distance
-from metasr.report.table import format_rows
-from metasr.solvers.adapt import AdaptSolver
+from metasr.paths import conf_folder, weights_folder
+from metasr.recipes.weightnet_rewards import error_weights, meta_direction, pixel_losses, pixel_rewards
+from metasr.runs.folder import register_resolvers
+from metasr.runs.weights import from_release
+from metasr.solvers.maml_sr.stopping import decide
+from metasr.solvers.mzsr.solver import AdaptSolver
 from metasr.solvers.network import NetworkSolver
-from metasr.solvers.stopping import decide
+from metasr.training.chain import run_chain
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="pytorch_lightning")

@@ -11,12 +11,12 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from metasr.config.command_line import check_choices, status_of, sweep_as_run
+from metasr.config.help import text, wants_help
+from metasr.config.schema import register
 from metasr.errors import MetasrError
-from metasr.experiment.cli_checks import check_choices, status_of, sweep_as_run
-from metasr.experiment.help import text, wants_help
-from metasr.experiment.run_folder import register_resolvers
-from metasr.experiment.schema import register
-from metasr.project import conf_folder
+from metasr.paths import conf_folder
+from metasr.runs.folder import register_resolvers
 
 register()
 register_resolvers()
@@ -31,11 +31,11 @@ def main(cfg: DictConfig) -> float | None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            from metasr.experiment.sweep import run_job
+            from metasr.jobs.sweep import run_job
 
             return run_job(cfg, folder)
         else:
-            from metasr.experiment.job import execute
+            from metasr.jobs.run import execute
 
             return execute(cfg, folder)
     except MetasrError as error:

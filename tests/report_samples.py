@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from metasr import __version__
-from metasr.report.markup import Markup
+from metasr.evaluation.results import Row
+from metasr.report.html.markup import Markup
 from metasr.report.run_data import RatesTable, RunData, StageData
-from metasr.report.table import Row
 
 STAMP = "2026-03-04_05-06-07-000089"
 NETWORK = {"_target_": "metasr.models.plain_cnn.PlainCNN", "channels": 3, "layers": 3}

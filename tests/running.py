@@ -13,9 +13,9 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig, open_dict
 from PIL import Image
 
-from metasr.experiment.run_folder import register_resolvers
-from metasr.experiment.schema import register
-from metasr.project import conf_folder
+from metasr.config.schema import register
+from metasr.paths import conf_folder
+from metasr.runs.folder import register_resolvers
 
 PROJECT = Path(__file__).resolve().parents[1]
 

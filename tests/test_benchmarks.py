@@ -16,15 +16,15 @@ import scipy.io
 import torch
 from omegaconf import OmegaConf
 
-from metasr.data.images import Photo, write_photo
-from metasr.degradation.ddsr_published import PublishedDraws
+from metasr.degradation.direct_kernel import direct_kernel
 from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation
+from metasr.degradation.published_ddsr import PublishedDraws
 from metasr.errors import InputError
-from metasr.evaluation.direct_kernel import direct_kernel
-from metasr.experiment import run_folder
-from metasr.experiment import weights as weights_store
-from metasr.solvers.ddsr import DDSRSolver
+from metasr.io.images import Photo, write_photo
+from metasr.runs import folder as run_folder
+from metasr.runs import weights as weights_store
+from metasr.solvers.ddsr.solver import DDSRSolver
 from running import PROJECT, save_picture
 
 BENCHMARKS = PROJECT / "benchmarks"
@@ -288,7 +288,7 @@ def test_what_is_done_to_the_image_changes_the_ablation(
 ) -> None:
     where, shown = ddsr_folders(tmp_path)[0], []
     for more in ("", change):
-        command = f"--folder {where} --image a --scale 2 --steps 3 --rows better --device cpu {more}"
+        command = f"--folder {where} --image a --scale 2 --steps 6 --rows better --device cpu {more}"
         assert status(monkeypatch, "ddsr_ablation", *command.split()) == 0
         shown.append(capsys.readouterr().out.splitlines()[-1].split()[:-1])
     assert shown[0] != shown[1]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiment.blind_chain import untrained_run
 from running import PROJECT
+from untrained_blind_run import untrained_run
 
 BENCHMARKS = PROJECT / "benchmarks"
 

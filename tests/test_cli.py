@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from metasr import __version__
 from metasr.cli import _verbatim, main, parser
-from metasr.data.images import read_photo
-from metasr.project import weights_folder
+from metasr.io.images import read_photo
+from metasr.paths import weights_folder
 from running import PROJECT, environment, save_picture
 
 NAMES = [

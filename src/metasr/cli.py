@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from metasr import __version__
 from metasr.errors import InputError, MetasrError, WeightsError, nearest
-from metasr.project import conf_folder
+from metasr.paths import conf_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from metasr.experiment.offsets import Summary, Told
-    from metasr.experiment.prepare import Prepared
-    from metasr.experiment.upscale import Upscaled
+    from metasr.jobs.offset import Summary, Told
+    from metasr.jobs.prepare import Prepared
+    from metasr.jobs.upscale import Upscaled
 
 _OF_EXPERIMENTS = {"metric_constrained": "maml_sr_x2", "blind_back_project": "kernel_regressor"}
 """Solvers that need more of a network than the one here has, and the experiment that makes it."""
@@ -164,8 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compose(*choices: str) -> DictConfig:
     from hydra import compose, initialize_config_dir
 
-    from metasr.experiment.run_folder import register_resolvers
-    from metasr.experiment.schema import register
+    from metasr.config.schema import register
+    from metasr.runs.folder import register_resolvers
 
     register()
     register_resolvers()
@@ -174,7 +174,7 @@ def _compose(*choices: str) -> DictConfig:
 
 
 def _prepare(options: argparse.Namespace) -> Iterator[Prepared]:
-    from metasr.experiment.prepare import prepare
+    from metasr.jobs.prepare import prepare
 
     cfg = _compose("task=prepare")
     cfg.input, cfg.output, cfg.degradation = map(_verbatim, (options.path, options.output, options.degradation))
@@ -185,7 +185,7 @@ def _prepare(options: argparse.Namespace) -> Iterator[Prepared]:
 
 
 def _offset(options: argparse.Namespace) -> Iterator[Told | Summary]:
-    from metasr.experiment.offsets import offsets
+    from metasr.jobs.offset import offsets
 
     cfg = _compose("task=offset")
     cfg.input, cfg.reference, cfg.kernel = map(_verbatim, (options.path, options.reference, options.kernel))
@@ -197,7 +197,7 @@ def _upscale(options: argparse.Namespace) -> Iterator[Upscaled]:
         raise InputError(f"no file or folder {options.path}; give an existing image or a folder of images")
     from omegaconf import open_dict
 
-    from metasr.experiment.upscale import upscale
+    from metasr.jobs.upscale import upscale
 
     cfg = _compose("task=upscale", f"solver={options.solver}", f"estimator={options.estimator or 'parametric'}")
     # Set on the composed config, past hydra's grammar of overrides: any path is fine.
@@ -232,8 +232,8 @@ def _require_estimate(cfg: DictConfig, estimator: str) -> None:
     """
     from hydra.utils import get_class
 
-    from metasr.experiment.estimating import is_estimated
-    from metasr.solvers.estimate import finds_kernel
+    from metasr.jobs.estimate import is_estimated
+    from metasr.solvers.blind.base import finds_kernel
 
     if finds_kernel(get_class(cfg.solver._target_)):
         raise InputError(f"--estimator {estimator}: {cfg.solver.name} finds the kernel itself; leave it out")
@@ -247,10 +247,10 @@ def _require_mzsr(cfg: DictConfig) -> None:
     Raises:
         WeightsError: naming the command that takes them.
     """
-    from metasr.experiment import build
-    from metasr.experiment.run_folder import interpreter, quoted
-    from metasr.experiment.weights import resolve
-    from metasr.project import weights_folder
+    from metasr.config import build
+    from metasr.paths import weights_folder
+    from metasr.runs.folder import interpreter, quoted
+    from metasr.runs.weights import resolve
 
     if cfg.weights in (None, "released"):
         return

@@ -11,16 +11,16 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from metasr.config import build
+from metasr.config.entries import check_solvers
 from metasr.degradation import names
 from metasr.errors import WeightsError
-from metasr.experiment import build
-from metasr.experiment import weights as weights_store
-from metasr.experiment.entries import check_solvers
-from metasr.experiment.stages import places
-from metasr.project import conf_folder, weights_folder
+from metasr.paths import conf_folder, weights_folder
 from metasr.recipes.base import Recipe
+from metasr.runs import weights as weights_store
 from metasr.solvers.base import Solver
 from metasr.solvers.oracle import OracleMaker
+from metasr.training.chain import places
 from running import PROJECT, compose, environment
 
 

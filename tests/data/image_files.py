@@ -6,7 +6,7 @@ import numpy as np
 import png
 import torch
 
-from metasr.data.images import Photo
+from metasr.io.images import Photo
 
 H, W = 7, 5
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from metasr.data.catalog import ImageSet
 from metasr.data.datamodule import PatchData
-from metasr.data.images import Photo, write_photo
 from metasr.data.patches import PatchPool, flatten
 from metasr.errors import DataError
+from metasr.io.images import Photo, write_photo
 
 
 class Pictures:

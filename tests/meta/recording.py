@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from metasr.meta.capture import Replay
+from metasr.meta.cuda_graph import Replay
 
 Run = Callable[[], list[Tensor]]
 

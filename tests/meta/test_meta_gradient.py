@@ -16,7 +16,7 @@ from torch.nn.functional import l1_loss, mse_loss, softplus
 from metasr.data.tasks import Task
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
-from metasr.meta.learn2learn_core import MAML, MetaSGD
+from metasr.meta.learn2learn import MAML, MetaSGD
 from metasr.meta.meta_gradient import enlarge, meta_gradient, require_training_order, surrogate_loss
 from metasr.meta.rates import FixedRates, MetaSGDRates, PerStepRates
 from metasr.models import plain_cnn

@@ -11,8 +11,8 @@ from metasr.models.blind import BlindSR
 from metasr.models.den import DegradationEncoder
 from metasr.models.kdsr import KDSRBody, KDSREncoder
 from metasr.models.mln import MLN
-from metasr.models.multadds import multiply_adds
 from metasr.models.rdan import RDAN
+from mrda.multadds import multiply_adds
 
 NARROW = {
     "mrda": lambda scale: BlindSR(DegradationEncoder(width=3), RDAN(scale=scale, width=4, blocks=2, vector=12)),

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from metasr.data.tasks import Pairs
 from metasr.degradation.kernels import isotropic
 from metasr.degradation.pipeline import Degradation
-from metasr.meta.oracle import AdaptedFeatures, PairView, View
 from metasr.models.blind import BlindSR
 from metasr.models.den import DegradationEncoder
 from metasr.models.kdsr import KDSRBody, KDSREncoder
 from metasr.models.mln import MLN
 from metasr.models.rdan import RDAN
+from metasr.models.teacher import AdaptedFeatures, PairView, View
 from small_problems import picture
 
 WIDTH, MLN_WIDTH, SCALE = 4, 6, 2

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from torch import Tensor
 
-from metasr.meta.capture import Engine
+from metasr.meta.cuda_graph import Engine
 from metasr.recipes.base import Recipe
 from metasr.recipes.student import Student
 from metasr.recipes.teacher import Teacher

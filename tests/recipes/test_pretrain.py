@@ -11,7 +11,7 @@ from metasr.data.tasks import Pairs
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import DivergenceError
-from metasr.meta.capture import Engine
+from metasr.meta.cuda_graph import Engine
 from metasr.meta.precision import Precision
 from metasr.models.maml_sr_net import MamlSRNet
 from metasr.models.plain_cnn import PlainCNN

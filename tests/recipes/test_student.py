@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metasr.errors import DivergenceError, InputError, WeightsError
-from metasr.meta.distillation import distillation_loss
 from metasr.meta.precision import Precision
 from metasr.models.blind import BlindSR
 from metasr.models.den import DegradationEncoder
 from metasr.models.mln import MLN
 from metasr.models.rdan import RDAN
 from metasr.recipes.base import Staircase
+from metasr.recipes.distillation import distillation_loss
 from metasr.recipes.student import Student
 from metasr.recipes.teacher import Teacher
 from recipes.blind_parts import (

@@ -10,7 +10,7 @@ from metasr.data.tasks import Pairs
 from metasr.degradation.pipeline import Degradation
 from metasr.models.plain_cnn import PlainCNN
 from metasr.models.weight_net import WeightNet
-from metasr.recipes.weighted import Weighted
+from metasr.recipes.weightnet import Weighted
 from small_problems import picture
 
 DEGRADATION = Degradation(scale=2, quantise=None)

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metasr.degradation.ddsr_published import PublishedDraws
 from metasr.degradation.pipeline import Degradation
-from metasr.meta.random_kernels import Centre, RandomKernels
-from metasr.solvers.ddsr import DDSRSolver
-from metasr.solvers.ddsr_choices import Choices
-from metasr.solvers.ddsr_loop import Loop
-from metasr.solvers.ddsr_observation import Observation
+from metasr.degradation.published_ddsr import PublishedDraws
+from metasr.solvers.ddsr.data_term import Observation
+from metasr.solvers.ddsr.loop import Loop
+from metasr.solvers.ddsr.options import Choices
+from metasr.solvers.ddsr.random_kernels import Centre, RandomKernels
+from metasr.solvers.ddsr.solver import DDSRSolver
 from small_problems import picture
 
 TINY: dict[str, Any] = {"width": 4, "skip": 2, "levels": 2, "hidden": 16, "warmup_steps": 4, "precision": "float32"}

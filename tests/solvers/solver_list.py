@@ -11,14 +11,14 @@ from metasr.models.den import DegradationEncoder
 from metasr.models.maml_sr_net import MamlSRNet
 from metasr.models.plain_cnn import PlainCNN
 from metasr.models.rdan import RDAN
-from metasr.solvers.adapt import AdaptSolver
 from metasr.solvers.back_project import BackProjectSolver
 from metasr.solvers.base import Solver
-from metasr.solvers.ddsr import DDSRSolver
+from metasr.solvers.ddsr.solver import DDSRSolver
 from metasr.solvers.interpolate import InterpolateSolver
-from metasr.solvers.metric_constrained import MetricConstrainedSolver
+from metasr.solvers.maml_sr.solver import MetricConstrainedSolver
+from metasr.solvers.mzsr.solver import AdaptSolver
 from metasr.solvers.network import NetworkSolver
-from metasr.solvers.zssr import ZSSRSolver
+from metasr.solvers.zssr.solver import ZSSRSolver
 
 
 class Doubling(nn.Module):

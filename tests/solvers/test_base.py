@@ -11,7 +11,7 @@ from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
 from metasr.solvers.base import SnapshotSolver, Solver, check_problem
-from metasr.solvers.metric_constrained import MetricConstrainedSolver
+from metasr.solvers.maml_sr.solver import MetricConstrainedSolver
 from small_problems import bits, picture
 from solvers.solver_list import ANY_SCALE, ANY_SIZE, SOLVERS
 

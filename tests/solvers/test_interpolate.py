@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from metasr.data.images import list_images, read_image
 from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
-from metasr.evaluation.metrics import psnr
-from metasr.evaluation.protocol import LumaProtocol
+from metasr.io.images import list_images, read_image
+from metasr.metrics.protocol import LumaProtocol
+from metasr.metrics.psnr_ssim import psnr
 from metasr.solvers.interpolate import InterpolateSolver
 
 

@@ -7,8 +7,8 @@ from torch import nn
 from metasr.degradation.names import parse
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
+from metasr.solvers.ensemble import back_project
 from metasr.solvers.network import NetworkSolver, apply_scaling
-from metasr.solvers.refine import back_project
 from small_problems import picture
 from solvers.solver_list import doubling, tiny
 

@@ -6,12 +6,12 @@ from torch.nn import functional as F
 
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
-from metasr.meta.oracle import AdaptedFeatures, OracleSR, PairView, adapt
 from metasr.models.blind import BlindSR
 from metasr.models.den import DegradationEncoder
 from metasr.models.kdsr import KDSRBody, KDSREncoder
 from metasr.models.mln import MLN
 from metasr.models.rdan import RDAN
+from metasr.models.teacher import AdaptedFeatures, OracleSR, PairView, adapt
 from metasr.solvers.base import Solver
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.oracle import Oracle, OracleMaker, OracleSolver

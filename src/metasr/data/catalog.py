@@ -20,9 +20,9 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from metasr.data.download import fetch
-from metasr.data.images import IMAGE_SUFFIXES, list_images, natural_key, read_image
 from metasr.data.known_sets import CATALOG, DatasetInfo
 from metasr.errors import DataError, InputError, nearest
+from metasr.io.images import IMAGE_SUFFIXES, list_images, natural_key, read_image
 
 Split = Literal["train", "val", "test", "all"]
 

@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from metasr.data.catalog import ImageSet
-from metasr.data.images import to_uint8
 from metasr.data.patches import PatchPool, Pixels, flatten
+from metasr.io.images import to_uint8
 from metasr.seeds import generator_from
 
 _decoded: dict[Hashable, Pixels] = {}  # the set decoded last, for the next stage

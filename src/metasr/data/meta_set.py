@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from metasr.data.catalog import ImageSet, Split, image_set
-from metasr.data.images import to_uint8
 from metasr.data.patches import PatchPool
 from metasr.data.tasks import Pairs
 from metasr.degradation.pipeline import Degradation, DegradationSampler
 from metasr.errors import DataError, InputError, nearest
+from metasr.io.images import to_uint8
 from metasr.seeds import generator_from
 
 Sampling = Literal["none", "choose", "weight"]

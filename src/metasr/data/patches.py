@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from metasr.data.images import to_uint8
 from metasr.errors import DataError, InputError
+from metasr.io.images import to_uint8
 
 
 class Pixels(NamedTuple):

@@ -18,7 +18,7 @@ axis (columns) towards the y axis (rows), clockwise on the screen. The images ar
 borders, in the two forms by standard deviation by reflection without the edge pixel, as the programs of these papers
 do (on Set14 at scale 4 that makes 0.005 dB).
 
-Sets of degradations (:mod:`metasr.degradation.named_sets`) have names too, ``gaussian8`` or ``gaussian8_n10``;
+Sets of degradations (:mod:`metasr.degradation.published_sets`) have names too, ``gaussian8`` or ``gaussian8_n10``;
 :func:`expand` puts their members in their place.
 """
 
@@ -30,9 +30,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from metasr.degradation import kernels
-from metasr.degradation.ddsr_published import is_published
-from metasr.degradation.named_sets import SETS, members_of
 from metasr.degradation.pipeline import Degradation, Downsample
+from metasr.degradation.published_ddsr import is_published
+from metasr.degradation.published_sets import SETS, members_of
 from metasr.errors import InputError, nearest
 
 ALIASES = {

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from metasr.errors import InputError
-
-Quantise = Literal["round", "truncate"]
+from metasr.io.levels import Quantise, to_levels
 
 
 def add_gaussian_noise(image: Tensor, std: float | Tensor, *, generator: torch.Generator) -> Tensor:
@@ -45,19 +42,3 @@ def quantise_8bit(image: Tensor, mode: Quantise = "round") -> Tensor:
         Same shape and dtype; not differentiable.
     """
     return to_levels(image, mode=mode) / 255
-
-
-def to_levels(image: Tensor, *, full: int = 255, mode: Quantise = "round") -> Tensor:
-    """Clip to [0, 1] and scale to the whole levels 0 to ``full``, still floating point.
-
-    Args:
-        image: any shape, floating point.
-        full: the level of full intensity, 255 for 8 bits.
-        mode: as in :func:`quantise_8bit`.
-    """
-    levels = image.clamp(0, 1) * full
-    if mode == "round":
-        return levels.round()
-    if mode == "truncate":
-        return levels.floor()
-    raise InputError(f"quantise must be 'round', 'truncate' or none, got {mode!r}")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from metasr.errors import DivergenceError, InputError
-from metasr.meta.learn2learn_core import clone_module, update_module
+from metasr.meta.learn2learn import clone_module, update_module
 from metasr.meta.rates import Rates, mean_rate
 
 Order = Literal["second", "first", "none"]

@@ -13,9 +13,9 @@ from metasr.checks import check_pair, check_whole_pair
 from metasr.data.tasks import Task
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
-from metasr.meta.capture import Engine
+from metasr.meta.cuda_graph import Engine
 from metasr.meta.inner_loop import Order, detach, inner_loop
-from metasr.meta.learn2learn_core import clone_module
+from metasr.meta.learn2learn import clone_module
 from metasr.meta.precision import Precision
 from metasr.meta.rates import Rates
 

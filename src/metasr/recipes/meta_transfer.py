@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from metasr.data.tasks import Task
-from metasr.meta.capture import Engine, EngineKind
+from metasr.meta.cuda_graph import Engine, EngineKind
 from metasr.meta.meta_gradient import meta_gradient, meta_parameters, require_training_order, surrogate_loss
 from metasr.meta.precision import Arithmetic, Layout, Precision
 from metasr.meta.rates import RatesKind, make_rates, rates_from_state

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metasr.data.tasks import Pairs
-from metasr.meta.capture import Engine, EngineKind
+from metasr.meta.cuda_graph import Engine, EngineKind
 from metasr.meta.meta_gradient import network_input, surrogate_loss, with_leaves
 from metasr.meta.precision import Arithmetic, Layout, Precision
 from metasr.recipes.base import Recipe, Schedule

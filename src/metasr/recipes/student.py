@@ -12,15 +12,15 @@ from torch.nn.functional import l1_loss
 from metasr.checks import check_state, check_whole_pair, require_one_kernel
 from metasr.data.tasks import Pairs, require_drawn_as_one
 from metasr.errors import InputError
-from metasr.meta.capture import Engine, EngineKind
-from metasr.meta.distillation import Distill, abs_loss, check_distill, distillation_loss, kl_loss
+from metasr.meta.cuda_graph import Engine, EngineKind
 from metasr.meta.meta_gradient import surrogate_loss, with_leaves
-from metasr.meta.observer import Observer, Reset
-from metasr.meta.oracle import View
 from metasr.meta.precision import Arithmetic, Layout, Precision
 from metasr.models.blind import BlindSR
 from metasr.models.mln import MLN
+from metasr.models.teacher import View
 from metasr.recipes.base import Recipe, Schedule, schedule_factor
+from metasr.recipes.distillation import Distill, abs_loss, check_distill, distillation_loss, kl_loss
+from metasr.recipes.observer import Observer, Reset
 
 
 class Student(Recipe):
@@ -40,7 +40,7 @@ class Student(Recipe):
         teacher: the teacher's encoder, frozen; its weights are the parent's.
         view: what that encoder looks at.
         mln: the network that the view adapts; none for a view that adapts none.
-        mln_reset: see :class:`metasr.meta.observer.Observer`.
+        mln_reset: see :class:`metasr.recipes.observer.Observer`.
         steps: optimiser steps of the stage, both phases together.
         encoder_steps: those of phase A.
         rate: learning rate of phase B (published: 1e-4).

@@ -11,15 +11,15 @@ from torch.nn.functional import l1_loss
 
 from metasr.checks import check_state, check_whole_pair, require_one_kernel
 from metasr.data.tasks import Pairs, require_drawn_as_one
-from metasr.meta.capture import Engine, EngineKind
+from metasr.meta.cuda_graph import Engine, EngineKind
 from metasr.meta.meta_gradient import surrogate_loss, with_leaves
-from metasr.meta.observer import Observer, Reset
-from metasr.meta.oracle import OracleSR, View
 from metasr.meta.precision import Arithmetic, Layout, Precision
 from metasr.meta.rates import RATE_PREFIXES
 from metasr.models.blind import BlindSR
 from metasr.models.mln import MLN
+from metasr.models.teacher import OracleSR, View
 from metasr.recipes.base import Recipe, Schedule
+from metasr.recipes.observer import Observer, Reset
 
 
 class Teacher(Recipe):
@@ -33,7 +33,7 @@ class Teacher(Recipe):
         model: encoder (of what the view gives) and body.
         view: what the encoder looks at.
         mln: the network that the view adapts, its weights the parent's; none for a view that adapts none.
-        mln_reset: see :class:`metasr.meta.observer.Observer`.
+        mln_reset: see :class:`metasr.recipes.observer.Observer`.
         steps: optimiser steps of the stage.
         rate: learning rate (published: 1e-4).
         schedule: how it goes on (MRDA: halved every 125 of 500 epochs).

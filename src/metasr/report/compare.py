@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from metasr.evaluation.results import OWN_STOP, Row
 from metasr.report.run_data import ReportData, RunData, Spread
-from metasr.report.table import OWN_STOP, Row
-from metasr.report.words import counted
+from metasr.text import counted
 
 BASELINES = ("interpolate", "interpolate_aligned")
 """Rows that every table has, whatever was trained."""

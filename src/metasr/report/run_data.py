@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
+from metasr.evaluation.results import Row
 from metasr.report.sweep_table import SweepTable
-from metasr.report.table import Row
-from metasr.report.words import counted
+from metasr.text import counted
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from statistics import fmean, median, stdev
 
 from rich.table import Table as RichTable
 
-from metasr.report.table import render
+from metasr.evaluation.results import render
 
 METRICS = ("psnr_y", "ssim_y", "hf_error_y", "seconds")
 _COMMON = ("interpolate", "interpolate_aligned")

@@ -11,7 +11,7 @@ from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
 from metasr.solvers.base import Solution, check_problem, clock
-from metasr.solvers.refine import back_project
+from metasr.solvers.ensemble import back_project
 
 
 class BackProjectSolver:

@@ -29,7 +29,7 @@ class Solution:
         stopped: why the solver took no further step, in a few words; empty where the number of steps was given.
         assumed: what a blind solver took blur and noise to be; empty where they were given.
         direct: whether ``kernel`` stands before direct subsampling, whatever the degradation's own is: blur and
-            resizing in one (:func:`metasr.evaluation.direct_kernel.direct_kernel` tells a degradation in the same way).
+            resizing in one (see :func:`metasr.degradation.direct_kernel.direct_kernel`).
     """
 
     sr: Tensor

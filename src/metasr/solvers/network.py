@@ -13,8 +13,8 @@ from metasr.degradation.resize import imresize
 from metasr.errors import InputError
 from metasr.models.blind import BlindSR
 from metasr.solvers.base import Solution, check_problem, clock
+from metasr.solvers.ensemble import back_project, self_ensemble, symmetries_of
 from metasr.solvers.plain_steps import forward_of
-from metasr.solvers.refine import back_project, self_ensemble, symmetries_of
 from metasr.solvers.tiles import apply_scaling, apply_tiled, check_tiling, overlap_of
 
 

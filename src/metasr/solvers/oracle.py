@@ -11,7 +11,7 @@ from metasr.checks import check_image
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
 from metasr.meta.inner_loop import Trace
-from metasr.meta.oracle import OracleSR
+from metasr.models.teacher import OracleSR
 from metasr.solvers.base import Solution, Solver, check_problem, clock
 from metasr.solvers.tiles import apply_scaling, check_tiling, check_trained, overlap_of
 

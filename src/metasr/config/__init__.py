@@ -1,0 +1,1 @@
+"""The only room that sees a DictConfig: schema, composition, objects from configs."""

@@ -1,0 +1,387 @@
+"""From config to objects. Every call of hydra's ``instantiate`` is here.
+
+Lightning and torchmetrics are imported where they are used: upscaling a photo needs neither, and they take two seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, flag_override
+from torch import nn
+
+from metasr.data.catalog import ImageSet, image_set
+from metasr.errors import InputError, MetasrError, nearest
+from metasr.meta.rates import FixedRates, Rates, rates_from_state
+from metasr.paths import weights_folder
+from metasr.report.wandb.names import group_of, sweep_of
+from metasr.runs.weights import Weights, resolve
+from metasr.solvers.base import Solver
+from metasr.solvers.blind.base import Estimator, blind
+from metasr.solvers.oracle import ORACLE, OracleMaker
+from metasr.training.wandb_login import logged_in
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from metasr.data.datamodule import PatchData
+    from metasr.data.meta_set import MetaSet
+    from metasr.metrics.protocol import LumaProtocol
+    from metasr.recipes.base import Recipe
+
+log = logging.getLogger(__name__)
+
+_TAG = 64  # letters that wandb takes
+
+_OWN_MODEL = (
+    "for a network of your own write model=own model._target_=package.Class, and its arguments as +model.NAME=VALUE"
+)
+
+
+def _instantiate(config: Any, /, **kwargs: Any) -> Any:
+    """Hydra's instantiate, with our own errors coming through as they are.
+
+    Objects made elsewhere are handed over after hydra is done, so that it neither copies nor converts them.
+    """
+    try:
+        if kwargs:
+            return instantiate(config, _convert_="all", _partial_=True)(**kwargs)
+        return instantiate(config, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, MetasrError):
+            raise error.__cause__ from error
+        raise
+
+
+def model(cfg: DictConfig) -> nn.Module:
+    """The network, freshly initialised from the run's seed."""
+    if OmegaConf.is_missing(cfg.model, "_target_"):
+        raise InputError(f"model=own needs a class: {_OWN_MODEL}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.seed)
+        try:
+            network = _instantiate(cfg.model)
+        except InstantiationException as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise InputError(f"model._target_={cfg.model._target_} cannot be made: {reason}; {_OWN_MODEL}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"model._target_ must make a torch.nn.Module, got {type(network).__name__}")
+    return network
+
+
+def recipe(cfg: DictConfig, stage: str) -> Recipe:
+    """A stage's recipe with a fresh network, initialised from the run's seed."""
+    from metasr.recipes.base import Recipe
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.seed)
+        made = _instantiate(cfg.stages[stage].recipe)
+    if not isinstance(made, Recipe):
+        raise InputError(f"stages.{stage}.recipe must make a metasr Recipe, got {type(made).__name__}")
+    made.require_rates()
+    return made
+
+
+def images(cfg: DictConfig, split: Any) -> ImageSet:
+    """Training or validation images of the run."""
+    data = cfg.data
+    found = image_set(data.name, split=split, root=data.root, download=data.download, val_fraction=data.val_fraction)
+    return found.subset(data.max_images)
+
+
+def sampler(cfg: DictConfig, stage: str) -> Any:
+    """What draws a stage's batches."""
+    return _instantiate(cfg.stages[stage].sampler)
+
+
+def meta_set(made: Any) -> MetaSet | None:
+    """The meta-data set that a sampler brings along beside the training set; none for most."""
+    from metasr.data.meta_set import WeightedSampler
+
+    return made.meta_set if isinstance(made, WeightedSampler) else None
+
+
+def as_trained(cfg: DictConfig, weights: Weights) -> DictConfig:
+    """A config with the network that weights were trained as, where their card tells one of this package's.
+
+    Options that change no tensor's shape would otherwise make another network of them without a word.
+    """
+    config = weights.card.get("config", {})
+    part = config.get("stages", {}).get(weights.card.get("stage"), {}).get("recipe", {})
+    trained = part.get("model") or config.get("model", {})
+    if not _names_only(trained, "metasr.models."):
+        return cfg
+    present = OmegaConf.to_container(cfg.model, resolve=True, throw_on_missing=False)
+    assert isinstance(present, dict)
+    differing = sorted(k for k in {*trained, *present} if trained.get(k) != present.get(k) and k != "last_gain")
+    if not differing:
+        return cfg
+    log.info("%s is run as its card tells: %s", weights.label, ", ".join(f"{k}={trained.get(k)}" for k in differing))
+    changed = cfg.copy()
+    with flag_override(changed, ["readonly", "struct"], False):
+        changed.model = trained
+    return changed
+
+
+def _names_only(node: Any, *packages: str) -> bool:
+    """Whether all classes that a node of a card would make, of which there is at least one, are of some packages."""
+    targets: list[str] = []
+
+    def collect(part: Any) -> None:
+        if isinstance(part, dict):
+            targets.extend([str(part["_target_"])] if "_target_" in part else [])
+            for value in part.values():
+                collect(value)
+        elif isinstance(part, list):
+            for value in part:
+                collect(value)
+
+    collect(node)
+    return bool(targets) and all(target.startswith(packages) for target in targets)
+
+
+def stage_data(cfg: DictConfig, stage: str) -> PatchData:
+    """A stage's batches."""
+    from metasr.data.datamodule import PatchData
+
+    part = cfg.stages[stage]
+    return PatchData(
+        images(cfg, "train"),
+        sampler=sampler(cfg, stage),
+        patch_size=part.patch_size,
+        steps=part.steps,
+        seed=cfg.seed,
+        stage=stage,
+    )
+
+
+def trainer(
+    cfg: DictConfig, stage: str, folder: Path, *, callbacks: Sequence[pl.Callback], loggers: Sequence[Any]
+) -> pl.Trainer:
+    """Lightning's trainer for one stage."""
+    part = cfg.stages[stage]
+    return _instantiate(
+        cfg.trainer,
+        **accelerator(cfg),
+        max_steps=part.steps,
+        max_epochs=-1,
+        gradient_clip_val=part.clip,
+        default_root_dir=str(folder),
+        callbacks=list(callbacks),
+        logger=list(loggers) or False,
+    )
+
+
+def accelerator(cfg: DictConfig) -> dict[str, Any]:
+    """Lightning's ``accelerator`` and ``devices`` from ``device``, as far as the trainer's own are as configured.
+
+    Lightning's own ``auto`` is not asked: it takes Apple's MPS, which has no float64.
+
+    Raises:
+        InputError: for a device that is not there, or that nothing can be trained on.
+    """
+    if cfg.trainer.accelerator != "auto":
+        return {}
+    chosen = device(cfg.device)
+    if chosen.type not in ("cuda", "cpu"):
+        raise InputError(f"device {cfg.device!r} cannot be trained on; use device=auto, cuda or cpu")
+    found: dict[str, Any] = {"accelerator": "gpu" if chosen.type == "cuda" else "cpu"}
+    if chosen.type == "cuda" and chosen.index is not None and cfg.trainer.devices == 1:
+        found["devices"] = [chosen.index]
+    return found
+
+
+def loggers(cfg: DictConfig, folder: Path, *, run: Path, job: str) -> list[Any]:
+    """The loggers of one job: CSV files, and wandb (offline by default) with all its files in ``folder``.
+
+    Args:
+        cfg: the run's config.
+        folder: the job's, in the run's.
+        run: the run's folder.
+        job: the stage's name, or ``evaluate``.
+    """
+    made: list[Any] = []
+    if cfg.logger.csv:
+        from pytorch_lightning.loggers import CSVLogger
+
+        made.append(CSVLogger(save_dir=str(folder), name="csv"))
+    if cfg.logger.wandb is not None:
+        made.append(_wandb_logger(cfg, folder, run=run, job=job))
+    return made
+
+
+def _wandb_logger(cfg: DictConfig, folder: Path, *, run: Path, job: str) -> Any:
+    """A wandb run of its own, grouped and named as :mod:`metasr.report.wandb.names` says."""
+    confine_wandb(folder)
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+    choices = cfg.logger.wandb
+    if choices.mode == "online" and not logged_in():
+        raise InputError("logger.wandb.mode=online needs a login: run `wandb login` first, or take mode=offline")
+    sweep = sweep_of(run)
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
+    started = wandb.init(
+        project=choices.project,
+        entity=choices.entity,
+        mode=choices.mode,
+        tags=[tag[:_TAG] for tag in dict.fromkeys(filter(None, (cfg.name, sweep, *choices.tags)))],
+        dir=str(folder),
+        group=group_of(run),
+        job_type=job,
+        name="/".join(filter(None, (cfg.name, run.name if sweep else "", job))),
+        config=config | {"experiment": cfg.name, "sweep": sweep or None, "run_folder": run.name, "stage": job},
+        settings=wandb.Settings(silent=True, console="off"),
+        reinit="finish_previous",
+    )
+    return WandbLogger(experiment=started, save_dir=str(folder))
+
+
+def confine_wandb(folder: Path) -> None:
+    """Point everything wandb writes (runs, cache, data, settings) into a folder, and keep it from asking questions."""
+    for variable in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
+        target = folder if variable == "WANDB_DIR" else folder / "wandb" / variable.lower().split("_")[1]
+        target.mkdir(parents=True, exist_ok=True)
+        os.environ[variable] = str(target)
+    os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_CONSOLE", "off")
+
+
+def protocol(cfg: DictConfig) -> LumaProtocol:
+    """How numbers are made."""
+    return _instantiate(cfg.evaluation.protocol)
+
+
+def device(name: str) -> torch.device:
+    """A device by name; ``auto`` takes a GPU if there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} is not available: {error}; use device=auto or device=cpu") from error
+    return found
+
+
+def solver(
+    cfg: DictConfig, *, weights: Weights | None, steps: int | None = None, node: DictConfig | None = None
+) -> Solver:
+    """A configured solver with some weights.
+
+    Args:
+        cfg: the run's config.
+        weights: what its network is loaded from; none for solvers without one.
+        steps: gradient steps for solvers that take them, instead of the configured number.
+        node: the solver's node; ``cfg.solver`` by default.
+    """
+    if weights is not None:
+        cfg = as_trained(cfg, weights)
+    choices = OmegaConf.to_container(cfg.solver if node is None else node, resolve=True)
+    assert isinstance(choices, dict)
+    name = choices.pop("name")
+    choices.pop("snapshots", None)  # what tables show of it
+    if "stage" in choices:
+        raise InputError(f"solver {name} looks at the HR image, so it can only stand beside one: beside.oracle={name}")
+    kind = choices.pop("rates", None)
+    is_blind = choices.pop("blind", False)
+    extra: dict[str, Any] = {}
+    if choices.pop("needs_network", False):
+        network = model(cfg)
+        if weights is not None:
+            weights.load_into(network)
+        extra["network"] = network.to(device(cfg.device)).eval()
+    if kind is not None:
+        chosen = _rates(kind, weights if steps != 0 else None)  # without updates nobody asks for them
+        extra["rates"] = None if chosen is None else chosen.to(device(cfg.device))
+    if steps is not None:
+        extra["steps"] = steps
+    made = _instantiate(choices, **extra)
+    if not isinstance(made, Solver):
+        raise InputError(f"solver._target_ must make a metasr Solver, got {type(made).__name__}")
+    return blind(made, estimator(cfg)) if is_blind else made
+
+
+def estimator(cfg: DictConfig) -> Estimator:
+    """What tells blur and noise from an LR image, with its own weights where it has any."""
+    choices = OmegaConf.to_container(cfg.estimator, resolve=True)
+    assert isinstance(choices, dict)
+    extra: dict[str, Any] = {}
+    source = choices.pop("weights", None)
+    if source is not None:
+        found = resolve(source, folder=weights_folder())
+        as_made = found.card.get("config", {}).get("model", {})
+        own = as_made if _names_only(as_made, "metasr.models.") else choices.pop("network")
+        extra["network"] = found.load_into(_instantiate(own)).to(device(cfg.device)).eval()
+        extra["scales"] = found.card.get("scales") or [found.card.get("scale", 2.0)]
+    choices.pop("network", None)
+    return cast(Estimator, _instantiate(choices, **extra))
+
+
+def oracle(cfg: DictConfig, node: DictConfig, *, weights: Weights | None = None) -> OracleMaker:
+    """A solver that looks at the HR image: the teacher of a stage.
+
+    Args:
+        cfg: the run's config.
+        node: the solver's node; its ``stage`` names the stage.
+        weights: of that stage; none for fresh ones. Where their card tells the recipe that made them, it is made again.
+
+    Raises:
+        InputError: if the stage is none of the experiment's or has no teacher, or the name hides what it is.
+    """
+    from metasr.recipes.teacher import Teacher
+
+    choices = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(choices, dict)
+    name, stage, _ = choices.pop("name"), choices.pop("stage"), choices.pop("needs_network", None)
+    if not name.endswith(ORACLE):
+        raise InputError(f"solver {name!r} looks at the HR image, so its name must end in {ORACLE!r}")
+    if stage not in cfg.stages:
+        raise InputError(f"solver {name} is to run stage {stage!r}: {nearest(stage, map(str, cfg.stages))}")
+    trained = {} if weights is None else weights.card.get("config", {}).get("stages", {}).get(stage, {}).get("recipe")
+    if trained and _names_only(trained, "metasr.models.", "metasr.meta.", "metasr.recipes."):
+        cfg = cfg.copy()
+        with flag_override(cfg, ["readonly", "struct"], False):
+            cfg.stages[stage].recipe = trained
+    teacher = recipe(cfg, stage)
+    if not isinstance(teacher, Teacher):
+        raise InputError(f"solver {name} runs a teacher, but stage {stage!r} makes a {type(teacher).__name__}")
+    if weights is not None:
+        teacher.restore(weights.state, origin=f"{weights.label}, stage {stage}")
+    made = _instantiate(choices, network=teacher.oracle().to(device(cfg.device)).eval())
+    if not isinstance(made, OracleMaker):
+        raise InputError(f"solver {name}: _target_ must make a metasr OracleMaker, got {type(made).__name__}")
+    return made
+
+
+def update_counts(value: Any) -> tuple[int, ...]:
+    """Numbers of updates, sorted, from what ``adapt_steps`` was given: one number or a list of them.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    counts = list(value) if isinstance(value, Sequence) else [value]
+    if not counts or not all(isinstance(n, int) and n >= 0 for n in counts):
+        raise InputError(f"adapt_steps must be a number of at least 0, or a list of them, got {value}")
+    return tuple(sorted(set(counts)))
+
+
+def _rates(kind: Any, weights: Weights | None) -> Rates | None:
+    """Test-time rates: ``learned`` with the weights, ``published`` (the solver knows them), or a list of numbers."""
+    if kind == "published":
+        return None
+    if isinstance(kind, list):
+        return FixedRates(kind)
+    if kind != "learned":
+        raise InputError(f"solver.rates must be 'learned', 'published' or a list of numbers, got {kind!r}")
+    learned = rates_from_state(weights.state) if weights is not None else None
+    if learned is None and weights is not None:
+        log.warning("%s has no learned rates: the published schedule is used", weights.label)
+    return learned

@@ -1,0 +1,198 @@
+"""Looks at the command line before hydra does: a mistyped choice gets the nearest names. Light to import."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from metasr.config.schema import Schema
+from metasr.errors import InputError, MetasrError, nearest
+
+_LISTS = ("runs", "only", "degradations")
+"""Keys that take a list, which hydra would refuse in its own words."""
+_NO_LIST = re.compile(r"""[^[$'"(][^(]*""")  # nor hydra's choice([a],[b])
+
+
+def status_of(work: Callable[[], object], *, whole: bool = False) -> int:
+    """Do a program's work and give its exit status; errors that a user can mend come as one line.
+
+    Args:
+        work: all of it.
+        whole: let errors of hydra's through with their traceback.
+    """
+    try:
+        work()
+    except MetasrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (HydraException, OmegaConfBaseException) as error:
+        if whole:
+            raise
+        print(f"error: {plain(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def check_choices(arguments: Sequence[str], conf: Path) -> None:
+    """Require that every top-level key and every choice of a config group exists, and fits the experiment.
+
+    Args:
+        arguments: the command line, as hydra gets it (``+experiment=mzsr_x2``, ``profile=quick``, ...).
+        conf: the folder of configs, whose sub-folders are the groups.
+
+    Raises:
+        InputError: naming the nearest ones.
+    """
+    keys = {field.name for field in fields(Schema)} | {"hydra"}
+    for argument in arguments:
+        group, given, value = argument.partition("=")
+        group = group.lstrip("+~").split("@")[0]
+        if not given or not group or argument.startswith("-"):
+            continue
+        folder = conf / group
+        key = group.split(".")[0].split("/")[0]
+        if key not in keys and not (conf / key).is_dir() and not argument.startswith(("+", "~")):
+            _refuse_option(argument, conf)
+            groups = {path.name for path in conf.iterdir() if path.is_dir()}
+            raise InputError(f"no key {key!r}: {nearest(key, keys | groups)}")
+        if group in _LISTS and value != "null" and _NO_LIST.fullmatch(value):
+            raise InputError(f"{group}={value}: a list was expected; write '{group}=[{value}]'")
+        if group in ("experiment", "sweep") and not argument.startswith("+"):
+            raise InputError(f"write a plus before it: +{argument}")
+        if not folder.is_dir() or group.startswith("hydra/") or not value or any(c in value for c in "[]{}$"):
+            continue  # of hydra's own groups there are choices elsewhere
+        known = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+        for choice in value.split(","):
+            if group == "data" and choice not in known:
+                _refuse_test_set(choice, known)
+            if choice and choice not in known and choice != "null":
+                raise InputError(f"no {group} {choice!r}: {nearest(choice, known)}")
+    _check_fit(arguments, conf)
+
+
+def _check_fit(arguments: Sequence[str], conf: Path) -> None:
+    """Require that ablations, sweeps and meta-data sets are for the experiments that are chosen with them."""
+    chosen = _chosen(arguments)
+    experiments = chosen.get("experiment", [])
+    for sweep in chosen.get("sweep", []):
+        params = OmegaConf.select(_read(conf, "sweep", sweep), "hydra.sweeper.params") or {}
+        varied = _chosen([f"{key}={value}" for key, value in params.items()])
+        chosen = {**varied, **chosen}  # what is typed wins
+    for experiment in experiments:
+        for group in ("sweep", "ablation"):
+            for choice in chosen.get(group, []):
+                if not _is_for(experiment, _read(conf, group, choice)):
+                    _refuse_foreign(group, choice, experiment, conf)
+        if "meta_set" in chosen and not _places(experiment, "meta_set", conf):
+            known = (path.stem for path in sorted((conf / "experiment").glob("*.yaml")))
+            having = ", ".join(name for name in known if _places(name, "meta_set", conf))
+            raise InputError(
+                f"{experiment} learns from no meta-data set: leave out meta_set, or take an experiment that has one: "
+                f"{having}"
+            )
+
+
+def _chosen(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """What is chosen of each config group; several with commas between, in brackets or not."""
+    found: dict[str, list[str]] = {}
+    for key, _, value in (argument.partition("=") for argument in arguments):
+        choices = [choice.strip() for choice in value.strip("[]").split(",")]
+        found[key.lstrip("+")] = [choice for choice in choices if choice and choice != "null"]
+    return {key: choices for key, choices in found.items() if choices}
+
+
+def _read(conf: Path, group: str, choice: str) -> Any:
+    path = conf / group / f"{choice}.yaml"
+    return OmegaConf.load(path) if path.is_file() else OmegaConf.create()  # else hydra's to tell of
+
+
+def _is_for(experiment: str, node: Any) -> bool:
+    patterns = node.get("for_experiments")
+    return patterns is None or any(fnmatch(experiment, pattern) for pattern in patterns)
+
+
+def _refuse_foreign(group: str, choice: str, experiment: str, conf: Path) -> None:
+    fitting = [
+        path.stem
+        for path in sorted((conf / group).glob("*.yaml"))
+        if _is_for(experiment, _read(conf, group, path.stem))
+    ]
+    raise InputError(
+        f"{group} {choice} is for {', '.join(_read(conf, group, choice).for_experiments)}, not for {experiment}; "
+        f"for it there is {', '.join(fitting) or 'none'}"
+    )
+
+
+def _places(experiment: str, group: str, conf: Path) -> bool:
+    """Whether an experiment, or one that it builds on, chooses from a config group."""
+    for entry in _read(conf, "experiment", experiment).get("defaults", []):
+        if isinstance(entry, DictConfig):
+            if any(str(key).removeprefix("override ").lstrip("/") == group for key in entry):
+                return True
+        elif entry != "_self_" and _places(entry, group, conf):
+            return True
+    return False
+
+
+def sweep_as_run(arguments: Sequence[str]) -> list[str]:
+    """The command line with a report's ``sweep=FOLDER`` as ``runs=[FOLDER]``, which takes sweeps as well.
+
+    ``sweep`` is a group of configs too, among whose choices hydra would look for the folder.
+
+    Raises:
+        InputError: if ``runs=`` is given beside it.
+    """
+    folders = [argument for argument in arguments if argument.startswith("sweep=")]
+    if "task=report" not in arguments or not folders:
+        return list(arguments)
+    if len(folders) > 1 or any(argument.startswith("runs=") for argument in arguments):
+        raise InputError("give one of sweep=FOLDER and 'runs=[FOLDER,...]', which takes folders of sweeps too")
+    return [f"runs=[{a.partition('=')[2]}]" if a.startswith("sweep=") else a for a in arguments]
+
+
+def _refuse_option(argument: str, conf: Path) -> None:
+    """Tell of an option of solvers that was written without them."""
+    key = argument.partition("=")[0]
+    solvers = [path.stem for path in sorted((conf / "solver").glob("*.yaml"))]
+    having = [name for name in solvers if key in _read(conf, "solver", name)]
+    if having:
+        raise InputError(f"no key {key!r}: it is an option of solvers ({', '.join(having)}); write solver.{argument}")
+
+
+def _refuse_test_set(name: str, known: Sequence[str]) -> None:
+    from metasr.data.known_sets import CATALOG  # not light: asked only where there is an error to tell
+
+    if name in CATALOG:
+        raise InputError(
+            f"data={name} is a test set, which nothing may be learned from: evaluate on it with testset={name}; data "
+            f"to train on: {', '.join(known)}"
+        )
+
+
+def plain(error: Exception) -> str:
+    """A message of hydra's or omegaconf's on one line, without the insides of the config; with the nearest keys."""
+    lines = [line for part in (error, error.__cause__) if part is not None for line in str(part).splitlines()]
+    # Four spaces begin lines on the insides; to append is no help against a typing error.
+    kept = [line for line in dict.fromkeys(lines) if line.strip() and not line.startswith(("    ", "To append"))]
+    text = "; ".join([*(line.strip().removesuffix(".") for line in kept), *_near_keys(error)])
+    return re.sub(r"\w+Error raised while resolving interpolation: ", "", text)
+
+
+def _near_keys(error: Exception) -> list[str]:
+    """The names nearest to a key that a node has not, if that is the error."""
+    for part in (error, error.__cause__):
+        if isinstance(part, ConfigAttributeError | ConfigKeyError) and isinstance(part.parent_node, DictConfig):
+            return [nearest(str(part.key), (str(key) for key in part.parent_node))]
+    return []

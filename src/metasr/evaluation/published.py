@@ -1,0 +1,55 @@
+"""Published numbers, from the data files beside this module (each tells its origin at its head)."""
+
+from __future__ import annotations
+
+import csv
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+_FOLDER = Path(__file__).parent / "published_csv"
+
+
+class Published(NamedTuple):
+    """One published number; SSIM is none where only PSNR was given."""
+
+    psnr_y: float
+    ssim_y: float | None
+
+
+@lru_cache
+def _table() -> dict[tuple[str, str, str, float], Published]:
+    rows: dict[tuple[str, str, str, float], Published] = {}
+    for path in sorted(_FOLDER.glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(line for line in file if not line.startswith("#")):
+                key = (row["method"], row["testset"], row["degradation"], float(row["scale"]))
+                rows[key] = Published(float(row["psnr_y"]), float(row["ssim_y"]) if row["ssim_y"] else None)
+    return rows
+
+
+def published(method: str, *, testset: str, degradation: str, scale: float) -> Published | None:
+    """A method's published number, or none.
+
+    Args:
+        method: as in the data files: ``Bicubic``, ``ZSSR``, ``MZSR(1)``, ``MZSR(10)``, ...
+        testset: the catalog's name.
+        degradation: short name.
+        scale: factor between LR and HR.
+    """
+    return _table().get((method, testset, degradation, float(scale)))
+
+
+def method_of(solver: str, updates: int, *, method: str = "") -> str:
+    """The published method that a solver of ours corresponds to.
+
+    Args:
+        solver: its name in the table.
+        updates: their number.
+        method: whose network it runs (``mrda``, ``kdsr``), where it runs one without updates.
+    """
+    if solver == "network":
+        return {"mrda": "MRDA", "kdsr": "KDSR-M"}.get(method, solver)
+    if solver == "adapt":
+        return f"MZSR({updates})"
+    return {"interpolate": "Bicubic", "zssr": "ZSSR"}.get(solver, solver)

@@ -1,1 +1,0 @@
-"""Compose, build, run the stages, evaluate."""

@@ -1,0 +1,1 @@
+"""Bytes to samples and back: images, kernels, weights; atomic writes, hashes, permissions."""

@@ -1,0 +1,293 @@
+"""Image files: find them, read them without losing bits, write them without losing the old file.
+
+In memory an image is float32 RGB in [0, 1]; uint8 and uint16 exist only here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metasr.errors import DataError, InputError, OutputError
+from metasr.io.codec import SAVE_OPTIONS, Samples, decode, encode
+from metasr.io.levels import to_levels
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
+"""Suffixes (lower case) of the files that :func:`list_images` finds."""
+
+WRITE_SUFFIXES = tuple(SAVE_OPTIONS)
+"""Suffixes (lower case) that :func:`write_photo` knows."""
+
+PathLike = str | os.PathLike[str]
+
+_NO_ALPHA = (".jpg", ".jpeg", ".bmp")
+_MAX_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An image and what must survive the way from file to file.
+
+    Attributes:
+        rgb: ``(3, H, W)`` float32 in [0, 1]; three equal channels where the file was greyscale.
+        alpha: opacity ``(1, H, W)`` float32 in [0, 1], not multiplied into ``rgb``; None where the file has none.
+        grey: whether the file was greyscale, and is to be written so.
+        bits: bits per channel, 8 or 16.
+        icc_profile: the colour profile's bytes; the values of ``rgb`` are in that profile's space, not converted.
+
+    Raises:
+        InputError: if shapes, types or bits are not these.
+    """
+
+    rgb: Tensor
+    alpha: Tensor | None = None
+    grey: bool = False
+    bits: int = 8
+    icc_profile: bytes | None = None
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.rgb.shape)
+        if len(shape) != 3 or shape[0] != 3 or min(shape) == 0 or not self.rgb.is_floating_point():
+            raise InputError(f"rgb must be floating point of shape (3, H, W), got {self.rgb.dtype} {shape}")
+        alpha, want = self.alpha, (1, *shape[1:])
+        if alpha is not None and (tuple(alpha.shape) != want or not alpha.is_floating_point()):
+            got = f"{alpha.dtype} {tuple(alpha.shape)}"
+            raise InputError(f"alpha must be floating point of shape {want}, as rgb has, got {got}")
+        if self.bits not in (8, 16):
+            raise InputError(f"bits must be 8 or 16, got {self.bits!r}")
+
+
+def natural_key(name: str) -> tuple[list[int | str], str]:
+    """Sort key that puts ``img2`` before ``img10`` and pays no heed to case."""
+    parts = re.split(r"(\d+)", name)  # text at even places, digits at odd ones
+    return [int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)], name
+
+
+def list_images(folder: PathLike) -> list[Path]:
+    """List the image files directly in a folder, in natural order (``img2`` before ``img10``).
+
+    Files are known by their suffix, in any case; hidden files are left out. A broken symbolic link is listed, so that
+    reading it fails rather than one image going missing from an average.
+
+    Raises:
+        DataError: if the folder is missing, is not a folder, cannot be read, or holds no image.
+    """
+    folder = Path(folder)
+    if not os.path.isdir(folder):  # os.path, unlike pathlib, answers False where it may not look
+        found = "that is a file; give its folder" if os.path.exists(folder) else "there is none; check the path"
+        raise DataError(f"expected a folder of images at {folder}, but {found}")
+    try:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and not os.path.isdir(entry)]
+    except OSError as error:
+        raise DataError(f"cannot list the folder {folder}: {error.strerror}; check its permissions") from error
+    images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]
+    images = [image for image in images if os.path.isfile(image) or not os.path.exists(image)]
+    if not images:
+        kinds = sorted({entry.suffix.lower() or "no suffix" for entry in entries})
+        found = f"{len(entries)} other file(s) ({', '.join(kinds[:8])})" if entries else "no file"
+        raise DataError(
+            f"expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) directly in {folder}, found {found}; "
+            "sub-folders are not searched: give the folder that holds the images"
+        )
+    return sorted(images, key=lambda entry: natural_key(entry.name))
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """Convert [0, 1] to 0..255: clamp, then round to nearest (halves to even, as ``torch.round`` does).
+
+    Args:
+        image: floating point of any shape.
+
+    Returns:
+        uint8 of the same shape.
+
+    Raises:
+        InputError: if the image is not floating point, or holds NaN.
+    """
+    return _quantise(image, 255).to(torch.uint8)
+
+
+def from_uint8(image: Tensor) -> Tensor:
+    """Convert 0..255 to float32 in [0, 1]; :func:`to_uint8` gives back exactly the same values.
+
+    Raises:
+        InputError: if the image is not uint8.
+    """
+    if image.dtype != torch.uint8:
+        raise InputError(f"expected a uint8 image, got {image.dtype}; floating-point images are in [0, 1] already")
+    return image.to(torch.float32) / 255
+
+
+def read_image(path: PathLike) -> Tensor:
+    """Read an image file as RGB ``(3, H, W)``, float32 in [0, 1]; alpha is ignored. See :func:`read_photo`."""
+    return read_photo(path).rgb
+
+
+def read_photo(path: PathLike) -> Photo:
+    """Read an image file with all its bits.
+
+    The format is told by the content, not by the suffix. Greyscale, palette, CMYK and YCbCr become RGB; a transparent
+    colour or palette entry becomes alpha; the EXIF orientation is applied; of several frames the first is taken.
+    Sixteen bits are kept for PNG, PGM and greyscale TIFF; 16-bit *colour* TIFF and PPM come with the upper 8 bits,
+    which is all that Pillow decodes, and a warning is logged. Values are those of the file: neither an ICC profile nor
+    a PNG's gamma is applied.
+
+    Raises:
+        DataError: if the file is missing, a folder, empty, truncated, damaged, of an unknown format, of 32-bit pixels
+            (whose range no format states), or above ``codec.MAX_PIXELS``.
+    """
+    path = Path(path)
+    if not os.path.isfile(path):
+        other = "that is a folder" if os.path.isdir(path) else "that is not a regular file"
+        found = other if os.path.exists(path) else "there is none"
+        raise DataError(f"expected an image file at {path}, but {found}; check the path")
+    try:
+        with path.open("rb") as handle, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's are about metadata and size; damaged pixels are errors
+            samples = decode(handle)
+    except DataError as error:
+        raise DataError(f"cannot read {path}: {error}") from error.__cause__
+    except MemoryError:
+        raise
+    except PermissionError as error:
+        raise DataError(f"cannot open {path}: {error.strerror}; check its permissions") from error
+    except Exception as error:  # decoders raise anything at all on damaged files, SyntaxError included
+        raise DataError(
+            f"expected a readable image at {path}, but decoding failed ({type(error).__name__}: {error}); the file "
+            "seems truncated or damaged: open it in a viewer, or copy it again"
+        ) from error
+    if samples.cut:
+        log.warning("%s has more than 8 bits per colour, of which 8 are read from this format; PNG keeps 16 bits", path)
+    image = torch.from_numpy((samples.values / np.float32(samples.full)).astype(np.float32)).movedim(-1, 0)  # (C, H, W)
+    channels = image.shape[0]
+    grey = channels < 3
+    return Photo(
+        rgb=image[:1].repeat(3, 1, 1) if grey else image[:3].contiguous(),
+        alpha=None if channels % 2 else image[-1:].contiguous(),
+        grey=grey,
+        bits=8 if samples.full <= 255 else 16,
+        icc_profile=samples.icc_profile,
+    )
+
+
+def write_photo(photo: Photo, path: PathLike, *, overwrite: bool = False) -> Path:
+    """Write a photo in the format of the path's suffix, completely or not at all.
+
+    PNG keeps 16 bits; all other formats get 8. JPEG is written at quality 95 without chroma subsampling, WebP
+    lossless. A greyscale photo is written as grey (the mean of its three channels; WebP has no grey and gets RGB).
+    Values are clamped to [0, 1] and rounded to nearest. The parent folder is made where needed; the file appears under
+    its name only when it is whole. A symbolic link at ``path`` is replaced, and what it leads to left alone.
+
+    Args:
+        photo: what to write.
+        path: where; the suffix is one of ``WRITE_SUFFIXES``.
+        overwrite: replace an existing file.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: if the path cannot be written: see :func:`check_output`; or the photo is too large for the format.
+        InputError: if the photo holds NaN.
+    """
+    path = Path(path)
+    transparent = photo.alpha is not None and bool((_quantise(photo.alpha, 255) < 255).any())
+    check_output(path, overwrite=overwrite, alpha=transparent)
+    suffix = path.suffix.lower()
+    height, width = photo.rgb.shape[-2:]
+    limit = _MAX_SIDE.get(suffix)
+    if limit is not None and max(height, width) > limit:
+        raise OutputError(
+            f"{suffix} takes at most {limit} pixels a side, got {height}x{width}; write {path.with_suffix('.png')}"
+        )
+    data = _encode(photo, suffix, keep_alpha=suffix not in _NO_ALPHA)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, data, overwrite=overwrite)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(
+            f"cannot write {path} ({len(data)} bytes): {reason}; nothing was left there: check the folder's "
+            "permissions and free space, or choose another path"
+        ) from error
+    return path
+
+
+def check_output(path: PathLike, *, overwrite: bool = False, alpha: bool = False) -> None:
+    """Require a path that :func:`write_photo` can write to, so that a long run fails before its work, not after.
+
+    Args:
+        path: where an image will be written.
+        overwrite: whether an existing file may be replaced.
+        alpha: whether the image will have transparent pixels.
+
+    Raises:
+        OutputError: if the suffix is not one that is written, the format cannot hold alpha, the path is a folder or
+            exists and is not to be overwritten, or a parent of it is a file.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in WRITE_SUFFIXES:
+        raise OutputError(
+            f"expected a file name that ends in {', '.join(WRITE_SUFFIXES)}, got {str(path)!r}; choose one of these"
+        )
+    if alpha and suffix in _NO_ALPHA:
+        raise OutputError(
+            f"{suffix} cannot hold the image's transparency (alpha); write {path.with_suffix('.png')} instead"
+        )
+    if os.path.isdir(path):
+        raise OutputError(f"expected a file to write at {path}, but that is a folder; give a file name in it")
+    if os.path.lexists(path) and not overwrite:
+        raise OutputError(f"{path} exists already; choose another name, or allow it: overwrite=true (--overwrite)")
+    above = next((parent for parent in path.parents if os.path.lexists(parent)), None)
+    if above is not None and not os.path.isdir(above):
+        raise OutputError(f"cannot write {path}: {above} is a file, not a folder; choose another path")
+
+
+def _quantise(image: Tensor, full: int) -> Tensor:
+    """Scale [0, 1] to integers 0..full, still floating point."""
+    if not image.is_floating_point():
+        raise InputError(f"expected a floating-point image in [0, 1], got {image.dtype}; convert with from_uint8")
+    if bool(torch.isnan(image).any()):
+        raise InputError(f"expected an image in [0, 1], got {int(torch.isnan(image).sum())} NaN values")
+    wide = image.detach() if image.dtype == torch.float64 else image.detach().float()  # half is too coarse
+    return to_levels(wide, full=full)
+
+
+def _encode(photo: Photo, suffix: str, *, keep_alpha: bool) -> bytes:
+    """The bytes of the file: 16 bits where photo and format have them, else 8."""
+    full, dtype = (65535, np.uint16) if photo.bits == 16 and suffix == ".png" else (255, np.uint8)
+    planes = [photo.rgb.mean(0, keepdim=True) if photo.grey else photo.rgb]
+    if photo.alpha is not None and keep_alpha:
+        planes.append(photo.alpha)
+    values = torch.cat([_quantise(plane, full) for plane in planes]).movedim(0, -1)  # (H, W, C)
+    samples = Samples(np.ascontiguousarray(values.cpu().numpy().astype(dtype)), full, photo.icc_profile)
+    try:
+        return encode(samples, suffix)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot encode the image as {suffix}: {error}; write .png instead") from error
+
+
+def _write_whole(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write to a new file beside ``path``, then rename it; on any failure remove it."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # short: the name's own length may be at the limit
+    try:
+        with temporary.open("xb") as handle:
+            handle.write(data)
+        if not overwrite and os.path.lexists(path):
+            raise FileExistsError(None, "a file of that name appeared meanwhile")
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,147 @@
+"""The job that tells how far LR images lie from their HR images, and whether a degradation explains them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from omegaconf import DictConfig
+
+from metasr.degradation import names
+from metasr.errors import DataError, InputError, told_of
+from metasr.io.images import list_images, read_image
+from metasr.metrics.registration import Consistency, Offset, consistency, find_offset
+from metasr.runs.folder import key_of, typed_choices
+from metasr.text import counted
+
+_SCALED = re.compile(r"(.+?)_?x\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of one pair."""
+
+    lr: Path
+    hr: Path
+    offset: Offset
+    consistency: Consistency
+
+    def __str__(self) -> str:
+        return f"{self.lr.name} against {self.hr.name}: {self.offset}\n    {self.consistency}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is told of all pairs of two folders."""
+
+    pairs: tuple[Told, ...]
+
+    def __str__(self) -> str:
+        down, right = ([getattr(p.offset, axis) for p in self.pairs] for axis in ("down", "right"))
+        kinds = {p.offset.convention for p in self.pairs}
+        alike = f"all {kinds.pop() or 'of no known convention'}" if len(kinds) == 1 else "of different conventions"
+        return (
+            f"{counted(len(self.pairs), 'pair')}: {fmean(down):+.2f} px down ({min(down):+.2f} to {max(down):+.2f}), "
+            f"{fmean(right):+.2f} px right ({min(right):+.2f} to {max(right):+.2f}), {alike}"
+        )
+
+
+def offsets(cfg: DictConfig, *, scale: float | None = None) -> Iterator[Told | Summary]:
+    """Compare ``cfg.input`` with ``cfg.reference``, two files or two folders; folders get a summary at the end.
+
+    The degradation that is tried is ``cfg.kernel``: a name, a kernel file, or a folder of them (``NAME.npy`` or
+    ``kernel_NAME.mat`` for each LR image).
+
+    Args:
+        cfg: the whole config.
+        scale: the factor, where it was asked for outside of a command line of hydra's; by default it is told from the
+            sizes.
+
+    Raises:
+        MetasrError: for missing or unfit images, sizes that do not fit, or an unknown kernel.
+    """
+    if not cfg.input or not cfg.reference:
+        raise InputError("task=offset needs input=LR and reference=HR, two images or two folders")
+    if cfg.output:
+        raise InputError("task=offset writes nothing: leave output= out")
+    wanted = scale or typed_scale(cfg)
+    if wanted is not None and wanted <= 1:
+        raise InputError(f"an offset needs a scale above 1, got {wanted:g}")
+    source, reference = Path(cfg.input).expanduser(), Path(cfg.reference).expanduser()
+    done = []
+    pairs = pairs_of(source, reference)
+    kernels = [_kernel_for(str(cfg.kernel), small) for small, _ in pairs]
+    for kernel in dict.fromkeys(kernels):  # before any of the work
+        names.parse(kernel, scale=wanted or 2.0)
+    for (small, large), kernel in zip(pairs, kernels, strict=True):
+        lr, hr = read_image(small)[None], read_image(large)[None]
+        with told_of(f"{small} and {large}"):
+            found = find_offset(lr, hr, scale=wanted)
+            explained = consistency(lr, hr, names.parse(kernel, scale=found.scale))
+        done.append(Told(small, large, found, explained))
+        yield done[-1]
+    if source.is_dir():
+        yield Summary(tuple(done))
+
+
+def _kernel_for(kernel: str, lr: Path) -> str:
+    """The name or file of an LR image's kernel.
+
+    Raises:
+        DataError: if a folder of kernels has none for it.
+    """
+    folder = Path(kernel).expanduser()
+    if not folder.is_dir():
+        return kernel
+    stems = (lr.stem, f"kernel_{lr.stem}")
+    files = [folder / f"{stem}{suffix}" for stem in stems for suffix in (".npy", ".mat")]
+    found = next((path for path in files if path.is_file()), None)
+    if found is None:
+        raise DataError(
+            f"the folder {folder} has no kernel for {lr.name}: it would be {files[0].name} or {files[-1].name}"
+        )
+    return str(found)
+
+
+def typed_scale(cfg: DictConfig) -> float | None:
+    """The scale, if the command line or an experiment asks for one."""
+    typed = "scale" in {key_of(choice) for choice in typed_choices(cfg.name)}
+    return float(cfg.scale) if typed or cfg.name is not None else None
+
+
+def pairs_of(source: Path, reference: Path) -> list[tuple[Path, Path]]:
+    """LR and HR files: two files, or of two folders those of one name.
+
+    ``NAMEx4.png`` and ``NAME_x4.png`` belong to ``NAME.png``, ``NAME.png`` to ``hr_NAME.png`` as well. In one folder
+    for both, what has no partner is taken for another image's HR and left out.
+
+    Raises:
+        InputError: if one is missing, or a file and the other a folder.
+        DataError: if an LR image of a folder of its own has no partner.
+    """
+    for path, key in ((source, "input"), (reference, "reference")):
+        if not path.exists():
+            raise InputError(f"no file or folder {path}; give an existing one as {key}=PATH")
+    if source.is_dir() != reference.is_dir():
+        raise InputError("input and reference must be two images or two folders, got one of each")
+    if not source.is_dir():
+        return [(source, reference)]
+    large = {path.stem: path for path in list_images(reference)}
+    pairs, alone = [], []
+    for path in list_images(source):
+        scaled = _SCALED.fullmatch(path.stem)
+        stems = [path.stem, f"hr_{path.stem}", *([scaled[1]] if scaled else [])]
+        partner = next((large[s] for s in stems if s in large and not large[s].samefile(path)), None)
+        if partner is None:
+            alone.append(path.name)
+        else:
+            pairs.append((path, partner))
+    if not pairs or (alone and not source.samefile(reference)):
+        raise DataError(
+            f"{counted(len(alone), 'image')} of {source} have no image of their name in {reference}: "
+            f"{', '.join(alone[:5])}{', ...' if len(alone) > 5 else ''}; name them alike"
+        )
+    return pairs

@@ -1,0 +1,1 @@
+"""How one number is made: PSNR, SSIM, kernel scores, registration."""

@@ -1,0 +1,1 @@
+"""Results and reports in Weights & Biases."""

@@ -1,0 +1,331 @@
+"""Weights from files, run folders and the released set: read without executing anything, checked, and named."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from metasr.checks import check_state
+from metasr.degradation.pipeline import Degradation
+from metasr.errors import StageError, WeightsError, nearest
+from metasr.meta.rates import RATE_PREFIXES
+from metasr.models.weight_net import WEIGHT_NET_PREFIX
+from metasr.paths import weights_folder
+from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, file_hash, read_card
+from metasr.runs.folder import interpreter, run_folders
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors with a name.
+
+    Attributes:
+        label: what tables call them: ``run``, ``released/<name>``, or the file.
+        state: the tensors.
+        card: what is known of their making.
+        run: the run folder that they are of, where other stages' weights lie too; none for a file.
+    """
+
+    label: str
+    state: dict[str, Tensor]
+    card: dict[str, Any] = field(default_factory=dict)
+    run: Path | None = None
+
+    @property
+    def network(self) -> dict[str, Tensor]:
+        """The network's tensors, without inner rates and what else was learned beside it."""
+        return {k: v for k, v in self.state.items() if not k.startswith((*RATE_PREFIXES, WEIGHT_NET_PREFIX))}
+
+    def load_into(self, model: nn.Module) -> nn.Module:
+        """Load the network's tensors, every one, into a model, and freeze nothing.
+
+        Raises:
+            WeightsError: if they belong to another network.
+        """
+        check_state(model.state_dict(), self.network, origin=self.label)
+        model.load_state_dict(self.network)
+        return model
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a weights file: ``.safetensors``, or a torch file that holds nothing but tensors.
+
+    Raises:
+        WeightsError: if the file is missing, unreadable, or needs code to be executed to read it (which is refused).
+    """
+    if not path.is_file():
+        raise WeightsError(f"no weights file {path}; give an existing .safetensors file, a run folder, or 'released'")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # read, or refused below
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds here; none of them may lead to unpickling
+        raise WeightsError(
+            f"{path} cannot be read as plain tensors and was not executed ({type(error).__name__}); "
+            "weights must be .safetensors, or a torch file of tensors saved with torch.save(model.state_dict(), ...)"
+        ) from error
+    for key in ("state_dict", "model", "params"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise WeightsError(f"{path} holds no state dict of tensors, but {type(loaded).__name__}")
+    return loaded
+
+
+def from_file(path: Path) -> Weights:
+    """Weights of a file, with the card beside it if there is one."""
+    state = read_tensors(path)
+    card_path = path.with_suffix(".json")
+    return Weights(label=str(path), state=state, card=_card(card_path) if card_path.is_file() else {})
+
+
+def from_run(folder: Path) -> Weights:
+    """Weights of the last finished stage of a run folder.
+
+    Raises:
+        StageError: if no stage of it is finished.
+        WeightsError: if the file is not the one that its card describes.
+    """
+    finished = _finished(folder)
+    if not finished or not (finished[-1] / WEIGHTS_NAME).is_file():
+        raise StageError(
+            f"{folder} has no finished stage: finish it with `{interpreter()} src/run.py +experiment=... run={folder}`"
+        )
+    card = read_card(finished[-1])
+    _require_hash(finished[-1] / WEIGHTS_NAME, card.get("weights"))
+    begun = sorted(path.parent for path in folder.glob(f"*/{CARD_NAME}"))
+    if begun[-1] != finished[-1]:
+        log.warning("%s: %s is not finished, these are the weights of %s", folder, begun[-1].name, finished[-1].name)
+    config = card.get("config", {})
+    sampler = config.get("stages", {}).get(card.get("stage"), {}).get("sampler", {})
+    scales = sampler.get("degradations", {}).get("scales") or [config.get("scale")]
+    told = {**card, "scale": config.get("scale"), "scales": scales}
+    return Weights(label="run", state=read_tensors(finished[-1] / WEIGHTS_NAME), card=told, run=folder)
+
+
+def from_stage(run: Path, stage: str) -> Weights:
+    """Weights of one finished stage of a run folder.
+
+    Raises:
+        StageError: if it is not there, or not finished.
+        WeightsError: if the file is not the one that its card describes.
+    """
+    for folder in _finished(run):
+        card = read_card(folder)
+        if card.get("stage") == stage:
+            _require_hash(folder / WEIGHTS_NAME, card.get("weights"))
+            return Weights(label="run", state=read_tensors(folder / WEIGHTS_NAME), card=card, run=run)
+    raise StageError(
+        f"{run} has no finished stage {stage!r}; finish it with `{interpreter()} src/run.py +experiment=... run={run}`"
+    )
+
+
+def from_last_run(outputs: Path, name: str | None) -> Weights:
+    """Weights of the newest run of an experiment that has a finished stage.
+
+    Raises:
+        WeightsError: if there is no such run.
+    """
+    if name is None:
+        raise WeightsError("weights=last is the last run of an experiment: add +experiment=NAME, or give weights=FILE")
+    runs = [run for run in run_folders(outputs / name) if _finished(run)]
+    if not runs:
+        raise WeightsError(
+            f"weights=last, but {name} has not been run yet, or no stage of it is finished: "
+            f"{interpreter()} src/run.py +experiment={name}"
+        )
+    return from_run(runs[-1])
+
+
+def _finished(run: Path) -> list[Path]:
+    cards = sorted(run.glob(f"*/{CARD_NAME}"))
+    return [c.parent for c in cards if read_card(c.parent).get("status") == "finished"]
+
+
+def released(folder: Path) -> dict[str, dict[str, Any]]:
+    """The cards of all released weights, by name."""
+    return {
+        path.stem: _card(path) for path in sorted(folder.glob("*.json")) if path.with_suffix(".safetensors").is_file()
+    }
+
+
+def from_release(folder: Path, name: str) -> Weights:
+    """Released weights by name.
+
+    Raises:
+        WeightsError: for an unknown name, with the nearest ones, or a damaged file.
+    """
+    cards = released(folder)
+    if name not in cards:
+        raise WeightsError(f"no released weights {name!r}: {nearest(name, cards)}")
+    path = folder / f"{name}.safetensors"
+    _require_hash(path, cards[name].get("sha256"))
+    return Weights(f"released/{name}", read_tensors(path), cards[name])
+
+
+def _card(path: Path) -> dict[str, Any]:
+    """A weights card, a JSON object beside a weights file."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise WeightsError(f"weights card {path} cannot be read: {error}; mend it, or remove it") from error
+    if not isinstance(card, dict):
+        raise WeightsError(f"weights card {path} must hold a JSON object, got {type(card).__name__}; mend or remove it")
+    return card
+
+
+def _require_hash(path: Path, wanted: str | None) -> None:
+    """Require a file to be the one that its card describes, where the card tells a hash."""
+    if wanted is not None and file_hash(path) != wanted:
+        raise WeightsError(
+            f"{path} is not the file that its card describes (SHA-256 differs: changed, or cut short); fetch it again, "
+            "or give it as weights=FILE without its card if the change is meant"
+        )
+
+
+def has_released(folder: Path, *, method: str, scale: float) -> bool:
+    """Whether there are released weights of a method at a scale."""
+    return any(c.get("method") == method and c.get("scale") == scale for c in released(folder).values())
+
+
+def released_for(
+    folder: Path, degradation: Degradation, *, method: str = "mzsr", experiment: str | None = None
+) -> Weights:
+    """The released weights trained for a degradation's subsampling, of the nearest scale.
+
+    Args:
+        folder: of released weights.
+        degradation: what they are to be used for.
+        method: whose weights.
+        experiment: weights that this experiment made come before others.
+
+    Raises:
+        WeightsError: if there are none for the subsampling.
+    """
+    wanted = "direct" if degradation.downsample == "direct" else "bicubic"
+    fitting = {
+        name: card
+        for name, card in released(folder).items()
+        if card.get("method") == method
+        and card.get("downsample") in (None, wanted)
+        and (card.get("default", True) or (experiment is not None and card.get("experiment") == experiment))
+    }
+    fitting = {n: c for n, c in fitting.items() if c.get("experiment") == experiment} or fitting
+    if not fitting:
+        raise WeightsError(f"no released weights of {method} for {wanted} subsampling in {folder}; give weights=FILE")
+    return from_release(folder, _nearest_scale(fitting, degradation.scale))
+
+
+def released_feed_forward(folder: Path, degradation: Degradation, *, method: str = "mzsr") -> Weights:
+    """The released weights that are good without any update, of the nearest scale: the pretrained ones.
+
+    Raises:
+        WeightsError: if there are none for the degradation; pretraining knows bicubic downsampling alone.
+    """
+    fitting = {
+        name: card
+        for name, card in released(folder).items()
+        if card.get("method") == method and card.get("stage") == "pretrain"
+    }
+    if degradation.kernel is not None or degradation.downsample != "bicubic" or not fitting:
+        raise WeightsError(
+            f"no released feed-forward weights for degradation {degradation}: they are for bicubic alone; adapt to the "
+            "image with solver=adapt, or give weights=FILE"
+        )
+    return from_release(folder, _nearest_scale(fitting, degradation.scale))
+
+
+def _nearest_scale(cards: dict[str, dict[str, Any]], scale: float) -> str:
+    return min(cards, key=lambda name: (abs(float(cards[name].get("scale", 2)) - scale), name))
+
+
+def choose(
+    source: str | None,
+    *,
+    degradation: Degradation,
+    store: Path,
+    outputs: Path,
+    name: str | None = None,
+    method: str = "mzsr",
+    adapts: bool = True,
+    steps: int | None = None,
+) -> Weights:
+    """The weights that a user asks for, for one degradation.
+
+    Args:
+        source: ``released`` (or none), ``released/<name>``, ``last``, a file, or a run folder.
+        degradation: what ``released`` is chosen by.
+        store: the folder of released weights.
+        outputs: the folder of outputs, where ``last`` is looked for.
+        name: the experiment, for ``last``, and whose released weights come first.
+        method: whose released weights.
+        adapts: whether the solver adapts them to the image; meta-learned weights are of no use without that.
+        steps: the number of updates where it is the only one; at 0 the solver runs the weights as they are.
+
+    Raises:
+        WeightsError: if there are none, or they cannot be read.
+        StageError: for a run folder without a finished stage.
+    """
+    if source == "last":
+        found = from_last_run(outputs, name)
+    elif source is not None and source != "released":
+        found = resolve(source, folder=store)
+    elif not adapts or (steps == 0 and degradation.kernel is None and degradation.downsample == "bicubic"):
+        found = released_feed_forward(store, degradation, method=method)
+    else:
+        found = released_for(store, degradation, method=method, experiment=name)
+        if steps == 0:
+            log.warning("%s is meta-learned, and gives poor pictures without updates: take some steps", found.label)
+    trained = [s for s in found.card.get("scales") or [found.card.get("scale")] if isinstance(s, int | float)]
+    if trained and not min(trained) <= degradation.scale <= max(trained):
+        log.warning(
+            "%s was trained for scale %s and is used for %g: expect less than its scores", found.label,
+            " to ".join(f"{s:g}" for s in sorted({min(trained), max(trained)})), degradation.scale,
+        )  # fmt: skip
+    return found
+
+
+def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *, steps: int | None = None) -> Weights:
+    """The weights that a user asks for, as they fit the configured solver (see :func:`choose`)."""
+    return choose(
+        source,
+        degradation=degradation,
+        store=weights_folder(),
+        outputs=Path(cfg.paths.outputs),
+        name=cfg.name,
+        method=cfg.method,
+        adapts=cfg.method != "mzsr" or "steps" in cfg.solver,
+        steps=steps,
+    )
+
+
+def resolve(source: str, *, folder: Path) -> Weights:
+    """Weights by what a user writes: a file, a run folder, or ``released/<name>``.
+
+    Raises:
+        WeightsError: if it is none of these.
+    """
+    if source.startswith("released/"):
+        return from_release(folder, source.removeprefix("released/"))
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return from_run(path)
+    return from_file(path)

@@ -1,0 +1,1 @@
+"""Blind solvers: the degradation is estimated from the image."""

@@ -1,0 +1,1 @@
+"""DDSR: kernel and image learned together from one image."""

@@ -1,0 +1,1 @@
+"""MAML-SR at test time: adaptation under a metric constraint."""

@@ -1,0 +1,1 @@
+"""MZSR at test time: a few gradient steps from meta-learned weights."""

@@ -1,0 +1,1 @@
+"""ZSSR: a network learned from the one image."""

@@ -1,0 +1,1 @@
+"""Lightning's room: the chain of stages, callbacks, progress, validation."""

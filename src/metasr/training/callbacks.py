@@ -1,0 +1,201 @@
+"""What a trainer does beside training: resume points, progress, validation."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, ProgressBar
+from pytorch_lightning.loggers import WandbLogger
+
+from metasr.recipes.base import Recipe, require_finite_weights
+from metasr.training.progress import Pace, StageTable, duration
+
+log = logging.getLogger(__name__)
+
+RESUME_NAME = "resume.ckpt"
+
+
+class ResumePoint(Callback):
+    """Write a checkpoint to go on from, every so many steps, so that a kill at any moment leaves a whole one.
+
+    The file is written beside its final name and then renamed: on one file system that is atomic. Weights that are not
+    finite stop the training instead, so that the last good checkpoint stays.
+
+    Args:
+        folder: the stage's folder.
+        every: steps between checkpoints.
+    """
+
+    def __init__(self, folder: Path, *, every: int) -> None:
+        self.path = folder / RESUME_NAME
+        self.every = max(1, every)
+        self._last = -1
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save at multiples of ``every``.
+
+        Raises:
+            DivergenceError: if a weight is not finite.
+        """
+        if trainer.global_step % self.every == 0:
+            self.save(trainer, pl_module)
+
+    def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save now, if that has not been done at this step.
+
+        Raises:
+            DivergenceError: if a weight is not finite.
+        """
+        step = trainer.global_step
+        if step == self._last:
+            return
+        self._last = step
+        require_finite_weights(pl_module, step=step)
+        temporary = self.path.with_suffix(".part")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            os.replace(temporary, self.path)
+
+
+class Slice(Callback):
+    """End a stage cleanly once its slice of time is over, at a resume point.
+
+    Args:
+        resume: writes the resume point.
+        deadline: on :func:`time.monotonic`'s clock, in seconds; at least one step is taken whatever it says.
+    """
+
+    def __init__(self, resume: ResumePoint, *, deadline: float) -> None:
+        self.resume = resume
+        self.deadline = deadline
+        self.over = False
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop at the first step after the deadline; all devices together, when one of them is past it."""
+        late = trainer.strategy.reduce_boolean_decision(time.monotonic() > self.deadline, all=False)
+        if late and trainer.global_step < trainer.max_steps:
+            self.resume.save(trainer, pl_module)
+            self.over = True
+            trainer.should_stop = True
+
+
+class StageProgress(ProgressBar):
+    """Keep the run's table of stages up to date; write lines of text where nobody watches a terminal.
+
+    Args:
+        stage: the stage's name.
+        unit: what is counted (``meta-step``).
+        table: the run's; none for lines in any case.
+    """
+
+    def __init__(self, stage: str, *, unit: str, table: StageTable | None = None) -> None:
+        super().__init__()
+        self.stage = stage
+        self.unit = unit
+        self.table = table
+        self.enabled = True
+        self._pace = Pace(0, 0)
+
+    def disable(self) -> None:
+        """Say nothing: what Lightning asks of all processes but one."""
+        self.enabled = False
+
+    def enable(self) -> None:
+        """Speak again."""
+        self.enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._pace = Pace(trainer.global_step, trainer.max_steps)
+        if self.enabled and self.table is not None:
+            self.table.begin(self.stage, trainer.global_step)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Tell the table, or every fifth of the way write a line."""
+        if not self.enabled:
+            return
+        step, total = trainer.global_step, trainer.max_steps
+        if self.table is not None:
+            self.table.advance(self.stage, step, lambda: _loss(trainer))
+        if self.table is not None and self.table.watched:
+            return
+        if step % max(1, total // 5) == 0 or step == total:
+            left = f", {duration(self._pace.left(step))} left" if step < total else ""
+            loss = _loss(trainer)
+            shown = f", loss {loss:.4f}" if loss is not None else ""
+            speed = self._pace.speed(step)
+            log.info("%s: %s %d of %d, %.1f per second%s%s", self.stage, self.unit, step, total, speed, left, shown)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The stage is finished, or its slice of time is over."""
+        if self.enabled and self.table is not None:
+            self.table.end(self.stage, _loss(trainer))
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """The stage was stopped."""
+        if self.enabled and self.table is not None:
+            self.table.end(self.stage)
+
+
+def _loss(trainer: pl.Trainer) -> float | None:
+    loss = trainer.callback_metrics.get("train/loss")
+    return None if loss is None else float(loss)
+
+
+class Validation(Callback):
+    """Score the recipe's present weights on validation images every so many steps, and at the end.
+
+    Args:
+        score: gives metrics by name for a recipe.
+        every: steps between validations; 0 for the end alone.
+        draw: writes pictures of a recipe at a step, and gives their paths by the names they are logged under; none for
+            no pictures.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Recipe], dict[str, float]],
+        *,
+        every: int,
+        draw: Callable[[Recipe, int], Mapping[str, Path]] | None = None,
+    ) -> None:
+        self.score = score
+        self.every = every
+        self.draw = draw
+        self.seconds = 0.0
+        self.latest: dict[str, float] = {}
+        self._last = -1
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Score at multiples of ``every`` and at the last step."""
+        step = trainer.global_step
+        due = step == trainer.max_steps or (self.every > 0 and step % self.every == 0)
+        if not due or step == self._last or not trainer.is_global_zero:
+            return
+        self._last = step
+        start = time.perf_counter()
+        assert isinstance(pl_module, Recipe)
+        self.latest = self.score(pl_module)
+        for logger in trainer.loggers:
+            logger.log_metrics(self.latest, step=step)
+        drawn = self.draw(pl_module, step) if self.draw is not None else {}
+        for name, picture in drawn.items():
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image(name, [str(picture)], step=step)
+        self.seconds += time.perf_counter() - start
+        shown = ", ".join(f"{k.removeprefix('val/psnr_y/')} {v:.2f}" for k, v in self.latest.items() if "psnr" in k)
+        if shown:
+            log.info("validation at %s %d, PSNR on Y in dB: %s", pl_module.unit, step, shown)
