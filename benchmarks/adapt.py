@@ -1,4 +1,4 @@
-"""What adapting to one image takes: milliseconds, PSNR and memory of `AdaptSolver` against plain eager PyTorch.
+"""What adapting to one image takes: milliseconds, PSNR and memory of `MZSRSolver` against plain eager PyTorch.
 
     python benchmarks/adapt.py [--repeats 5] [--updates 0 1 10] [--sizes 256 512 1024] [--device cpu]
 
@@ -98,7 +98,7 @@ def ways(device: str) -> dict[str, Way]:
     from metasr.models.plain_cnn import PlainCNN
     from metasr.paths import weights_folder
     from metasr.runs.weights import from_release
-    from metasr.solvers.mzsr.solver import AdaptSolver
+    from metasr.solvers.mzsr.solver import MZSRSolver
 
     class General(PlainCNN):
         """Another class: nothing is known of it."""
@@ -111,7 +111,7 @@ def ways(device: str) -> dict[str, Way]:
 
     def solver(kind: type[PlainCNN], backward: str, *, engine: str = "eager") -> Way:
         network = weights.load_into(kind()).to(device)
-        made = AdaptSolver(network, rates=rates, backward_precision=backward)  # type: ignore[arg-type]
+        made = MZSRSolver(network, rates=rates, backward_precision=backward)  # type: ignore[arg-type]
         made._engine = Engine(engine)  # type: ignore[arg-type]
 
         def solve(lr: Tensor, updates: int) -> Tensor:

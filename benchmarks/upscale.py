@@ -57,11 +57,11 @@ def child(source: str, target: str, tiled: bool, steps: int) -> None:
         from metasr.models.plain_cnn import PlainCNN
         from metasr.paths import weights_folder
         from metasr.runs.weights import released_for
-        from metasr.solvers.mzsr.solver import AdaptSolver
+        from metasr.solvers.mzsr.solver import MZSRSolver
 
         degradation = parse("g2.0d", scale=2)
         weights = released_for(weights_folder(), degradation)
-        solver = AdaptSolver(
+        solver = MZSRSolver(
             weights.load_into(PlainCNN()),
             rates=rates_from_state(weights.state),
             steps=steps,

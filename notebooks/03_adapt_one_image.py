@@ -33,7 +33,7 @@ from metasr.models.plain_cnn import PlainCNN
 from metasr.paths import weights_folder
 from metasr.runs.weights import from_release
 from metasr.solvers.interpolate import InterpolateSolver
-from metasr.solvers.mzsr.solver import AdaptSolver
+from metasr.solvers.mzsr.solver import MZSRSolver
 
 pictures = Path(tempfile.mkdtemp())
 protocol = LumaProtocol()
@@ -57,7 +57,7 @@ lr = degradation(hr)  # (1, 3, 96, 96)
 # %%
 weights = from_release(weights_folder(), "mzsr_x2_meta")
 network = weights.load_into(PlainCNN())
-solver = AdaptSolver(network, rates=rates_from_state(weights.state))
+solver = MZSRSolver(network, rates=rates_from_state(weights.state))
 print(f"{weights.label}: {sum(p.numel() for p in network.parameters()):,} weights, scale {weights.card['scale']}")
 print(weights.card.get("note", ""))
 
@@ -136,7 +136,7 @@ for name, solution in wrong.items():
 
 # %%
 for name, rates in {"learned": rates_from_state(weights.state), "published schedule": None}.items():
-    found = AdaptSolver(network, rates=rates).snapshots(lr, scale=2, updates=[1, 5, 10], degradation=degradation)
+    found = MZSRSolver(network, rates=rates).snapshots(lr, scale=2, updates=[1, 5, 10], degradation=degradation)
     row = ", ".join(f"{count}: {protocol(s.sr, hr, scale=2).psnr_y:.2f}" for count, s in found.items())
     print(f"{name:20} PSNR by updates  {row}")
     print(f"{'':20} mean rates       {', '.join(f'{rate:.3f}' for rate in found[10].trace.rates)}")
@@ -149,6 +149,6 @@ print(f"the network's weights are as they were: {unchanged}")
 # * 20 or 50 updates: does the loss still fall, and does the PSNR still rise?
 # * Noise: make `lr` by `parse("g2.0d_n10", scale=2)`, which wants `generator=metasr.seeds.generator_from(1)`. Then
 #   adapt once told of the noise, and once told `g2.0d` only: adaptation sharpens the noise that it does not know of.
-# * `ensemble=True` and `back_projection=4` as arguments of `AdaptSolver`.
+# * `ensemble=True` and `back_projection=4` as arguments of `MZSRSolver`.
 # * A photo of your own, with a guess of its kernel: `metasr upscale photo.jpg -k g2.0d` does the same from the command
 #   line.

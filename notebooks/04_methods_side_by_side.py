@@ -46,7 +46,7 @@ from metasr.recipes.weightnet_rewards import error_weights, meta_direction, pixe
 from metasr.runs.folder import register_resolvers
 from metasr.runs.weights import from_release
 from metasr.solvers.maml_sr.stopping import decide
-from metasr.solvers.mzsr.solver import AdaptSolver
+from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.solvers.network import NetworkSolver
 from metasr.training.chain import run_chain
 
@@ -64,7 +64,7 @@ photos = image_set("samples", split="test").subset(1)
 pretrained = from_release(weights_folder(), "mzsr_x2_pretrain")
 meta = from_release(weights_folder(), "mzsr_x2_meta")
 network = NetworkSolver(pretrained.load_into(PlainCNN()))
-adapt = AdaptSolver(meta.load_into(PlainCNN()), rates=rates_from_state(meta.state))
+adapt = MZSRSolver(meta.load_into(PlainCNN()), rates=rates_from_state(meta.state))
 
 # %% [markdown]
 # ## A network trained here and now

@@ -282,13 +282,15 @@ def test_ddsr_of_both_layouts_is_one(
 
 
 @pytest.mark.usefixtures("tiny_ddsr")
-@pytest.mark.parametrize("change", ["--noise 10", "--disc 2", "--cover 8", "--gain 0.3", "--side 48", "--seed 1"])
+@pytest.mark.parametrize(
+    "change", ["--noise 10", "--disc 2", "--cover 8", "--gain 0.3 --rows faithful", "--side 48", "--seed 1"]
+)
 def test_what_is_done_to_the_image_changes_the_ablation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, change: str
 ) -> None:
     where, shown = ddsr_folders(tmp_path)[0], []
     for more in ("", change):
-        command = f"--folder {where} --image a --scale 2 --steps 6 --rows better --device cpu {more}"
+        command = f"--folder {where} --image a --scale 2 --steps 3 --rows better --device cpu {more}"
         assert status(monkeypatch, "ddsr_ablation", *command.split()) == 0
         shown.append(capsys.readouterr().out.splitlines()[-1].split()[:-1])
     assert shown[0] != shown[1]

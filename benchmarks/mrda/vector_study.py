@@ -12,7 +12,7 @@ from metasr.data.catalog import ImageSet
 from metasr.degradation.names import parse
 from metasr.errors import DataError
 from metasr.models.blind import BlindSR
-from metasr.models.teacher import AdaptedFeatures, OracleSR
+from metasr.models.teacher import AdaptedFeatures, TeacherOracle
 from metasr.seeds import generator_from
 from mrda.luma_psnr import luma_psnr
 from mrda.probe import Probe, probe, swap_scores
@@ -65,7 +65,7 @@ def degraded(photo: Photo, degradation: str, *, scale: float, seed: int) -> Tens
     return made(photo.hr, generator=generator_from(seed, photo.image, photo.number, str(made), "degrade"))
 
 
-def readers(student: BlindSR, *, untrained: BlindSR, oracle: OracleSR | None = None) -> dict[str, Reader]:
+def readers(student: BlindSR, *, untrained: BlindSR, oracle: TeacherOracle | None = None) -> dict[str, Reader]:
     """What vectors are taken from, by name: the student, and what its figures are to be compared with.
 
     Args:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def counted(number: float, noun: str) -> str:
+def pluralize(number: float, noun: str) -> str:
     """A number of things: ``1 update``, ``2 updates``, ``3.5 updates``."""
     return f"{number:g} {noun}{'' if number == 1 else 's'}"

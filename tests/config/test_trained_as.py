@@ -14,7 +14,7 @@ from metasr.data.catalog import image_set
 from metasr.degradation.names import parse
 from metasr.errors import DataError, InputError
 from metasr.jobs.run import check_evaluation, execute
-from metasr.models.maml_sr_net import MamlSRNet
+from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.runs.folder import command, evaluate_command
 from metasr.runs.weights import Weights, choose, from_run
 from metasr.training.chain import run_chain
@@ -55,9 +55,9 @@ def test_a_card_makes_no_class_from_elsewhere() -> None:
     cfg = compose(*SMALL)
     card = {"config": {"model": {"_target_": "os.system", "command": "true"}}}
     assert build.as_trained(cfg, Weights("file", {}, card)) is cfg
-    mine = {"config": {"model": {"_target_": "metasr.models.maml_sr_net.MamlSRNet", "width": 2}}}
+    mine = {"config": {"model": {"_target_": "metasr.models.maml_sr_net.MAMLSRNet", "width": 2}}}
     changed = build.as_trained(cfg, Weights("file", {}, mine))
-    assert isinstance(build.model(changed), MamlSRNet)
+    assert isinstance(build.model(changed), MAMLSRNet)
     assert cfg.model._target_.endswith("PlainCNN")
 
 

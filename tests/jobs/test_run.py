@@ -20,7 +20,7 @@ from metasr.jobs import run as job
 from metasr.jobs.run import execute
 from metasr.jobs.run import test_images as images_of
 from metasr.runs.weights import from_run
-from metasr.solvers.mzsr.solver import AdaptSolver
+from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.training import chain as stages
 from metasr.training.chain import run_chain
 from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture
@@ -270,7 +270,7 @@ def test_mistakes_are_told_before_any_training(
 ) -> None:
     monkeypatch.delenv("METASR_DATA", raising=False)
     monkeypatch.setattr(build, "trainer", lambda *_, **__: pytest.fail("training began"))
-    monkeypatch.setattr(AdaptSolver, "snapshots", lambda *_, **__: pytest.fail("adaptation began"))
+    monkeypatch.setattr(MZSRSolver, "snapshots", lambda *_, **__: pytest.fail("adaptation began"))
     with pytest.raises(kind, match=message):
         execute(compose(*SMOKE, f"task={task}", override.format(tmp=tmp_path)), tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))

@@ -20,7 +20,7 @@ from metasr.jobs.estimate import kernel_path
 from metasr.jobs.prepare import prepare
 from metasr.jobs.upscale import Upscaled, upscale
 from metasr.seeds import seed_from
-from metasr.solvers.step_budget import Session
+from metasr.solvers.step_budget import TimeLimit
 from running import compose, picture, save_picture, upscale_config
 
 SOLVERS = ("zssr", "ddsr")
@@ -52,15 +52,15 @@ def pixels(path: Path) -> np.ndarray:
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody presses Ctrl-C in the third step."""
-    tick = Session.tick
+    tick = TimeLimit.tick
 
-    def tick_and_press(self: Session, loss: object = None) -> bool:
+    def tick_and_press(self: TimeLimit, loss: object = None) -> bool:
         if self.steps == 2:
             signal.raise_signal(signal.SIGINT)
         return tick(self, loss)  # type: ignore[arg-type]
 
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(Session, "tick", tick_and_press)
+    monkeypatch.setattr(TimeLimit, "tick", tick_and_press)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

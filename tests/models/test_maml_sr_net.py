@@ -16,13 +16,13 @@ from metasr.meta.rates import FixedRates
 from metasr.models import attention, blocks
 from metasr.models.attention import CrossScaleAttention, SpatialAttention, SpectralAttention
 from metasr.models.blocks import Bridge, DeepHead, FeatureEncoder, UpJoin, enlarge_features, norm_layer
-from metasr.models.maml_sr_net import MamlSRNet
+from metasr.models.maml_sr_net import MAMLSRNet
 from small_problems import picture
 
 
-def net(width: int = 4, **options: object) -> MamlSRNet:
+def net(width: int = 4, **options: object) -> MAMLSRNet:
     torch.manual_seed(0)
-    return MamlSRNet(width, **options)
+    return MAMLSRNet(width, **options)
 
 
 def count(module: nn.Module) -> int:
@@ -180,8 +180,8 @@ def test_blocks_differentiate_twice(make: Callable[[], nn.Module], monkeypatch: 
 
 
 def test_number_of_parameters() -> None:
-    assert count(MamlSRNet()) == 8_489_058
-    assert count(MamlSRNet(attention="none", deep_supervision=False)) == 6_665_955
+    assert count(MAMLSRNet()) == 8_489_058
+    assert count(MAMLSRNet(attention="none", deep_supervision=False)) == 6_665_955
     both, spatial, spectral, none = (count(net(attention=a)) for a in ("both", "spatial", "spectral", "none"))
     assert none < spatial < spectral < both
 
@@ -302,7 +302,7 @@ def test_an_image_does_not_depend_on_its_batch() -> None:
 )
 def test_impossible_networks_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        MamlSRNet(**options)
+        MAMLSRNet(**options)
 
 
 # --- through the inner step ---

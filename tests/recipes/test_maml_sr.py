@@ -16,15 +16,15 @@ from metasr.degradation.names import parse
 from metasr.degradation.pipeline import DegradationSampler
 from metasr.degradation.resize import imresize
 from metasr.errors import DivergenceError, InputError, WeightsError
-from metasr.models.maml_sr_net import MamlSRNet
+from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.recipes.base import schedule_factor
-from metasr.recipes.maml_sr import MamlSR
+from metasr.recipes.maml_sr import MAMLSRRecipe
 from recipes.fitting import Gradients, fit, silent_options
 from small_problems import picture
 
 
-def small(**options: Any) -> MamlSRNet:
-    return MamlSRNet(4, **options)
+def small(**options: Any) -> MAMLSRNet:
+    return MAMLSRNet(4, **options)
 
 
 def pairs(seed: int = 0, *, count: int = 2, side: int = 16, dtype: torch.dtype = torch.float32) -> Pairs:
@@ -33,21 +33,21 @@ def pairs(seed: int = 0, *, count: int = 2, side: int = 16, dtype: torch.dtype =
     return Pairs(degradation(hr), hr, degradation)
 
 
-def deep_loss(model: MamlSRNet, batch: Pairs, weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Tensor:
+def deep_loss(model: MAMLSRNet, batch: Pairs, weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Tensor:
     source = imresize(batch.lr, 2)
     terms = [w * (i - batch.hr).abs().mean() for w, i in zip(weights, model.deep(source), strict=True)]
     return torch.stack(terms).sum()
 
 
-def final_loss(model: MamlSRNet, batch: Pairs) -> Tensor:
+def final_loss(model: MAMLSRNet, batch: Pairs) -> Tensor:
     return (model(imresize(batch.lr, 2)) - batch.hr).abs().mean()
 
 
-def gradients(loss: Tensor, model: MamlSRNet) -> list[Tensor]:
+def gradients(loss: Tensor, model: MAMLSRNet) -> list[Tensor]:
     return list(torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True))
 
 
-def stepped(model: MamlSRNet, loss: Tensor, rate: float) -> MamlSRNet:
+def stepped(model: MAMLSRNet, loss: Tensor, rate: float) -> MAMLSRNet:
     """A copy of a model, one step of gradient descent on."""
     other = copy.deepcopy(model)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def stepped(model: MamlSRNet, loss: Tensor, rate: float) -> MamlSRNet:
 def test_losses_go_down(order: str) -> None:
     torch.manual_seed(0)
     batch = pairs()
-    recipe = MamlSR(small(), steps=20, rate=5e-3, order=order, schedule="constant")
+    recipe = MAMLSRRecipe(small(), steps=20, rate=5e-3, order=order, schedule="constant")
     before = final_loss(recipe.network, batch).item(), deep_loss(recipe.network, batch).item()
     fit(recipe, [batch], steps=20)
     assert final_loss(recipe.network, batch).item() < 0.9 * before[0]
@@ -72,7 +72,7 @@ def test_the_first_order_step_by_hand() -> None:
     torch.manual_seed(0)
     batch, weights = pairs(count=3, dtype=torch.float64), (0.5, 0.0, 2.0)
     options = {"inner_steps": 2, "inner_rate": 0.05, "deep_weights": weights, "outer_deep_weight": 0.3, "split": True}
-    recipe = MamlSR(small(last_gain=1.0).double(), steps=5, rate=2e-3, order="first", **options)
+    recipe = MAMLSRRecipe(small(last_gain=1.0).double(), steps=5, rate=2e-3, order="first", **options)
     model = copy.deepcopy(recipe.network)
     logged = fit(recipe, [batch], steps=1)
 
@@ -95,7 +95,7 @@ def test_the_second_order_gradient_is_of_the_loss_after_the_step() -> None:
     """Against finite differences of a plain two-step computation, in the direction of the gradient itself."""
     torch.manual_seed(0)
     batch = pairs(dtype=torch.float64)
-    recipe = MamlSR(MamlSRNet(2, last_gain=1.0).double(), steps=1, inner_rate=0.1)
+    recipe = MAMLSRRecipe(MAMLSRNet(2, last_gain=1.0).double(), steps=1, inner_rate=0.1)
     recipe.log = lambda *_, **__: None  # type: ignore[method-assign]  # there is no trainer here
     model = recipe.network
 
@@ -118,7 +118,7 @@ def test_the_second_order_gradient_is_of_the_loss_after_the_step() -> None:
 
 def test_the_notebooks_order_is_two_adam_steps_on_each_batch() -> None:
     torch.manual_seed(0)
-    recipe = MamlSR(small().double(), steps=4, rate=2e-3, order="notebook", deep_weights=(1.0, 2.0, 0.5))
+    recipe = MAMLSRRecipe(small().double(), steps=4, rate=2e-3, order="notebook", deep_weights=(1.0, 2.0, 0.5))
     model = copy.deepcopy(recipe.network)
     given = [pairs(seed, dtype=torch.float64) for seed in (0, 0, 1, 1)]
     logged = fit(recipe, given, steps=4)
@@ -148,7 +148,7 @@ def test_every_parameter_has_a_gradient_at_every_step(options: dict[str, Any], w
     """0 where it has no part in the loss, not missing: several devices wait for every parameter's."""
     torch.manual_seed(0)
     seen = Gradients()
-    fit(MamlSR(small(last_gain=1.0), steps=2, **options), [pairs()], steps=2, callbacks=[seen])
+    fit(MAMLSRRecipe(small(last_gain=1.0), steps=2, **options), [pairs()], steps=2, callbacks=[seen])
     for norms, resting in zip(seen.norms, without, strict=True):
         assert None not in norms.values()
         for part in ("output", "decode.0", "decode.1", "up.0", "attention.0", "heads", "down", "bridge"):
@@ -160,7 +160,7 @@ def test_every_parameter_has_a_gradient_at_every_step(options: dict[str, Any], w
 def test_without_intermediate_images_the_inner_step_is_on_the_final_loss() -> None:
     torch.manual_seed(0)
     batch = pairs()
-    recipe = MamlSR(small(deep_supervision=False, attention="none"), steps=1, inner_rate=0.1)
+    recipe = MAMLSRRecipe(small(deep_supervision=False, attention="none"), steps=1, inner_rate=0.1)
     model = copy.deepcopy(recipe.network)
     logged = fit(recipe, [batch], steps=1)
     adapted = stepped(model, final_loss(model, batch), 0.1)
@@ -169,9 +169,9 @@ def test_without_intermediate_images_the_inner_step_is_on_the_final_loss() -> No
 
 
 def test_no_option_is_silent() -> None:
-    baseline = {"model": lambda: MamlSRNet(2, last_gain=1.0), "steps": lambda: 10}
+    baseline = {"model": lambda: MAMLSRNet(2, last_gain=1.0), "steps": lambda: 10}
     others = {
-        "model": lambda: MamlSRNet(2, last_gain=1.0, attention="none"),
+        "model": lambda: MAMLSRNet(2, last_gain=1.0, attention="none"),
         "steps": lambda: 20,
         "rate": lambda: 5e-4,
         "inner_steps": lambda: 2,
@@ -182,7 +182,7 @@ def test_no_option_is_silent() -> None:
         "split": lambda: True,
         "schedule": lambda: "constant",
     }
-    assert silent_options(MamlSR, baseline, others, [pairs()]) == []
+    assert silent_options(MAMLSRRecipe, baseline, others, [pairs()]) == []
 
 
 # --- the same batch twice, and resume ---
@@ -200,11 +200,11 @@ class Stop(pl.Callback):
             trainer.should_stop = True
 
 
-def train(folder: Path, *, resume: Path | None = None, stop: int | None = None) -> tuple[MamlSR, list[bytes]]:
+def train(folder: Path, *, resume: Path | None = None, stop: int | None = None) -> tuple[MAMLSRRecipe, list[bytes]]:
     torch.manual_seed(0)
     seen: list[bytes] = []
 
-    class Watched(MamlSR):
+    class Watched(MAMLSRRecipe):
         def training_step(self, batch: Pairs, batch_idx: int) -> Tensor:
             seen.append(batch.hr.numpy().tobytes())
             return super().training_step(batch, batch_idx)
@@ -235,8 +235,8 @@ def test_the_notebooks_pairs_share_a_batch_and_resume_within_one(stop: int, tmp_
 
 
 def test_only_the_notebooks_order_takes_two_steps_on_a_batch() -> None:
-    assert MamlSR(small(), steps=2, order="notebook").steps_per_batch == 2
-    assert MamlSR(small(), steps=2).steps_per_batch == 1
+    assert MAMLSRRecipe(small(), steps=2, order="notebook").steps_per_batch == 2
+    assert MAMLSRRecipe(small(), steps=2).steps_per_batch == 1
 
 
 # --- what is shown, weights, refusals ---
@@ -245,7 +245,7 @@ def test_only_the_notebooks_order_takes_two_steps_on_a_batch() -> None:
 @pytest.mark.parametrize("kind", ["both", "none"])
 @pytest.mark.parametrize("scale", [2, 3])
 def test_maps_are_of_the_images_size(kind: str, scale: int) -> None:
-    recipe = MamlSR(small(attention=kind), steps=1)
+    recipe = MAMLSRRecipe(small(attention=kind), steps=1)
     hr, degradation = picture(24, 42), parse("area", scale=scale)
     maps = recipe.maps(degradation(hr), hr, degradation)
     levels = [f"activation {n}" for n in ("1/8", "1/4", "1/2")]
@@ -259,14 +259,14 @@ def test_maps_are_of_the_images_size(kind: str, scale: int) -> None:
 
 
 def test_export_and_load() -> None:
-    parent, child = MamlSR(small(), steps=1), MamlSR(small(), steps=1)
+    parent, child = MAMLSRRecipe(small(), steps=1), MAMLSRRecipe(small(), steps=1)
     with torch.no_grad():
         parent.network.output.bias.add_(1)
     count = len(parent.network.state_dict())
     assert child.load_parent(parent.export(), origin="p") == f"{count} of {count} network tensors from p"
     assert all(torch.equal(v, child.export()[k]) for k, v in parent.export().items())
     with pytest.raises(WeightsError, match="holds the weights of another network"):
-        MamlSR(small(attention="none"), steps=1).load_parent(parent.export(), origin="p")
+        MAMLSRRecipe(small(attention="none"), steps=1).load_parent(parent.export(), origin="p")
 
 
 @pytest.mark.parametrize(
@@ -285,21 +285,21 @@ def test_export_and_load() -> None:
 )
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        MamlSR(small(), **{"steps": 4, **options})
+        MAMLSRRecipe(small(), **{"steps": 4, **options})
 
 
 def test_a_single_pair_cannot_be_split() -> None:
     with pytest.raises(InputError, match="split=true needs at least two pairs in a batch, got 1; raise batch_size"):
-        fit(MamlSR(small(), steps=1, split=True), [pairs(count=1)], steps=1)
+        fit(MAMLSRRecipe(small(), steps=1, split=True), [pairs(count=1)], steps=1)
 
 
 def test_divergence_names_the_degradation() -> None:
     batch = pairs()
-    with pytest.raises(DivergenceError, match="MamlSR: loss became nan at step 0 for degradation area"):
-        fit(MamlSR(small(), steps=1), [batch._replace(hr=batch.hr * float("nan"))], steps=1)
+    with pytest.raises(DivergenceError, match="MAMLSRRecipe: loss became nan at step 0 for degradation area"):
+        fit(MAMLSRRecipe(small(), steps=1), [batch._replace(hr=batch.hr * float("nan"))], steps=1)
 
 
 def test_pairs_of_another_scale_are_refused() -> None:
     batch = pairs()
     with pytest.raises(InputError, match="LR and HR sizes do not match scale 3"):
-        fit(MamlSR(small(), steps=1), [batch._replace(degradation=parse("area", scale=3))], steps=1)
+        fit(MAMLSRRecipe(small(), steps=1), [batch._replace(degradation=parse("area", scale=3))], steps=1)

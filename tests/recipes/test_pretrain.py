@@ -13,7 +13,7 @@ from metasr.degradation.resize import imresize
 from metasr.errors import DivergenceError
 from metasr.meta.cuda_graph import Engine
 from metasr.meta.precision import Precision
-from metasr.models.maml_sr_net import MamlSRNet
+from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.models.plain_cnn import PlainCNN
 from metasr.recipes.base import schedule_factor
 from metasr.recipes.pretrain import Pretrain
@@ -119,7 +119,7 @@ def test_frozen_tensors_stay_as_they_are() -> None:
 @pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 def test_layers_without_a_part_in_the_output_stay_as_they_are() -> None:
     torch.manual_seed(0)
-    recipe = Pretrain(MamlSRNet(2), steps=2)
+    recipe = Pretrain(MAMLSRNet(2), steps=2)
     before = recipe.export()
     fit(recipe, [pairs()], steps=2)
     stay = {name for name, value in recipe.export().items() if torch.equal(value, before[name])}

@@ -10,11 +10,11 @@ from metasr.data.meta_set import WeightedBatch
 from metasr.data.tasks import Pairs
 from metasr.errors import DivergenceError, InputError
 from metasr.meta.meta_gradient import enlarge
-from metasr.models.maml_sr_net import MamlSRNet
+from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.models.plain_cnn import PlainCNN
 from metasr.recipes.base import schedule_factor
 from metasr.recipes.pretrain import Pretrain
-from metasr.recipes.weightnet import Weighted, relative_entropy
+from metasr.recipes.weightnet import WeightNetRecipe, relative_entropy
 from metasr.recipes.weightnet_rewards import (
     error_weights,
     meta_direction,
@@ -175,8 +175,8 @@ def test_the_level_is_of_the_similarity_alone() -> None:
 
 def test_layers_without_a_part_in_the_output_stay_as_they_are() -> None:
     torch.manual_seed(0)
-    model = MamlSRNet(2)
-    recipe = Weighted(model, steps=2, weight_net=net())
+    model = MAMLSRNet(2)
+    recipe = WeightNetRecipe(model, steps=2, weight_net=net())
     before = recipe.export()
     fit(recipe, [batch()], steps=2)
     stay = {name for name, value in recipe.export().items() if torch.equal(value, before[name])}
@@ -207,7 +207,7 @@ def test_no_option_is_silent() -> None:
         "schedule": lambda: "constant",
     }
     given = [batch(seed=s, count=2, candidates=6) for s in range(3)]
-    assert silent_options(Weighted, baseline, others, given) == []
+    assert silent_options(WeightNetRecipe, baseline, others, given) == []
 
 
 def test_what_is_logged() -> None:
@@ -242,7 +242,7 @@ def test_divergence_tells_what_it_is_of() -> None:
         fit(made(reward="meta_gradient"), [broken], steps=1)
     with pytest.raises(DivergenceError, match="0 of 4 rewards are not finite at step 0"):
         fit(made(reward="none", sampling="choose"), [broken._replace(pairs=pairs(4))], steps=1)
-    with pytest.raises(DivergenceError, match="Weighted: loss became nan at step 0 for degradation bicubic"):
+    with pytest.raises(DivergenceError, match="WeightNetRecipe: loss became nan at step 0 for degradation bicubic"):
         fit(made(), [bad._replace(pairs=bad.pairs._replace(hr=bad.pairs.hr * float("nan")))], steps=1)
 
 

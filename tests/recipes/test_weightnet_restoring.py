@@ -9,7 +9,7 @@ import torch
 
 from metasr.errors import WeightsError
 from metasr.recipes.pretrain import Pretrain
-from metasr.recipes.weightnet import Weighted
+from metasr.recipes.weightnet import WeightNetRecipe
 from recipes.fitting import Given
 from recipes.weighted_parts import batch, made, net, same, small
 
@@ -17,7 +17,7 @@ from recipes.weighted_parts import batch, made, net, same, small
 def test_a_run_cut_short_goes_on_as_if_it_had_not_been(tmp_path: Any) -> None:
     given = [batch(seed=s, count=2, candidates=6) for s in range(4)]
 
-    def run(recipe: Weighted, until: int, *, start: str | None = None, save: str | None = None) -> None:
+    def run(recipe: WeightNetRecipe, until: int, *, start: str | None = None, save: str | None = None) -> None:
         trainer = pl.Trainer(
             accelerator="cpu", max_steps=until, logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False,

@@ -8,13 +8,13 @@ import torch
 
 from metasr.data.tasks import Pairs
 from metasr.meta.meta_gradient import enlarge
-from metasr.recipes.weightnet import Weighted
+from metasr.recipes.weightnet import WeightNetRecipe
 from metasr.recipes.weightnet_rewards import meta_direction, patch_rewards, pixel_losses
 from recipes.fitting import fit
 from recipes.weighted_parts import DEGRADATION, batch, made, same
 
 
-def sampled(sampling: str, **options: Any) -> tuple[Weighted, list[dict[str, float]]]:
+def sampled(sampling: str, **options: Any) -> tuple[WeightNetRecipe, list[dict[str, float]]]:
     recipe = made(**({"reward": "none", "sampling": sampling, "steps": 3} | options))
     return recipe, fit(recipe, [batch(seed=s, count=2, candidates=6) for s in range(3)], steps=3)
 

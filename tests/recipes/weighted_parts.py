@@ -10,7 +10,7 @@ from metasr.data.tasks import Pairs
 from metasr.degradation.pipeline import Degradation
 from metasr.models.plain_cnn import PlainCNN
 from metasr.models.weight_net import WeightNet
-from metasr.recipes.weightnet import Weighted
+from metasr.recipes.weightnet import WeightNetRecipe
 from small_problems import picture
 
 DEGRADATION = Degradation(scale=2, quantise=None)
@@ -33,9 +33,9 @@ def batch(*, seed: int = 0, count: int = 2, candidates: int = 2) -> WeightedBatc
     return WeightedBatch(pairs(candidates, seed=seed), pairs(3, seed=50 + seed), count)
 
 
-def made(**options: Any) -> Weighted:
+def made(**options: Any) -> WeightNetRecipe:
     torch.manual_seed(0)
-    return Weighted(small(), **({"steps": 4, "weight_net": net(), "inner_rate": 0.1} | options))
+    return WeightNetRecipe(small(), **({"steps": 4, "weight_net": net(), "inner_rate": 0.1} | options))
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:

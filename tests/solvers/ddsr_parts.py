@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.published_ddsr import PublishedDraws
-from metasr.solvers.ddsr.data_term import Observation
+from metasr.solvers.ddsr.data_term import DataTerm
 from metasr.solvers.ddsr.loop import Loop
-from metasr.solvers.ddsr.options import Choices
+from metasr.solvers.ddsr.options import DDSROptions
 from metasr.solvers.ddsr.random_kernels import Centre, RandomKernels
 from metasr.solvers.ddsr.solver import DDSRSolver
 from small_problems import picture
@@ -54,11 +54,11 @@ class FewTaps(nn.Module):
         return (self.logits + code.sum()).flatten().softmax(0).view(self.size, self.size)
 
 
-def canvas_loop(choices: Choices, *, lr: Tensor | None = None, seed: int = 0, centre: Centre = "published") -> Loop:
+def canvas_loop(choices: DDSROptions, *, lr: Tensor | None = None, seed: int = 0, centre: Centre = "published") -> Loop:
     """A loop over nets that cost nothing, at x2 with kernels of 5×5."""
     lr = picture(6, 5) if lr is None else lr
     return Loop(
-        Observation(lr, scale=2),
+        DataTerm(lr, scale=2),
         Canvas(2 * lr.shape[-2], 2 * lr.shape[-1]),
         FewTaps(5),
         random_kernels=RandomKernels(scale=2, size=5, variance=(0.5, 2.0), centre=centre),

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from metasr.meta.rates import FixedRates, MetaSGDRates, PerStepRates
 from metasr.models.blind import BlindSR
 from metasr.models.den import DegradationEncoder
-from metasr.models.maml_sr_net import MamlSRNet
+from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.models.plain_cnn import PlainCNN
 from metasr.models.rdan import RDAN
 from metasr.solvers.back_project import BackProjectSolver
 from metasr.solvers.base import Solver
 from metasr.solvers.ddsr.solver import DDSRSolver
 from metasr.solvers.interpolate import InterpolateSolver
-from metasr.solvers.maml_sr.solver import MetricConstrainedSolver
-from metasr.solvers.mzsr.solver import AdaptSolver
+from metasr.solvers.maml_sr.solver import MAMLSRSolver
+from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.zssr.solver import ZSSRSolver
 
@@ -49,9 +49,9 @@ def blind() -> BlindSR:
     return BlindSR(DegradationEncoder(width=2), RDAN(scale=2, width=4, blocks=1, vector=8))
 
 
-def attentive() -> MamlSRNet:
+def attentive() -> MAMLSRNet:
     torch.manual_seed(0)
-    return MamlSRNet(width=2)
+    return MAMLSRNet(width=2)
 
 
 DDSR_TINY = {"width": 4, "skip": 2, "levels": 1, "hidden": 8, "warmup_steps": 2}
@@ -66,12 +66,12 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "network_ensemble": lambda: NetworkSolver(tiny(), ensemble=True, back_projection=2),
     "network_doubling": lambda: NetworkSolver(doubling(), enlarge_first=False, tile=6),
     "network_blind": lambda: NetworkSolver(blind(), enlarge_first=False, tile=6),
-    "adapt_published_rates": lambda: AdaptSolver(tiny(), steps=3),
-    "adapt_no_steps": lambda: AdaptSolver(tiny(), steps=0),
-    "adapt_learned_rates": lambda: AdaptSolver(tiny(), rates=PerStepRates(2, 6, initial=0.02), steps=3),
-    "adapt_meta_sgd": lambda: AdaptSolver(tiny(), rates=MetaSGDRates(list(tiny().parameters())), steps=2),
-    "adapt_tiled": lambda: AdaptSolver(tiny(), rates=RATES, steps=2, tile=5, adapt_pixels=60),
-    "adapt_everything": lambda: AdaptSolver(
+    "adapt_published_rates": lambda: MZSRSolver(tiny(), steps=3),
+    "adapt_no_steps": lambda: MZSRSolver(tiny(), steps=0),
+    "adapt_learned_rates": lambda: MZSRSolver(tiny(), rates=PerStepRates(2, 6, initial=0.02), steps=3),
+    "adapt_meta_sgd": lambda: MZSRSolver(tiny(), rates=MetaSGDRates(list(tiny().parameters())), steps=2),
+    "adapt_tiled": lambda: MZSRSolver(tiny(), rates=RATES, steps=2, tile=5, adapt_pixels=60),
+    "adapt_everything": lambda: MZSRSolver(
         tiny(), rates=RATES, steps=2, son_noise=10.0, ensemble=True, back_projection=2
     ),
     "zssr": lambda: ZSSRSolver(channels=4, layers=3, max_steps=3, crop=7),
@@ -88,8 +88,8 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     ),
     "ddsr": lambda: DDSRSolver(steps=3, kernel_size=5, **DDSR_TINY),
     "ddsr_faithful": lambda: DDSRSolver(steps=2, mode="faithful", kernel_size=5, **DDSR_TINY),
-    "metric_constrained": lambda: MetricConstrainedSolver(attentive(), max_steps=2),
-    "metric_constrained_tiled": lambda: MetricConstrainedSolver(
+    "metric_constrained": lambda: MAMLSRSolver(attentive(), max_steps=2),
+    "metric_constrained_tiled": lambda: MAMLSRSolver(
         attentive(), max_steps=2, stop="consistency", tile=16, adapt_pixels=300
     ),
 }

@@ -11,7 +11,7 @@ from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
 from metasr.solvers.base import SnapshotSolver, Solver, check_problem
-from metasr.solvers.maml_sr.solver import MetricConstrainedSolver
+from metasr.solvers.maml_sr.solver import MAMLSRSolver
 from small_problems import bits, picture
 from solvers.solver_list import ANY_SCALE, ANY_SIZE, SOLVERS
 
@@ -108,7 +108,7 @@ def test_solution_tells_kernel_updates_and_seconds(name: str) -> None:
     given = parse("g2.0d", scale=2, **SMALL)
     solver: Any = SOLVERS[name]()
     solution = solver.solve(picture(14, 11), scale=2, degradation=given)
-    own_stop = isinstance(solver, MetricConstrainedSolver)
+    own_stop = isinstance(solver, MAMLSRSolver)
     assert bool(solution.stopped) == own_stop
     steps = len(solution.trace.losses) if own_stop else getattr(solver, "steps", getattr(solver, "max_steps", 0))
     if name.startswith("ddsr"):  # it estimates the kernel, whatever it is told

@@ -11,7 +11,7 @@ from metasr.models.den import DegradationEncoder
 from metasr.models.kdsr import KDSRBody, KDSREncoder
 from metasr.models.mln import MLN
 from metasr.models.rdan import RDAN
-from metasr.models.teacher import AdaptedFeatures, OracleSR, PairView, adapt
+from metasr.models.teacher import AdaptedFeatures, PairView, TeacherOracle, adapt
 from metasr.solvers.base import Solver
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.oracle import Oracle, OracleMaker, OracleSolver
@@ -21,18 +21,18 @@ SCALE = 2
 RATES = (0.05, 0.02, 0.02)
 
 
-def teacher() -> OracleSR:
+def teacher() -> TeacherOracle:
     torch.manual_seed(0)
     mln = MLN(scale=SCALE, width=5, depth=1).requires_grad_(False)
-    return OracleSR(
+    return TeacherOracle(
         AdaptedFeatures(rates=RATES), encoder=DegradationEncoder(channels=5, width=4),
         body=RDAN(scale=SCALE, width=4, blocks=1, vector=16), mln=mln,
     )  # fmt: skip
 
 
-def pair_teacher() -> OracleSR:
+def pair_teacher() -> TeacherOracle:
     torch.manual_seed(0)
-    return OracleSR(
+    return TeacherOracle(
         PairView(), encoder=KDSREncoder(channels=15, width=4, blocks=1), body=KDSRBody(scale=SCALE, width=4, blocks=1)
     )
 
@@ -104,7 +104,7 @@ def test_errors() -> None:
     with pytest.raises(InputError, match="hr must have shape"):
         Oracle(teacher()).for_image(hr[0])
     with pytest.raises(InputError, match="PairView adapts no network"):
-        OracleSR(PairView(), encoder=student().encoder, body=student().body, mln=teacher().mln)
+        TeacherOracle(PairView(), encoder=student().encoder, body=student().body, mln=teacher().mln)
 
 
 # --- the student, in tiles ---

@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 
 from metasr.evaluation.published import method_of, published
 from metasr.solvers.oracle import ORACLE
-from metasr.text import counted
+from metasr.text import pluralize
 
 
 @dataclass(frozen=True)
@@ -235,11 +235,11 @@ def _heading(column: Key) -> str:
     solver, weights, updates = column
     if weights == "-":
         name = {"interpolate": "bicubic\nas published", "interpolate_aligned": "bicubic\naligned"}.get(solver, solver)
-        return f"{name}\n{counted(updates, 'update')}" if updates and updates != OWN_STOP else name
+        return f"{name}\n{pluralize(updates, 'update')}" if updates and updates != OWN_STOP else name
     name = {"run": "this run", "released": "released"}.get(weights, weights.rsplit("/", 1)[-1])
     if solver != "adapt":
         return f"{name}\n{solver}"
-    return f"{name}\n{counted(updates, 'update')}"
+    return f"{name}\n{pluralize(updates, 'update')}"
 
 
 def format_rows(table: Table, *, title: str) -> str:

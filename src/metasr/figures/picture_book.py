@@ -11,7 +11,7 @@ from metasr.degradation.pipeline import Degradation
 from metasr.evaluation.evaluate import Entry
 from metasr.figures import comparison as figures
 from metasr.solvers.base import Solution
-from metasr.text import counted
+from metasr.text import pluralize
 
 
 class PictureBook:
@@ -76,7 +76,7 @@ def _caption(entry: Entry, solution: Solution) -> str:
         made_by = entry.solver if entry.weights == "run" else f"{made_by}, {entry.solver}"
         if not solution.updates:
             return made_by
-    return f"{made_by}, {counted(solution.updates, 'update')}"
+    return f"{made_by}, {pluralize(solution.updates, 'update')}"
 
 
 def file_name(text: str) -> str:

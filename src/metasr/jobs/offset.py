@@ -15,7 +15,7 @@ from metasr.errors import DataError, InputError, told_of
 from metasr.io.images import list_images, read_image
 from metasr.metrics.registration import Consistency, Offset, consistency, find_offset
 from metasr.runs.folder import key_of, typed_choices
-from metasr.text import counted
+from metasr.text import pluralize
 
 _SCALED = re.compile(r"(.+?)_?x\d+(?:\.\d+)?")
 
@@ -44,7 +44,7 @@ class Summary:
         kinds = {p.offset.convention for p in self.pairs}
         alike = f"all {kinds.pop() or 'of no known convention'}" if len(kinds) == 1 else "of different conventions"
         return (
-            f"{counted(len(self.pairs), 'pair')}: {fmean(down):+.2f} px down ({min(down):+.2f} to {max(down):+.2f}), "
+            f"{pluralize(len(self.pairs), 'pair')}: {fmean(down):+.2f} px down ({min(down):+.2f} to {max(down):+.2f}), "
             f"{fmean(right):+.2f} px right ({min(right):+.2f} to {max(right):+.2f}), {alike}"
         )
 
@@ -141,7 +141,7 @@ def pairs_of(source: Path, reference: Path) -> list[tuple[Path, Path]]:
             pairs.append((path, partner))
     if not pairs or (alone and not source.samefile(reference)):
         raise DataError(
-            f"{counted(len(alone), 'image')} of {source} have no image of their name in {reference}: "
+            f"{pluralize(len(alone), 'image')} of {source} have no image of their name in {reference}: "
             f"{', '.join(alone[:5])}{', ...' if len(alone) > 5 else ''}; name them alike"
         )
     return pairs

@@ -40,7 +40,7 @@ from metasr.jobs.upscale import require_apart
 from metasr.runs.card import file_hash, write_text
 from metasr.runs.folder import require_permission
 from metasr.seeds import generator_from
-from metasr.text import counted
+from metasr.text import pluralize
 
 MANIFEST_NAME = "manifest.json"
 MASKS = ("none", "square", "published")
@@ -65,7 +65,7 @@ class Prepared:
         else:
             place = "{:.3g} px down and {:.3g} px right (HR pixels) of bicubic alignment".format(*self.offset)
         return (
-            f"{self.folder}: {counted(self.images, 'LR image')} of {self.degradation}, x{self.scale:g}, seed "
+            f"{self.folder}: {pluralize(self.images, 'LR image')} of {self.degradation}, x{self.scale:g}, seed "
             f"{self.seed}, {place}; manifest: {self.folder / MANIFEST_NAME}"
         )
 

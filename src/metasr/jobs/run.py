@@ -52,8 +52,8 @@ from metasr.runs.folder import (
     typed_choices,
 )
 from metasr.runs.weights import choose_for, has_released
-from metasr.text import counted
-from metasr.training.chain import Score, is_chief, run_chain
+from metasr.text import pluralize
+from metasr.training.chain import Score, is_rank_zero, run_chain
 from metasr.training.map_maker import draw_test_maps
 from metasr.training.validation import validate
 from metasr.training.wandb_login import settle_wandb
@@ -111,18 +111,18 @@ def run_experiment(cfg: DictConfig, folder: Path, *, score: Score = validate) ->
     cfg = settle_wandb(cfg)
     testset = check_evaluation(cfg)
     start = time.perf_counter()
-    if is_chief():
+    if is_rank_zero():
         _link_latest(folder)
     else:
         logging.getLogger().setLevel(logging.WARNING)
     try:
         trained = run_chain(cfg, folder, score=score) if cfg.stages else None
     except SliceOverError as over:
-        if is_chief():
+        if is_rank_zero():
             print(over, flush=True)
         return None
     objective = None if trained is None else validation_psnr(trained.card.get("metrics", {}))
-    if not is_chief():
+    if not is_rank_zero():
         return objective
     trained_seconds = time.perf_counter() - start
 
@@ -292,7 +292,7 @@ def _evaluate(
 
 
 def _told_of(manifest: Manifest, folder: Path) -> str:
-    made = counted(len(manifest.lines), "LR image")
+    made = pluralize(len(manifest.lines), "LR image")
     return f"test set: {made} made on the fly, seed {manifest.seed}, listed in {folder / MANIFEST_NAME}"
 
 
@@ -354,7 +354,7 @@ def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, s
 
 
 def _describe(testset: ImageSet) -> str:
-    return f"{counted(len(testset), 'image')} of {testset.name}"
+    return f"{pluralize(len(testset), 'image')} of {testset.name}"
 
 
 def _link_latest(folder: Path) -> None:

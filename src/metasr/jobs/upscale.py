@@ -25,7 +25,7 @@ from metasr.runs.weights import choose_for
 from metasr.seeds import seed_from
 from metasr.solvers.base import Solution, Solver
 from metasr.solvers.step_budget import was_cut_short, was_interrupted
-from metasr.text import counted
+from metasr.text import pluralize
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,9 @@ class Upscaled:
         told = f", kernel {self.assumed}" if self.assumed else ""
         told += f"; cut short: {self.cut_short}" if self.cut_short else ""
         told += f"; {self.stopped}" if self.stopped else ""
-        return f"{self.output}  ({self.seconds:.1f} s, {counted(self.updates, 'update')}, weights {self.weights}{told})"
+        return (
+            f"{self.output}  ({self.seconds:.1f} s, {pluralize(self.updates, 'update')}, weights {self.weights}{told})"
+        )
 
 
 def pairs_of_files(source: str | Path, output: str | Path | None, *, scale: float) -> list[tuple[Path, Path]]:
@@ -193,7 +195,7 @@ def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
         size, new = photo.rgb.shape[-2:], enlarged.rgb.shape[-2:]
         log.info(
             "%s (%dx%d) -> %s (%dx%d), kernel %s, weights %s, %s, %.1f s", source, size[1], size[0], target,
-            new[1], new[0], solution.assumed or degradation, weights, counted(solution.updates, "update"), seconds,
+            new[1], new[0], solution.assumed or degradation, weights, pluralize(solution.updates, "update"), seconds,
         )  # fmt: skip
         ended = {"cut_short" if was_cut_short(solution) else "stopped": solution.stopped}
         yield Upscaled(source, target, seconds, solution.updates, weights, solution.assumed, **ended)
@@ -214,7 +216,7 @@ def _draw(photo: Photo, enlarged: Photo, degradation: Degradation, path: Path, s
     plain = imresize(photo.rgb[None], degradation.scale, shift=degradation.shift).clamp(0, 1)
     shown: Sequence[tuple[str, torch.Tensor]] = (
         ("bicubic", plain),
-        (counted(solution.updates, "update"), enlarged.rgb[None]),
+        (pluralize(solution.updates, "update"), enlarged.rgb[None]),
     )
     title = f"{path.stem.removesuffix('_side_by_side')}, kernel {solution.assumed or degradation}"
     figures.comparison(dict(shown), path, title=title)

@@ -34,7 +34,7 @@ class Outputs(NamedTuple):
     deep: tuple[Tensor, ...]
 
 
-class MamlSRNet(nn.Module):
+class MAMLSRNet(nn.Module):
     """U-Net of four levels (w, 2w, 4w, 8w channels) and a bridge, at the size of the HR image.
 
     With ``width=32`` it has 8,489,058 parameters, without attention and heads 6,665,955. Sizes that are not multiples

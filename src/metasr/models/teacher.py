@@ -162,7 +162,7 @@ def adapt(
     return learner
 
 
-class OracleSR(nn.Module):
+class TeacherOracle(nn.Module):
     """A teacher as one network: from a pair, its LR image enlarged.
 
     Args:

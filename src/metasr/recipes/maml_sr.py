@@ -15,13 +15,13 @@ from metasr.errors import InputError
 from metasr.meta.inner_loop import inner_loop
 from metasr.meta.meta_gradient import enlarge
 from metasr.meta.rates import FixedRates
-from metasr.models.maml_sr_net import MamlSRNet
+from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.recipes.base import Recipe, Schedule
 
 TrainingOrder = Literal["second", "first", "notebook"]
 
 
-class MamlSR(Recipe):
+class MAMLSRRecipe(Recipe):
     """Learn weights whose final image is good after a gradient step on their intermediate ones.
 
         φ = θ - α ∇_θ L_deep(θ),   L_deep = Σ_i λ_i ‖I_i - HR‖₁,   minimise over θ:  ‖f_φ(LR) - HR‖₁ + w L_deep(φ)
@@ -58,7 +58,7 @@ class MamlSR(Recipe):
 
     def __init__(
         self,
-        model: MamlSRNet,
+        model: MAMLSRNet,
         *,
         steps: int,
         rate: float = 1e-3,
@@ -111,7 +111,7 @@ class MamlSR(Recipe):
         """The network's weights, at ``rate``."""
         return [{"params": list(self.model.parameters()), "lr": self.rate}]
 
-    def inner_loss(self, network: MamlSRNet, source: Tensor, target: Tensor) -> Tensor:
+    def inner_loss(self, network: MAMLSRNet, source: Tensor, target: Tensor) -> Tensor:
         """What the inner step brings down: L_deep, or the final loss where there are no intermediate images.
 
         Args:
@@ -140,7 +140,7 @@ class MamlSR(Recipe):
         return pictures | {f"activation {name}": response[0, 0] for name, response in responses.items()}
 
     @property
-    def network(self) -> MamlSRNet:
+    def network(self) -> MAMLSRNet:
         """The network, as what it is."""
         return self.model  # type: ignore[return-value]
 
@@ -151,11 +151,11 @@ class MamlSR(Recipe):
         half = len(source) // 2 if self.split else len(source)
 
         def support_loss(clone: nn.Module) -> Tensor:
-            return self.inner_loss(cast(MamlSRNet, clone), source[:half], target[:half])
+            return self.inner_loss(cast(MAMLSRNet, clone), source[:half], target[:half])
 
         assert self.order != "notebook"
         adapted = cast(
-            MamlSRNet,
+            MAMLSRNet,
             inner_loop(self.model, support_loss, steps=self.inner_steps, rates=self.rates, order=self.order),
         )
         if self.split:

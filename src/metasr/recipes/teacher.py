@@ -17,7 +17,7 @@ from metasr.meta.precision import Arithmetic, Layout, Precision
 from metasr.meta.rates import RATE_PREFIXES
 from metasr.models.blind import BlindSR
 from metasr.models.mln import MLN
-from metasr.models.teacher import OracleSR, View
+from metasr.models.teacher import TeacherOracle, View
 from metasr.recipes.base import Recipe, Schedule
 from metasr.recipes.observer import Observer, Reset
 
@@ -122,10 +122,10 @@ class Teacher(Recipe):
         """Encoder and body, as what they are."""
         return self.model  # type: ignore[return-value]
 
-    def oracle(self) -> OracleSR:
+    def oracle(self) -> TeacherOracle:
         """The whole teacher as one network, of the very weights."""
         observer = self.observer
-        return OracleSR(observer.view, encoder=self.blind.encoder, body=self.blind.body, mln=observer.mln)
+        return TeacherOracle(observer.view, encoder=self.blind.encoder, body=self.blind.body, mln=observer.mln)
 
     def export(self) -> dict[str, Tensor]:
         """``encoder.*`` and ``body.*``, and the MLN as it came, ``mln.*``: all that a student needs."""

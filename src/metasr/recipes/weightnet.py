@@ -43,7 +43,7 @@ class _Chosen(NamedTuple):
     rewards: Tensor | None  # (B,) the patches' own
 
 
-class Weighted(Recipe):
+class WeightNetRecipe(Recipe):
     """Minimise 1/N Σ_p w_p |SR_p - HR_p|, and learn the weights w from a meta-data set.
 
     The weights are constants to the SR network, and the Weight-Net never sees the loss it weighs: it minimises

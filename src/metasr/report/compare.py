@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from metasr.evaluation.results import OWN_STOP, Row
 from metasr.report.run_data import ReportData, RunData, Spread
-from metasr.text import counted
+from metasr.text import pluralize
 
 BASELINES = ("interpolate", "interpolate_aligned")
 """Rows that every table has, whatever was trained."""
@@ -31,7 +31,7 @@ class Place(NamedTuple):
         return cls(row.testset, row.scale, row.images)
 
     def __str__(self) -> str:
-        return f"{counted(self.images, 'image')} of {self.testset}, ×{self.scale:g}"
+        return f"{pluralize(self.images, 'image')} of {self.testset}, ×{self.scale:g}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def describe(row: Row) -> str:
         return f"{row.solver}, stopping itself"
     if row.updates == 0 and row.solver != "adapt":
         return row.solver
-    return f"{row.solver}, {counted(row.updates, 'update')}"
+    return f"{row.solver}, {pluralize(row.updates, 'update')}"
 
 
 def is_own(row: Row) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from metasr.evaluation.results import Row
 from metasr.report.sweep_table import SweepTable
-from metasr.text import counted
+from metasr.text import pluralize
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class ReportData:
     @property
     def title(self) -> str:
         """What the report is about, in a few words."""
-        count = counted(len(self.runs), "run")
+        count = pluralize(len(self.runs), "run")
         if len(self.sweeps) == 1 and len(self.experiments) == 1 and all(run.sweep for run in self.runs):
             return f"{self.experiments[0]}: {self.sweeps[0].name}, {count}"
         if len(self.experiments) == 1:

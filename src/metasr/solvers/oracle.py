@@ -11,7 +11,7 @@ from metasr.checks import check_image
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
 from metasr.meta.inner_loop import Trace
-from metasr.models.teacher import OracleSR
+from metasr.models.teacher import TeacherOracle
 from metasr.solvers.base import Solution, Solver, check_problem, clock
 from metasr.solvers.tiles import apply_scaling, check_tiling, check_trained, overlap_of
 
@@ -44,7 +44,7 @@ class OracleSolver:
         tile: largest side in LR pixels of the parts that the body works in; none for the whole image at once.
     """
 
-    def __init__(self, network: OracleSR, hr: Tensor, *, tile: int | None = 256) -> None:
+    def __init__(self, network: TeacherOracle, hr: Tensor, *, tile: int | None = 256) -> None:
         check_image(hr, name="hr")
         check_tiling(tile)
         self.network = network
@@ -88,7 +88,7 @@ class Oracle:
         tile: see :class:`OracleSolver`.
     """
 
-    def __init__(self, network: OracleSR, *, tile: int | None = 256) -> None:
+    def __init__(self, network: TeacherOracle, *, tile: int | None = 256) -> None:
         check_tiling(tile)
         self.network = network
         self.tile = tile

@@ -41,17 +41,17 @@ def was_cut_short(solution: Solution) -> bool:
     return solution.stopped.startswith((INTERRUPTED, SPENT))
 
 
-class Session:
+class TimeLimit:
     """The steps of a solver that learns from one image, as a context around its loop.
 
     ::
 
-        with Session(steps, budget_seconds=60, label="zssr") as session:
+        with TimeLimit(steps, budget_seconds=60, label="zssr") as limit:
             for step in range(steps):
                 ...
-                if not session.tick(loss):
+                if not limit.tick(loss):
                     break
-        Solution(..., stopped=session.stopped)
+        Solution(..., stopped=limit.stopped)
 
     The first Ctrl-C (SIGINT) within the context lets the present step end and the loop stop, so that the solver makes
     its image of what was learned so far; from then on Ctrl-C does what it did before. Where signals belong to somebody
@@ -94,7 +94,7 @@ class Session:
         self._before: Any = None  # the handler of SIGINT while ours is in its place
         self._bar: tqdm[Any] | None = None
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> TimeLimit:
         """Start the clock, catch Ctrl-C, show the bar."""
         self._start = self.clock()
         if threading.current_thread() is threading.main_thread():

@@ -95,7 +95,7 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
     chosen = [place for name, place in chain.items() if name in wanted]
     for place in chosen:  # made here to be thrown away: an error in the last stage is not to cost the first
         build.recipe(cfg, place.name).require_sampler(build.sampler(cfg, place.name))
-    with StageTable({place.name: cfg.stages[place.name].steps for place in chosen}, shown=is_chief()) as table:
+    with StageTable({place.name: cfg.stages[place.name].steps for place in chosen}, shown=is_rank_zero()) as table:
         for place in chosen:
             run_stage(cfg, place, run, score=score, deadline=deadline, table=table)
     last = chosen[-1]
@@ -131,7 +131,7 @@ def run_stage(
             f"{place.folder} holds files but no {CARD_NAME}: it was not made by this program; "
             "choose another run folder, or empty it"
         )
-    if is_chief():
+    if is_rank_zero():
         _make(place.folder)
     recipe = build.recipe(cfg, place.name)
     origin = "no parent: freshly initialised"
@@ -155,7 +155,7 @@ def run_stage(
         "config": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
         **environment(),
     }
-    if is_chief():
+    if is_rank_zero():
         write_card(place.folder, card)
 
     validation = None
@@ -170,7 +170,7 @@ def run_stage(
             draw=lambda recipe, step: draw(cfg, place.name, recipe, place.folder, step=step),
         )
         callbacks.insert(0, validation)
-    loggers = build.loggers(cfg, place.folder, run=run, job=place.name) if is_chief() else []
+    loggers = build.loggers(cfg, place.folder, run=run, job=place.name) if is_rank_zero() else []
     trainer = build.trainer(cfg, place.name, place.folder, callbacks=callbacks, loggers=loggers)
     start, first = time.perf_counter(), 0
     if resume.is_file():
@@ -193,7 +193,7 @@ def run_stage(
         ) from error
     _close(loggers)
     if any(isinstance(c, Slice) and c.over for c in callbacks):
-        if is_chief():
+        if is_rank_zero():
             write_card(place.folder, card | {"seconds": round(spent + time.perf_counter() - start, 2)})
         raise SliceOverError(
             f"slice_minutes={cfg.slice_minutes:g} are over in stage {place.name!r} at {recipe.unit} "
@@ -201,7 +201,7 @@ def run_stage(
         )
     if trainer.interrupted or trainer.global_step < total:
         raise StageError(f"stage {place.name!r} stopped at step {trainer.global_step} of {total}; go on with: {again}")
-    if is_chief():
+    if is_rank_zero():
         now = time.perf_counter() - start
         card["seconds"] = round(spent + now, 2)
         card["step_seconds"] = (now - (validation.seconds if validation else 0.0)) / max(1, total - first)
@@ -210,7 +210,7 @@ def run_stage(
     resume.unlink(missing_ok=True)
 
 
-def is_chief() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is the one of several processes training together that writes files and speaks."""
     return int(getattr(rank_zero_only, "rank", None) or 0) == 0
 

@@ -16,7 +16,7 @@ from metasr.errors import WeightsError
 from metasr.figures.maps import draw_maps
 from metasr.figures.picture_book import file_name
 from metasr.recipes.base import Recipe
-from metasr.recipes.weightnet import Weighted
+from metasr.recipes.weightnet import WeightNetRecipe
 from metasr.runs.weights import Weights
 from metasr.seeds import generator_from
 
@@ -72,7 +72,7 @@ def draw_test_maps(cfg: DictConfig, weights: Weights, images: ImageSet, folder: 
     except WeightsError as error:  # an extra, and the weights may be of another recipe
         log.info("no maps are drawn: %s", error)
         return []
-    if isinstance(recipe, Weighted):
+    if isinstance(recipe, WeightNetRecipe):
         recipe.meta_pairs = build.sampler(cfg, stage).meta_pairs()
     recipe.to(build.device(cfg.device)).eval()
     degradation = names.expand(cfg.degradations, cfg.scale)[0]

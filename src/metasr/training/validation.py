@@ -21,9 +21,9 @@ from metasr.runs.weights import Weights
 from metasr.seeds import generator_from
 from metasr.solvers.base import SnapshotSolver, Solution, Solver
 from metasr.solvers.interpolate import InterpolateSolver
-from metasr.solvers.mzsr.solver import AdaptSolver
+from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.solvers.oracle import OracleMaker
-from metasr.text import counted
+from metasr.text import pluralize
 from metasr.training.map_maker import draw_image_maps
 
 
@@ -114,7 +114,7 @@ def draw(cfg: DictConfig, stage: str, recipe: Recipe, folder: Path, *, step: int
 
 
 def _updates(taken: int | str) -> str:
-    return counted(taken, "update") if isinstance(taken, int) else "own updates"
+    return pluralize(taken, "update") if isinstance(taken, int) else "own updates"
 
 
 def _solver(cfg: DictConfig, stage: str, weights: Weights, *, steps: int) -> Solver | OracleMaker:
@@ -131,7 +131,7 @@ def _solver(cfg: DictConfig, stage: str, weights: Weights, *, steps: int) -> Sol
         rates = rates_from_state(weights.state)
         device = build.device(cfg.device)
         network = weights.load_into(build.model(cfg)).to(device)
-        return AdaptSolver(network, rates=None if rates is None else rates.to(device))
+        return MZSRSolver(network, rates=None if rates is None else rates.to(device))
     if "steps" not in node:
         return build.solver(cfg, weights=weights)
     if node.get("rates") == "learned" and rates_from_state(weights.state) is None:  # nothing to be warned of here

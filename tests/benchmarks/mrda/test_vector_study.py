@@ -13,7 +13,7 @@ from metasr.models.blind import BlindSR
 from metasr.models.den import DegradationEncoder
 from metasr.models.mln import MLN
 from metasr.models.rdan import RDAN
-from metasr.models.teacher import AdaptedFeatures, OracleSR, PairView
+from metasr.models.teacher import AdaptedFeatures, PairView, TeacherOracle
 from mrda import vector_study
 from mrda.vector_study import Photo, degraded, pieces, read_vectors, swap_vectors, widths
 from running import save_picture
@@ -75,8 +75,10 @@ def test_a_vector_that_tells_the_blur_is_found_out(photos) -> None:
 def test_readers_are_the_student_and_what_it_is_compared_with(photos) -> None:
     net, fresh, mln = student(), student(1), MLN(width=4, depth=1)
     body = net.body
-    adapted = OracleSR(AdaptedFeatures(gain=3.0), encoder=DegradationEncoder(channels=4, width=3), body=body, mln=mln)
-    pair = OracleSR(PairView(), encoder=DegradationEncoder(channels=51, width=3), body=body)
+    adapted = TeacherOracle(
+        AdaptedFeatures(gain=3.0), encoder=DegradationEncoder(channels=4, width=3), body=body, mln=mln
+    )
+    pair = TeacherOracle(PairView(), encoder=DegradationEncoder(channels=51, width=3), body=body)
     hr = photos[0].hr
     lr = degraded(photos[0], "sig_2_b", scale=4, seed=0)
     found = vector_study.readers(net, untrained=fresh, oracle=adapted)
@@ -99,7 +101,7 @@ def test_a_teacher_whose_mln_hardly_moves_reads_the_same_with_and_without_adapta
     """Also where its features are multiplied."""
     view = AdaptedFeatures(gain=20, rates=(1e-12,))
     encoder = DegradationEncoder(channels=4, width=3)
-    oracle = OracleSR(view, encoder=encoder, body=student().body, mln=MLN(width=4, depth=1))
+    oracle = TeacherOracle(view, encoder=encoder, body=student().body, mln=MLN(width=4, depth=1))
     hr = photos[0].hr
     lr = degraded(photos[0], "sig_2_b", scale=4, seed=0)
     found = vector_study.readers(student(), untrained=student(1), oracle=oracle)

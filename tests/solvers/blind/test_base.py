@@ -20,7 +20,7 @@ from metasr.solvers.blind.base import BlindSolver, Estimate, blind, takes_kernel
 from metasr.solvers.blind.parametric import BlindBackProjectSolver, ParametricEstimator, look, unfit
 from metasr.solvers.ensemble import SYMMETRIES, back_project, transform
 from metasr.solvers.interpolate import InterpolateSolver
-from metasr.solvers.mzsr.solver import AdaptSolver
+from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.solvers.network import NetworkSolver
 from small_problems import bits, picture
 from solvers.solver_list import RATES, tiny
@@ -93,14 +93,14 @@ def regressor(*, answering: float = 10.0) -> KernelRegressor:
 def test_the_kernel_it_is_given_is_not_looked_at(estimator: Any) -> None:
     lr = picture(41, 37)
     solved = [
-        blind(AdaptSolver(tiny(), rates=RATES, steps=2), estimator).solve(
+        blind(MZSRSolver(tiny(), rates=RATES, steps=2), estimator).solve(
             lr, scale=2, degradation=parse(name, scale=2, size=5), seed=3
         )
         for name in ("direct", "g2.0d", "gani_d_n20")
     ]
     assert all(torch.equal(s.sr, solved[0].sr) for s in solved)
     assert all(s.assumed == solved[0].assumed for s in solved)
-    other = blind(AdaptSolver(tiny(), rates=RATES, steps=2), estimator).solve(
+    other = blind(MZSRSolver(tiny(), rates=RATES, steps=2), estimator).solve(
         lr, scale=2, degradation=parse("g1.3b", scale=2)
     )
     assert not torch.equal(other.sr, solved[0].sr)  # the grid is looked at
@@ -142,7 +142,7 @@ def test_noise_is_handed_on_or_not() -> None:
 
 def test_snapshots_are_made_of_one_estimate_where_the_solver_makes_them() -> None:
     estimator = Fixed()
-    solver = blind(AdaptSolver(tiny(), rates=RATES, steps=2), estimator)
+    solver = blind(MZSRSolver(tiny(), rates=RATES, steps=2), estimator)
     assert isinstance(solver, SnapshotSolver)
     lr = picture(21, 27)
     found = solver.snapshots(lr, scale=2, updates=(0, 2))
@@ -156,7 +156,7 @@ def test_snapshots_are_made_of_one_estimate_where_the_solver_makes_them() -> Non
 
 
 def test_only_solvers_that_take_a_kernel_can_be_blind() -> None:
-    assert takes_kernel(AdaptSolver(tiny()))
+    assert takes_kernel(MZSRSolver(tiny()))
     assert takes_kernel(BackProjectSolver())
     for solver in (InterpolateSolver(), NetworkSolver(tiny())):
         assert not takes_kernel(solver)

@@ -16,7 +16,7 @@ from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError
 from metasr.io.images import read_photo
 from metasr.metrics.protocol import LumaProtocol
-from metasr.solvers.ddsr.data_term import Observation, blur_circular, read_mask
+from metasr.solvers.ddsr.data_term import DataTerm, blur_circular, read_mask
 from metasr.solvers.ddsr.random_kernels import shift_of
 from small_problems import picture
 
@@ -53,7 +53,7 @@ def test_the_truth_explains_its_own_image(loss: str) -> None:
     drawn = PublishedDraws(4).draw(hr)
     kernel = drawn.degradation.kernel
     assert kernel is not None
-    seen = Observation(drawn.lr, scale=4)
+    seen = DataTerm(drawn.lr, scale=4)
     right = float(getattr(seen, loss)(seen.degrade(hr, kernel.float())))
     wrong = float(getattr(seen, loss)(seen.degrade(hr, kernel.float().roll(3, 0))))
     assert right < 1e-2 < wrong or right < wrong / 50
@@ -63,9 +63,9 @@ def test_mask_and_gain_scale_what_is_seen() -> None:
     image, kernel = picture(16, 12), anisotropic(1.0, 1.0, 0.0, size=5).float()
     lr, mask = picture(8, 6, seed=2), torch.ones(1, 1, 8, 6)
     mask[..., 2:4, 1:5] = 0
-    plain = Observation(lr, scale=2).degrade(image, kernel)
-    torch.testing.assert_close(Observation(lr, scale=2, gain=0.3).degrade(image, kernel), 0.3 * plain)
-    covered = Observation(lr, scale=2, mask=mask, gain=0.3)
+    plain = DataTerm(lr, scale=2).degrade(image, kernel)
+    torch.testing.assert_close(DataTerm(lr, scale=2, gain=0.3).degrade(image, kernel), 0.3 * plain)
+    covered = DataTerm(lr, scale=2, mask=mask, gain=0.3)
     torch.testing.assert_close(covered.degrade(image, kernel), 0.3 * plain * mask)
     want = ((0.3 * plain - lr) * mask).square().mean()
     torch.testing.assert_close(covered.mse(covered.degrade(image, kernel)), want)
@@ -76,8 +76,8 @@ def test_garbage_under_the_mask_changes_no_loss(garbage: float) -> None:
     image, kernel, lr = picture(16, 12), anisotropic(1.0, 1.0, 0.0, size=5).float(), picture(8, 6, seed=2)
     mask = torch.ones(8, 6)
     mask[2:4, 1:5] = 0
-    one = Observation(lr, scale=2, mask=mask)
-    other = Observation(torch.where(mask > 0, lr, torch.tensor(garbage)), scale=2, mask=mask)
+    one = DataTerm(lr, scale=2, mask=mask)
+    other = DataTerm(torch.where(mask > 0, lr, torch.tensor(garbage)), scale=2, mask=mask)
     for loss in ("mse", "dissimilarity"):
         assert getattr(one, loss)(one.degrade(image, kernel)) == getattr(other, loss)(other.degrade(image, kernel))
     assert torch.equal(one.errors(image, kernel[None]), other.errors(image, kernel[None]))
@@ -86,7 +86,7 @@ def test_garbage_under_the_mask_changes_no_loss(garbage: float) -> None:
 def test_errors_of_several_kernels() -> None:
     image, lr = picture(16, 12), picture(8, 6, seed=2)
     kernels = torch.rand(3, 5, 5)
-    found = Observation(lr, scale=2).errors(image.requires_grad_(), kernels)
+    found = DataTerm(lr, scale=2).errors(image.requires_grad_(), kernels)
     want = [((blur_circular(image, k, step=2) - lr) ** 2).mean().item() for k in kernels]
     torch.testing.assert_close(found, torch.tensor(want))
 
@@ -94,7 +94,7 @@ def test_errors_of_several_kernels() -> None:
 def test_a_window_is_a_part() -> None:
     lr, mask = picture(9, 8), torch.ones(9, 8)
     mask[4, 4] = 0
-    whole = Observation(lr, scale=3, mask=mask, gain=0.5)
+    whole = DataTerm(lr, scale=3, mask=mask, gain=0.5)
     seen = torch.ones(1, 1, 4, 5)
     seen[..., 0] = 0
     part = whole.window(slice(3, 7), slice(2, 7), seen=seen)
@@ -117,7 +117,7 @@ def test_a_window_is_a_part() -> None:
 )
 def test_impossible_observations(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Observation(picture(8, 6), scale=2, **arguments)
+        DataTerm(picture(8, 6), scale=2, **arguments)
 
 
 HALVES = np.arange(35).reshape(5, 7) % 7 < 3

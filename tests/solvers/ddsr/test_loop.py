@@ -13,11 +13,11 @@ from metasr.meta.cuda_graph import Engine
 from metasr.models.kernel_net import KernelNet
 from metasr.models.skip_net import SkipNet
 from metasr.solvers.ddsr import average as ddsr_average
-from metasr.solvers.ddsr.data_term import Observation
+from metasr.solvers.ddsr.data_term import DataTerm
 from metasr.solvers.ddsr.loop import Loop
-from metasr.solvers.ddsr.options import BETTER, FAITHFUL, Choices
+from metasr.solvers.ddsr.options import BETTER, FAITHFUL, DDSROptions
 from metasr.solvers.ddsr.random_kernels import RandomKernels
-from metasr.solvers.step_budget import Session
+from metasr.solvers.step_budget import TimeLimit
 from running import PROJECT
 from small_problems import picture
 from solvers.ddsr_parts import Canvas, canvas_loop
@@ -27,8 +27,8 @@ QUICK = replace(FAITHFUL, warmup_steps=2)
 
 def run(loop: Loop, *wanted: int) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
     loop.warm_up()
-    with Session(max(wanted)) as session:
-        return {n: (s.image, s.kernel) for n, s in loop.run(wanted, session).items()}
+    with TimeLimit(max(wanted)) as limit:
+        return {n: (s.image, s.kernel) for n, s in loop.run(wanted, limit).items()}
 
 
 def test_the_published_counters() -> None:
@@ -73,7 +73,7 @@ def test_against_the_program_written_down_plainly() -> None:
     random = RandomKernels(scale=2, size=7, variance=(0.5, 2.0))
     choices = replace(FAITHFUL, ssim_steps=10, warmup_steps=3)
     loop = Loop(
-        Observation(lr, scale=2), copy.deepcopy(image_net), copy.deepcopy(kernel_net), random_kernels=random,
+        DataTerm(lr, scale=2), copy.deepcopy(image_net), copy.deepcopy(kernel_net), random_kernels=random,
         choices=choices, generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     # the noise is drawn first, then the kernels
@@ -145,13 +145,13 @@ def test_every_choice_changes_the_outcome(change: dict[str, object]) -> None:
 
 def test_early_stopping_gives_the_steadiest_image_and_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ddsr_average, "SETTLED", 0.0)
-    choices: Choices = replace(QUICK, stop="variance", patience=5, average=0.1)
+    choices: DDSROptions = replace(QUICK, stop="variance", patience=5, average=0.1)
     loop = canvas_loop(choices)
     loop.warm_up()
-    with Session(3000) as session:
-        (state,) = loop.run((3000,), session).values()
-    assert session.stopped.startswith("the image changed least at step ")
-    least = int(session.stopped.rpartition(" ")[2])
+    with TimeLimit(3000) as limit:
+        (state,) = loop.run((3000,), limit).values()
+    assert limit.stopped.startswith("the image changed least at step ")
+    least = int(limit.stopped.rpartition(" ")[2])
     assert state.step == len(loop.trace.losses) == least + 5 < 3000
     alone = run(canvas_loop(replace(choices, stop="none")), least)[least]
     torch.testing.assert_close(state.image, alone[0])
@@ -198,7 +198,7 @@ def test_the_dark_have_no_prior() -> None:
     for gain, want in ((1.0, 1e-3), (0.3, 0.0)):
         loop = canvas_loop(FAITHFUL)
         made = Loop(
-            Observation(lr * gain, scale=2, gain=gain), loop.image_net, loop.kernel_net,
+            DataTerm(lr * gain, scale=2, gain=gain), loop.image_net, loop.kernel_net,
             random_kernels=loop.random_kernels, choices=FAITHFUL, generator=torch.Generator(), code=3,
         )  # fmt: skip
         assert made.prior_weight == want

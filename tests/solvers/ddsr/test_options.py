@@ -3,7 +3,7 @@
 import pytest
 
 from metasr.errors import InputError
-from metasr.solvers.ddsr.options import BETTER, FAITHFUL, PER_OUTER, choices_of
+from metasr.solvers.ddsr.options import BETTER, FAITHFUL, PER_OUTER, options_of
 
 
 def test_the_published_constants() -> None:
@@ -19,19 +19,19 @@ def test_the_published_constants() -> None:
 
 
 def test_changes_to_a_mode() -> None:
-    assert choices_of("better", {}) == BETTER
-    assert choices_of("faithful", {"average": None, "accumulate": 2}).accumulate == 2
-    assert choices_of("better", {"average": 0.0}).average == 0
+    assert options_of("better", {}) == BETTER
+    assert options_of("faithful", {"average": None, "accumulate": 2}).accumulate == 2
+    assert options_of("better", {"average": 0.0}).average == 0
 
 
 def test_unknown_modes() -> None:
     with pytest.raises(InputError, match="mode must be 'faithful' or 'better', got 'paper'"):
-        choices_of("paper", {})  # type: ignore[arg-type]
+        options_of("paper", {})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 3, 5, 7])
 def test_without_dropping_every_loss_is_seen_once(accumulate: int) -> None:
-    choices = choices_of("better", {"accumulate": accumulate})
+    choices = options_of("better", {"accumulate": accumulate})
     pending, seen = 0, 0
     for step in range(1, 4 * PER_OUTER + 1):
         pending += choices.gradient_kept(step)

@@ -12,7 +12,7 @@ from torch import Tensor
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.solvers.ddsr.average import FIRST, RunningImage
-from metasr.solvers.ddsr.data_term import Observation
+from metasr.solvers.ddsr.data_term import DataTerm
 from metasr.solvers.ddsr.loop import Loop
 from metasr.solvers.ddsr.options import FAITHFUL
 from metasr.solvers.ddsr.random_kernels import Centre, RandomKernels
@@ -103,7 +103,7 @@ def test_what_was_not_begun_is_enlarged_in_its_place(
     assert solved.stopped.startswith("interrupted in window 2 of ")
     windows = plan(50, 42)
     begun = torch.zeros(1, 1, 100, 84)
-    brightest = max(windows.tiles, key=lambda t: _detail(Observation(lr, scale=2), t))
+    brightest = max(windows.tiles, key=lambda t: _detail(DataTerm(lr, scale=2), t))
     rows, columns = (slice(2 * o.start, 2 * o.stop) for o in brightest.outer)
     begun[..., rows, columns] = windows.weight(brightest, 50, 42)
     rest = (begun == 0).expand(1, 3, -1, -1).clone()

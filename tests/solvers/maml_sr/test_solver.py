@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from metasr.degradation.names import parse
 from metasr.degradation.resize import imresize
 from metasr.errors import DivergenceError, InputError
-from metasr.models.maml_sr_net import MamlSRNet, Outputs
+from metasr.models.maml_sr_net import MAMLSRNet, Outputs
 from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers.base import Solver
 from metasr.solvers.maml_sr import solver as metric_constrained
-from metasr.solvers.maml_sr.solver import MetricConstrainedSolver, StopTrace
+from metasr.solvers.maml_sr.solver import MAMLSRSolver, StopTrace
 from metasr.solvers.maml_sr.stopping import Verdict
 from metasr.solvers.network import NetworkSolver
 from small_problems import bits, picture
@@ -27,16 +27,16 @@ from solvers import test_base
 AREA = parse("area", scale=2)
 
 
-def net(width: int = 2, **options: Any) -> MamlSRNet:
+def net(width: int = 2, **options: Any) -> MAMLSRNet:
     torch.manual_seed(0)
-    return MamlSRNet(width, **options)
+    return MAMLSRNet(width, **options)
 
 
-def solver(network: nn.Module | None = None, **options: Any) -> MetricConstrainedSolver:
-    return MetricConstrainedSolver(network or net(), **{"max_steps": 3, **options})
+def solver(network: nn.Module | None = None, **options: Any) -> MAMLSRSolver:
+    return MAMLSRSolver(network or net(), **{"max_steps": 3, **options})
 
 
-SOLVERS: dict[str, Callable[[], MetricConstrainedSolver]] = {
+SOLVERS: dict[str, Callable[[], MAMLSRSolver]] = {
     "metric": solver,
     "consistency": lambda: solver(stop="consistency"),
     "loss_in_parts": lambda: solver(stop="loss", threshold=0.004, tile=20, adapt_pixels=400),
@@ -99,7 +99,7 @@ def test_constant_images_stay_what_they_are(name: str) -> None:
 # --- the steps ---
 
 
-def by_hand(network: MamlSRNet, source: Tensor, *, steps: int, rate: float, make: Any) -> list[Tensor]:
+def by_hand(network: MAMLSRNet, source: Tensor, *, steps: int, rate: float, make: Any) -> list[Tensor]:
     """The final image after 0, 1, ... steps, and the losses."""
     model = copy.deepcopy(network)
     optimiser, images = make(model.parameters(), lr=rate), []
@@ -159,7 +159,7 @@ def test_what_was_kept_last_is_given_back(in_parts: bool, monkeypatch: pytest.Mo
     scripted(monkeypatch, script)
     network, lr = net(4).double(), picture(17, 20, dtype=torch.float64)
     options = {"adapt_pixels": 300, "tile": 64} if in_parts else {}
-    solution = MetricConstrainedSolver(network, rate=0.01, max_steps=9, **options).solve(lr, scale=2)
+    solution = MAMLSRSolver(network, rate=0.01, max_steps=9, **options).solve(lr, scale=2)
     assert (solution.updates, solution.stopped, solution.trace.kept) == (3, "d", 1)
     assert isinstance(solution.trace, StopTrace)
     assert solution.trace.verdicts == ["a", "b", "c", "d"]
@@ -170,7 +170,7 @@ def test_what_was_kept_last_is_given_back(in_parts: bool, monkeypatch: pytest.Mo
         torch.testing.assert_close(solution.sr, images[1].clamp(0, 1), rtol=0, atol=1e-9)
         return
     scripted(monkeypatch, [(True, False, ""), (True, True, "")])
-    want = MetricConstrainedSolver(network, rate=0.01, max_steps=9, **options).solve(lr, scale=2)
+    want = MAMLSRSolver(network, rate=0.01, max_steps=9, **options).solve(lr, scale=2)
     torch.testing.assert_close(solution.sr, want.sr, rtol=0, atol=1e-12)
 
 
@@ -257,14 +257,14 @@ def test_gradients_of_parts_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_part_is_larger_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[tuple[int, int]] = []
-    forward_all = MamlSRNet.forward_all
+    forward_all = MAMLSRNet.forward_all
 
-    def watched(self: MamlSRNet, image: Tensor, **options: Any) -> Outputs:
+    def watched(self: MAMLSRNet, image: Tensor, **options: Any) -> Outputs:
         sizes.append(tuple(image.shape[-2:]))
         return forward_all(self, image, **options)
 
-    monkeypatch.setattr(MamlSRNet, "forward_all", watched)
-    radius = MamlSRNet.receptive_radius
+    monkeypatch.setattr(MAMLSRNet, "forward_all", watched)
+    radius = MAMLSRNet.receptive_radius
     solver(max_steps=1, stop="fixed", tile=20, adapt_pixels=1000).solve(picture(60, 45), scale=2)
     steps, render = sizes[:-30], sizes[-30:]  # 120 × 90 in parts of 20: 6 × 5
     assert all(max(size) <= 20 + 2 * radius for size in sizes)
@@ -306,11 +306,11 @@ def test_impossible_options_are_refused(options: dict[str, Any], message: str) -
         solver(**options)
 
 
-@pytest.mark.parametrize("network", [PlainCNN(4, 2), MamlSRNet(2, deep_supervision=False)])
+@pytest.mark.parametrize("network", [PlainCNN(4, 2), MAMLSRNet(2, deep_supervision=False)])
 def test_networks_without_intermediate_images_are_refused(network: nn.Module) -> None:
     kind = type(network).__name__
     with pytest.raises(InputError, match=f"this {kind} gives none; take one with deep_supervision=true, or solver=net"):
-        MetricConstrainedSolver(network)
+        MAMLSRSolver(network)
 
 
 def test_frozen_networks_are_refused() -> None:

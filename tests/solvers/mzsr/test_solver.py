@@ -17,11 +17,11 @@ from metasr.io.images import list_images, read_image
 from metasr.meta.rates import FixedRates, PerStepRates, Rates, published_schedule, rates_from_state
 from metasr.metrics.protocol import LumaProtocol
 from metasr.metrics.psnr_ssim import psnr
-from metasr.models.maml_sr_net import MamlSRNet
+from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers import tiles
 from metasr.solvers.mzsr import solver as adapt
-from metasr.solvers.mzsr.solver import AdaptSolver
+from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.solvers.plain_steps import BackwardPrecision
 from small_problems import bits, picture
 from solvers.solver_list import tiny
@@ -54,7 +54,7 @@ def test_is_the_papers_algorithm(name: str, rates: Rates | None) -> None:
     net, lr, degradation = tiny(), picture(24, 29), parse(name, scale=2)
     schedule = FixedRates(published_schedule(degradation.downsample, 2)) if rates is None else rates
     want, losses = by_hand(net, lr, degradation, [float(schedule.at(step)) for step in range(6)])
-    solution = AdaptSolver(net, rates=rates, steps=6).solve(lr, scale=2, degradation=degradation)
+    solution = MZSRSolver(net, rates=rates, steps=6).solve(lr, scale=2, degradation=degradation)
     torch.testing.assert_close(solution.sr, want, rtol=0, atol=2e-5)
     assert solution.trace.losses == pytest.approx(losses, rel=1e-4)
     assert solution.trace.rates == pytest.approx([float(schedule.at(step)) for step in range(6)])
@@ -64,14 +64,14 @@ def test_is_the_papers_algorithm(name: str, rates: Rates | None) -> None:
 def test_is_the_papers_algorithm_at_any_scale(scale: float) -> None:
     net, lr, degradation = tiny(), picture(23, 26), parse("g1.3b", scale=scale, size=7)
     want, _ = by_hand(net, lr, degradation, [0.05] * 3)
-    got = AdaptSolver(net, rates=RATE, steps=3).solve(lr, scale=scale, degradation=degradation).sr
+    got = MZSRSolver(net, rates=RATE, steps=3).solve(lr, scale=scale, degradation=degradation).sr
     torch.testing.assert_close(got, want, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_adaptation_improves_the_image(name: str) -> None:
     hr, degradation, protocol = picture(72, 60), parse(name, scale=2), LumaProtocol()
-    solver = AdaptSolver(tiny(channels=8), rates=RATE)
+    solver = MZSRSolver(tiny(channels=8), rates=RATE)
     solved = solver.snapshots(degradation(hr), scale=2, updates=(0, 20), degradation=degradation)
     before, after = (protocol(solved[n].sr, hr, scale=2).psnr_y for n in (0, 20))
     assert after > before + 0.5
@@ -84,7 +84,7 @@ def test_tiles_leave_no_trace(tile: int, dtype: torch.dtype, tolerance: float) -
     net, lr = tiny().to(dtype), picture(49, 37, dtype=dtype)
     degradation = parse("gani_d", scale=2)
     whole, tiled = (
-        AdaptSolver(net, rates=RATE, steps=4, tile=t).solve(lr, scale=2, degradation=degradation) for t in (None, tile)
+        MZSRSolver(net, rates=RATE, steps=4, tile=t).solve(lr, scale=2, degradation=degradation) for t in (None, tile)
     )
     torch.testing.assert_close(tiled.sr, whole.sr, rtol=0, atol=tolerance)
     assert tiled.trace.losses == pytest.approx(whole.trace.losses, rel=1e-5 if dtype == torch.float32 else 1e-12)
@@ -95,23 +95,23 @@ def test_pixel_budget_leaves_out_part_of_a_large_image() -> None:
     lr[..., :90, :] = 0.5  # nothing is to be learned up there
     options: dict[str, Any] = {"rates": RATE, "steps": 1}
     losses = {
-        pixels: AdaptSolver(net, adapt_pixels=pixels, tile=64, **options).solve(lr, scale=2).trace.losses[0]
+        pixels: MZSRSolver(net, adapt_pixels=pixels, tile=64, **options).solve(lr, scale=2).trace.losses[0]
         for pixels in (None, 200 * 180, 200 * 180 - 1)
     }
     assert losses[None] == losses[200 * 180] != losses[200 * 180 - 1]
     # Which part is looked at has nothing to do with the tiles that bound memory.
     for tile in (None, 32):
-        one = AdaptSolver(net, adapt_pixels=200 * 180 - 1, tile=tile, **options).solve(lr, scale=2)
+        one = MZSRSolver(net, adapt_pixels=200 * 180 - 1, tile=tile, **options).solve(lr, scale=2)
         assert one.trace.losses[0] == losses[200 * 180 - 1]
 
 
 def test_snapshots_are_what_separate_runs_give() -> None:
     net, lr, degradation = tiny(), picture(24, 29), parse("gani_d", scale=2)
     options: dict[str, Any] = {"rates": PerStepRates(2, 6, initial=0.03), "son_noise": 5.0}
-    together = AdaptSolver(net, **options).snapshots(lr, scale=2, updates=[5, 0, 2, 5], degradation=degradation, seed=7)
+    together = MZSRSolver(net, **options).snapshots(lr, scale=2, updates=[5, 0, 2, 5], degradation=degradation, seed=7)
     assert list(together) == [0, 2, 5]
     for steps, solution in together.items():
-        alone = AdaptSolver(net, steps=steps, **options).solve(lr, scale=2, degradation=degradation, seed=7)
+        alone = MZSRSolver(net, steps=steps, **options).solve(lr, scale=2, degradation=degradation, seed=7)
         torch.testing.assert_close(solution.sr, alone.sr, rtol=0, atol=1e-6)
         assert solution.updates == alone.updates == steps
         assert solution.trace.losses == pytest.approx(alone.trace.losses)
@@ -120,7 +120,7 @@ def test_snapshots_are_what_separate_runs_give() -> None:
 
 def test_no_steps_is_the_network_as_it_is() -> None:
     net, lr = tiny(), picture(13, 10)
-    solution = AdaptSolver(net, steps=0).solve(
+    solution = MZSRSolver(net, steps=0).solve(
         lr, scale=2, degradation=parse("g2.0d", scale=2)
     )  # smaller than the kernel
     with torch.no_grad():
@@ -145,7 +145,7 @@ def test_noise_on_the_son_is_seeded_and_of_the_given_width() -> None:
     degradation = parse("direct", scale=1)
 
     def first_loss(noise: float, seed: int) -> float:
-        solver = AdaptSolver(Through(), rates=RATE, steps=1, son_noise=noise)
+        solver = MZSRSolver(Through(), rates=RATE, steps=1, son_noise=noise)
         return solver.solve(lr, scale=1, degradation=degradation, seed=seed).trace.losses[0]
 
     assert first_loss(0.0, 1) == first_loss(0.0, 2) == 0.0
@@ -158,7 +158,7 @@ def test_the_son_carries_the_degradations_own_noise_unless_told_otherwise() -> N
     clean, noisy = parse("g2.0d", scale=2), parse("g2.0d_n20", scale=2)
 
     def solve(degradation: Degradation, son_noise: float | None) -> Tensor:
-        solver = AdaptSolver(tiny(), rates=RATE, steps=3, son_noise=son_noise)
+        solver = MZSRSolver(tiny(), rates=RATE, steps=3, son_noise=son_noise)
         return solver.solve(lr, scale=2, degradation=degradation, seed=1).sr
 
     assert torch.equal(solve(noisy, None), solve(clean, 20.0))
@@ -169,7 +169,7 @@ def test_the_son_carries_the_degradations_own_noise_unless_told_otherwise() -> N
 def test_every_option_changes_the_result() -> None:
     lr, degradation = picture(24, 29), parse("g1.3b", scale=2, size=9)
     baseline: dict[str, Any] = {"rates": RATE, "steps": 2, "tile": 12}
-    reference = AdaptSolver(tiny(), **baseline).solve(lr, scale=2, degradation=degradation).sr
+    reference = MZSRSolver(tiny(), **baseline).solve(lr, scale=2, degradation=degradation).sr
     for option in (
         {"rates": FixedRates((0.01,))},
         {"steps": 3},
@@ -178,22 +178,22 @@ def test_every_option_changes_the_result() -> None:
         {"back_projection": 1},
         {"backward_precision": "bfloat16"},
     ):
-        other = AdaptSolver(tiny(), **baseline | option).solve(lr, scale=2, degradation=degradation).sr
+        other = MZSRSolver(tiny(), **baseline | option).solve(lr, scale=2, degradation=degradation).sr
         assert (other - reference).abs().max() > 1e-5, option
 
 
 def test_inference_mode_does_not_rely_on_tiles_being_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the CPU a change of memory layout copies what the network is given; on a GPU nothing does."""
     monkeypatch.setattr(tiles, "_fast_layout", lambda image: image)
-    want = AdaptSolver(tiny(), rates=RATE, steps=3).solve(picture(12, 11), scale=2).sr
+    want = MZSRSolver(tiny(), rates=RATE, steps=3).solve(picture(12, 11), scale=2).sr
     with torch.inference_mode():
-        got = AdaptSolver(tiny(), rates=RATE, steps=3).solve(picture(12, 11), scale=2).sr
+        got = MZSRSolver(tiny(), rates=RATE, steps=3).solve(picture(12, 11), scale=2).sr
     torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
 
 
 def test_learned_rates_beyond_the_trained_steps_are_halved() -> None:
     rates = PerStepRates.of(torch.tensor([[0.08] * 6, [0.04] * 6]))
-    trace = AdaptSolver(tiny(), rates=rates, steps=4).solve(picture(12, 11), scale=2).trace
+    trace = MZSRSolver(tiny(), rates=rates, steps=4).solve(picture(12, 11), scale=2).trace
     assert trace.rates == pytest.approx([0.08, 0.04, 0.02, 0.02])
 
 
@@ -214,7 +214,7 @@ def test_the_plain_network_is_adapted_as_any_other(dtype: torch.dtype, tolerance
             module.get_parameter(name).requires_grad_(False)
     lr, degradation = picture(31, 26, dtype=dtype), parse("gani_d", scale=2)
     got, want = (
-        AdaptSolver(n, rates=RATE, steps=4, tile=17).solve(lr, scale=2, degradation=degradation) for n in (net, other)
+        MZSRSolver(n, rates=RATE, steps=4, tile=17).solve(lr, scale=2, degradation=degradation) for n in (net, other)
     )
     torch.testing.assert_close(got.sr, want.sr, rtol=0, atol=tolerance)
     assert got.trace.losses == pytest.approx(want.trace.losses, rel=1e-5 if dtype == torch.float32 else 1e-12)
@@ -224,7 +224,7 @@ def test_a_backward_pass_in_bfloat16_hardly_moves_the_result() -> None:
     lr, degradation = picture(49, 45), parse("g2.0d", scale=2)
 
     def solve(steps: int, precision: BackwardPrecision) -> Tensor:
-        solver = AdaptSolver(tiny(channels=32), rates=FixedRates((0.01,)), steps=steps, backward_precision=precision)
+        solver = MZSRSolver(tiny(channels=32), rates=FixedRates((0.01,)), steps=steps, backward_precision=precision)
         return solver.solve(lr, scale=2, degradation=degradation).sr
 
     before, single, half = solve(0, "float32"), solve(2, "float32"), solve(2, "bfloat16")
@@ -233,9 +233,9 @@ def test_a_backward_pass_in_bfloat16_hardly_moves_the_result() -> None:
 
 def test_a_network_with_intermediate_images_is_adapted_by_its_final_one() -> None:
     torch.manual_seed(0)
-    net, lr, degradation = MamlSRNet(2, last_gain=1.0), picture(23, 18), parse("area", scale=2)
-    got = AdaptSolver(net, rates=RATE, steps=3).solve(lr, scale=2, degradation=degradation)
-    alone = MamlSRNet(2, last_gain=1.0, deep_supervision=False)
+    net, lr, degradation = MAMLSRNet(2, last_gain=1.0), picture(23, 18), parse("area", scale=2)
+    got = MZSRSolver(net, rates=RATE, steps=3).solve(lr, scale=2, degradation=degradation)
+    alone = MAMLSRNet(2, last_gain=1.0, deep_supervision=False)
     alone.load_state_dict({k: v for k, v in net.state_dict().items() if not k.startswith("heads.")})
     want, losses = by_hand(alone, lr, degradation, [0.05] * 3)
     torch.testing.assert_close(got.sr, want, rtol=0, atol=2e-5)
@@ -247,7 +247,7 @@ def test_a_network_with_intermediate_images_is_adapted_by_its_final_one() -> Non
 
 def test_image_smaller_than_the_kernel_is_refused() -> None:
     with pytest.raises(InputError, match="image of 20x40 is smaller than the 21x21 kernel"):
-        AdaptSolver(tiny(), steps=1).solve(picture(20, 40), scale=2, degradation=parse("g2.0d", scale=2))
+        MZSRSolver(tiny(), steps=1).solve(picture(20, 40), scale=2, degradation=parse("g2.0d", scale=2))
 
 
 @pytest.mark.parametrize(
@@ -261,20 +261,20 @@ def test_image_smaller_than_the_kernel_is_refused() -> None:
 )
 def test_impossible_options_are_refused_when_the_solver_is_made(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        AdaptSolver(tiny(), **options)
+        MZSRSolver(tiny(), **options)
 
 
 def test_negative_numbers_of_steps_are_refused() -> None:
     with pytest.raises(InputError, match="adapt_steps must be at least 0, got -1"):
-        AdaptSolver(tiny(), steps=-1)
+        MZSRSolver(tiny(), steps=-1)
     for updates in ([], [-1, 5]):
         with pytest.raises(InputError, match="at least one number of steps, all at least 0"):
-            AdaptSolver(tiny()).snapshots(picture(8, 8), scale=2, updates=updates)
+            MZSRSolver(tiny()).snapshots(picture(8, 8), scale=2, updates=updates)
 
 
 def test_rates_of_another_network_are_refused() -> None:
     with pytest.raises(InputError, match="for 16 tensors, but the network adapts 6"):
-        AdaptSolver(tiny(), rates=PerStepRates(5, 16), steps=1).solve(picture(8, 8), scale=2)
+        MZSRSolver(tiny(), rates=PerStepRates(5, 16), steps=1).solve(picture(8, 8), scale=2)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_divergence_names_the_degradation_and_gives_no_image(
     before = bits(net)
     message = message or r"the output after 1 updates for degradation g2\.0d is not finite; lower the inner rate"
     with pytest.raises(DivergenceError, match=message):
-        AdaptSolver(net, rates=FixedRates((1e30,)), steps=steps).solve(
+        MZSRSolver(net, rates=FixedRates((1e30,)), steps=steps).solve(
             picture(24, 29), scale=2, degradation=parse("g2.0d", scale=2)
         )
     assert bits(net) == before
@@ -326,7 +326,7 @@ def score(
     learned = rates_from_state({"inner_rates": state.pop("inner_rates")})
     net = PlainCNN()
     net.load_state_dict(state)
-    solver = AdaptSolver(net, rates=rates or learned, backward_precision=backward)
+    solver = MZSRSolver(net, rates=rates or learned, backward_precision=backward)
     protocol, degradation = LumaProtocol(), parse(name, scale=2)
     sums = dict.fromkeys(updates, 0.0)
     paths = list_images(data / "set5")

@@ -11,7 +11,7 @@ from metasr.meta.cuda_graph import Engine
 from metasr.meta.rates import FixedRates, PerStepRates, Rates
 from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers.mzsr import solver as adapt
-from metasr.solvers.mzsr.solver import AdaptSolver
+from metasr.solvers.mzsr.solver import MZSRSolver
 from small_problems import picture
 from solvers.solver_list import tiny
 
@@ -33,9 +33,9 @@ def test_losses_that_nobody_waited_for_are_told_afterwards(monkeypatch: pytest.M
     lr, degradation = picture(24, 29), parse("gani_d", scale=2)
     rates = PerStepRates.of(torch.tensor([[0.08] * 6, [0.04] * 6]))
     updates = (0, 2, 5)
-    got = AdaptSolver(tiny(), rates=rates).snapshots(lr, scale=2, updates=updates, degradation=degradation)
+    got = MZSRSolver(tiny(), rates=rates).snapshots(lr, scale=2, updates=updates, degradation=degradation)
     monkeypatch.undo()
-    want = AdaptSolver(tiny(), rates=rates).snapshots(lr, scale=2, updates=updates, degradation=degradation)
+    want = MZSRSolver(tiny(), rates=rates).snapshots(lr, scale=2, updates=updates, degradation=degradation)
     for steps, solution in want.items():
         assert torch.equal(got[steps].sr, solution.sr)
         assert got[steps].trace.losses == pytest.approx(solution.trace.losses, rel=1e-6)
@@ -62,8 +62,8 @@ class Recorder:
         return replay
 
 
-def captured(recorder: Recorder, net: nn.Module | None = None, **options: Any) -> AdaptSolver:
-    solver = AdaptSolver(net or tiny(), **{"steps": 3, **options})
+def captured(recorder: Recorder, net: nn.Module | None = None, **options: Any) -> MZSRSolver:
+    solver = MZSRSolver(net or tiny(), **{"steps": 3, **options})
     solver._engine = Engine(capture=recorder)
     return solver
 
@@ -76,7 +76,7 @@ def test_a_size_that_comes_again_is_captured(rates: Rates | None) -> None:
     for turn in range(4):
         lr = picture(24, 29, seed=turn)
         got = solver.solve(lr, scale=2, degradation=degradation)
-        alone = AdaptSolver(tiny(), steps=3, rates=rates, back_projection=1)
+        alone = MZSRSolver(tiny(), steps=3, rates=rates, back_projection=1)
         want = alone.solve(lr, scale=2, degradation=degradation)
         torch.testing.assert_close(got.sr, want.sr, rtol=0, atol=1e-5)
         assert got.trace.losses == pytest.approx(want.trace.losses, rel=1e-5)
@@ -104,7 +104,7 @@ def test_other_settings_are_another_graph() -> None:
         solver.steps, solver.rates = steps, rates
         for _ in range(3):
             got = solver.solve(lr, scale=2)
-        want = AdaptSolver(tiny(), rates=rates, steps=steps).solve(lr, scale=2)
+        want = MZSRSolver(tiny(), rates=rates, steps=steps).solve(lr, scale=2)
         torch.testing.assert_close(got.sr, want.sr, rtol=0, atol=1e-5)
     assert recorder.captured == 3
 
@@ -128,8 +128,8 @@ def test_what_a_graph_cannot_hold_is_not_captured(net: nn.Module | None, options
 def test_a_gpu_gives_what_the_cpu_gives(precision: str) -> None:
     lr, degradation = picture(48, 52), parse("g2.0d", scale=2)
     options: dict[str, Any] = {"rates": RATE, "steps": 4, "backward_precision": precision}
-    want = AdaptSolver(tiny(channels=32), **options).solve(lr, scale=2, degradation=degradation)
-    solver = AdaptSolver(tiny(channels=32).cuda(), **options)
+    want = MZSRSolver(tiny(channels=32), **options).solve(lr, scale=2, degradation=degradation)
+    solver = MZSRSolver(tiny(channels=32).cuda(), **options)
     for _ in range(4):  # eagerly, captured, replayed
         got = solver.solve(lr.cuda(), scale=2, degradation=degradation)
         torch.testing.assert_close(got.sr.cpu(), want.sr, rtol=0, atol=5e-3)

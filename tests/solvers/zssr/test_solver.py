@@ -17,7 +17,7 @@ from metasr.errors import DivergenceError, InputError
 from metasr.metrics.psnr_ssim import psnr
 from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers.ensemble import back_project
-from metasr.solvers.step_budget import Session
+from metasr.solvers.step_budget import TimeLimit
 from metasr.solvers.zssr.internal_learning import LOOK, Learner
 from metasr.solvers.zssr.internal_pairs import InternalPairs, enlarge
 from metasr.solvers.zssr.rate_rules import CosineRule, SlopeRule
@@ -133,7 +133,7 @@ def test_a_budget_ends_it_with_an_image() -> None:
 
 def test_the_rate_comes_to_rest_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter(range(10**6))
-    monkeypatch.setattr(Session, "seconds", property(lambda self: float(next(seconds))))
+    monkeypatch.setattr(TimeLimit, "seconds", property(lambda self: float(next(seconds))))
     solution = solver(max_steps=10**6, budget_seconds=500.0, ensemble=False).solve(picture(20, 30), scale=2)
     rates = solution.trace.rates
     assert 10 < len(rates) < 200
@@ -178,8 +178,8 @@ def test_steps_by_hand(batch: int) -> None:
     pairs = [torch.rand(2, batch, 3, 9, 11, generator=generator, dtype=torch.float64) for _ in range(5)]
     draws = iter(pairs)
     learner = Learner(ours, rate=0.01, bfloat16=False, engine="eager")
-    with Session(5) as session:
-        learner.learn(lambda: tuple(next(draws)), session=session, rule=SlopeRule(0.01), part=(0.0, 1.0))  # type: ignore[arg-type,return-value]
+    with TimeLimit(5) as limit:
+        learner.learn(lambda: tuple(next(draws)), limit=limit, rule=SlopeRule(0.01), part=(0.0, 1.0))  # type: ignore[arg-type,return-value]
     optimiser, losses = torch.optim.Adam(theirs.parameters(), lr=0.01), []
     for source, target in pairs:
         loss = F.l1_loss(theirs(source), target)
@@ -197,11 +197,11 @@ def test_a_part_of_a_session_has_the_whole_of_a_rule() -> None:
     learner = Learner(PlainCNN(2, 2), rate=0.01, bfloat16=False, engine="eager")
     pair = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
     rates = []
-    with Session(20) as session:
+    with TimeLimit(20) as limit:
         for part in ((0.0, 0.5), (0.5, 1.0)):
-            learner.learn(lambda: pair, session=session, rule=CosineRule(0.01), part=part)
+            learner.learn(lambda: pair, limit=limit, rule=CosineRule(0.01), part=part)
             rates.append(learner.trace.rates[-10:])
-    assert session.steps == 20
+    assert limit.steps == 20
     assert rates[0] == pytest.approx(rates[1])
     assert max(rates[1]) > 5 * rates[1][-1]
 

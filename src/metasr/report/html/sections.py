@@ -12,7 +12,7 @@ from metasr.report.compare import Place, baselines_differ, comparison, differenc
 from metasr.report.html.markup import Child, Markup, details, element, markup, table
 from metasr.report.run_data import ReportData, RunData, Spread, SweepData
 from metasr.report.sweep_table import SweepRow
-from metasr.text import counted
+from metasr.text import pluralize
 
 
 def notices(data: ReportData) -> Markup:
@@ -155,7 +155,7 @@ def differing(data: ReportData) -> Markup:
     columns = ["choice", *(run.label for run in data.runs)]
     rows = [[element("code", key), *values] for key, values in found.items()]
     whole = table(columns, rows, caption="Choices that are not the same in all runs")
-    return details(counted(len(found), "choice"), whole, open_=len(found) <= 20)
+    return details(pluralize(len(found), "choice"), whole, open_=len(found) <= 20)
 
 
 def cards(data: ReportData) -> Markup:

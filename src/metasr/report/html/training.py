@@ -8,7 +8,7 @@ from statistics import fmean
 from metasr.report.html.figures import Line, legend, picture, plot
 from metasr.report.html.markup import Child, Markup, element, markup, table
 from metasr.report.run_data import ReportData, RunData, Spread
-from metasr.text import counted
+from metasr.text import pluralize
 
 _MOST_PLOTS = 12
 _MOST_WITH_PICTURES = 6
@@ -36,7 +36,7 @@ def runs_with_pictures(data: ReportData) -> Sequence[RunData]:
 
 
 def _with_seeds(line: str, runs: Sequence[RunData]) -> str:
-    return f"{line} ({counted(len(runs), 'seed')})" if len(runs) > 1 else line
+    return f"{line} ({pluralize(len(runs), 'seed')})" if len(runs) > 1 else line
 
 
 def _stage(data: ReportData, stage: str) -> Markup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from metasr.solvers.ddsr.options import Choices
+from metasr.solvers.ddsr.options import DDSROptions
 
 FIRST = 30  # steps before the variance is looked at
 SETTLED = (1 / 255) ** 2  # a variance of one grey level: what changes by less fits no noise that could be seen
@@ -24,7 +24,7 @@ class RunningImage:
         seen: ``(1, 1, H, W)``, 1 where the variance is taken; none for everywhere. What is covered never settles.
     """
 
-    def __init__(self, choices: Choices, *, seen: Tensor | None = None) -> None:
+    def __init__(self, choices: DDSROptions, *, seen: Tensor | None = None) -> None:
         self.seen = seen
         self.share, self.stop, self.patience = choices.average, choices.stop, choices.patience
         self.mean: Tensor | None = None

@@ -32,7 +32,7 @@ def blur_circular(image: Tensor, kernel: Tensor, *, step: int) -> Tensor:
     return F.conv2d(padded.contiguous(), kernel[None, None], stride=step).transpose(0, 1)
 
 
-class Observation:
+class DataTerm:
     """The data term: m ⊙ gain · (x ⊛ k)↓s against m ⊙ y.
 
     Whatever stands in ``lr`` where the mask is 0 is dropped at once; it has no part in anything.
@@ -77,7 +77,7 @@ class Observation:
         with torch.no_grad():
             return torch.stack([self.mse(self.degrade(image, kernel)) for kernel in kernels])
 
-    def window(self, rows: slice, columns: slice, *, seen: Tensor) -> Observation:
+    def window(self, rows: slice, columns: slice, *, seen: Tensor) -> DataTerm:
         """A part of it.
 
         Args:
@@ -86,7 +86,7 @@ class Observation:
             seen: ``(1, 1, h, w)`` of the part, what of it is to count.
         """
         mask = seen.to(self.lr) if self.mask is None else seen.to(self.lr) * self.mask[..., rows, columns]
-        return Observation(self.lr[..., rows, columns], scale=self.scale, mask=mask, gain=self.gain)
+        return DataTerm(self.lr[..., rows, columns], scale=self.scale, mask=mask, gain=self.gain)
 
 
 def check_mask(mask: Tensor, lr: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ from metasr.meta.precision import Precision
 from metasr.metrics.kernel import kernel_psnr
 from metasr.solvers.base import clock
 from metasr.solvers.ddsr.average import RunningImage
-from metasr.solvers.ddsr.data_term import Observation
-from metasr.solvers.ddsr.options import PER_OUTER, Choices
+from metasr.solvers.ddsr.data_term import DataTerm
+from metasr.solvers.ddsr.options import PER_OUTER, DDSROptions
 from metasr.solvers.ddsr.random_kernels import RandomKernels, teaching_weights
 from metasr.solvers.ddsr.sparse_prior import published_prior
-from metasr.solvers.step_budget import Session
+from metasr.solvers.step_budget import TimeLimit
 
 IMAGE_RATE, KERNEL_RATE = 5e-3, 1e-4
 PENDING = 25  # image steps that a GPU may be ahead of their losses
@@ -86,12 +86,12 @@ class Loop:
 
     def __init__(
         self,
-        observation: Observation,
+        observation: DataTerm,
         image_net: nn.Module,
         kernel_net: nn.Module | None,
         *,
         random_kernels: RandomKernels,
-        choices: Choices,
+        choices: DDSROptions,
         generator: torch.Generator,
         code: int = 200,
         kernel: Tensor | None = None,
@@ -124,11 +124,11 @@ class Loop:
         self._pending: list[tuple[Tensor, Tensor]] = []  # losses and kernels that nobody has waited for
         self._start = clock(lr.device)
 
-    def warm_up(self, session: Session | None = None) -> None:
+    def warm_up(self, limit: TimeLimit | None = None) -> None:
         """Draw the kernel net towards random kernels, one a step.
 
         Args:
-            session: may end it; none for all of its steps.
+            limit: may end it; none for all of its steps.
         """
         if self.kernel_net is None:
             return
@@ -137,16 +137,16 @@ class Loop:
             random = self.random_kernels.sample(1, generator=self.generator)[0].to(self.kernel)
             self._kernel_step(adam, (self.kernel - random).square().mean())
             self.trace.warmup_steps += 1
-            if session is not None and not session.prepare(f"warm-up {self.trace.warmup_steps}"):
+            if limit is not None and not limit.prepare(f"warm-up {self.trace.warmup_steps}"):
                 break
         if self.choices.optimisers == "shared":
             self.random_adam = self.data_adam = self._kernel_adam(adam)
 
-    def run(self, wanted: Collection[int], session: Session) -> dict[int, State]:
-        """Take image steps until the largest number that is wanted, or until the session is over.
+    def run(self, wanted: Collection[int], limit: TimeLimit) -> dict[int, State]:
+        """Take image steps until the largest number that is wanted, or until the limit is over.
 
         Returns:
-            A state for each wanted number; where the session stopped earlier, the last one there was (that of no step,
+            A state for each wanted number; where the limit stopped earlier, the last one there was (that of no step,
             if it was over before).
         """
         self._start = clock(self.noise.device)
@@ -160,10 +160,10 @@ class Loop:
             seconds = clock(self.noise.device) - self._start
             return State(image.clone(), kernel.detach().clone(), step, len(self.trace.losses), seconds)
 
-        if 0 in wanted or session.stopped:
+        if 0 in wanted or limit.stopped:
             found[0] = keep(0, self.render(), self.kernel)
         last = max(wanted)
-        for step in range(1, 1 if session.stopped else last + 1):
+        for step in range(1, 1 if limit.stopped else last + 1):
             if step == self.choices.ssim_steps + 1:
                 self._renew()
             if (step - 1) % PER_OUTER == 0:
@@ -173,8 +173,8 @@ class Loop:
             self.kernel_step(step)
             over = running.add(image, kernel.detach(), step)
             if over:
-                session.stop(over)
-            more = session.tick(self.loss)
+                limit.stop(over)
+            more = limit.tick(self.loss)
             if step in wanted or not more:
                 best, best_kernel = running.best
                 found[step] = keep(step, best, best_kernel)

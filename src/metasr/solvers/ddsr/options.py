@@ -19,7 +19,7 @@ PER_OUTER = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
+class DDSROptions:
     """Everything in which the modes differ; the defaults are the public program's.
 
     Attributes:
@@ -95,11 +95,11 @@ class Choices:
         return within % self.accumulate == 0 or within == PER_OUTER
 
 
-FAITHFUL = Choices()
+FAITHFUL = DDSROptions()
 
 # Chosen on crops of BSDS's training images at x4. The widths matter most: with the published ones, all above 3.7 px², a
 # kernel that is sharper than that is never come to.
-BETTER = Choices(
+BETTER = DDSROptions(
     warmup_rate=1e-3,
     widths="data",
     optimisers="kernel",
@@ -112,7 +112,7 @@ BETTER = Choices(
 )
 
 
-def choices_of(mode: Mode, changes: dict[str, Any]) -> Choices:
+def options_of(mode: Mode, changes: dict[str, Any]) -> DDSROptions:
     """A mode's choices with changes of one's own; a change to none is none.
 
     Raises:

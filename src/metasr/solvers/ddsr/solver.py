@@ -24,13 +24,13 @@ from metasr.meta.precision import Precision
 from metasr.models.kernel_net import KernelNet
 from metasr.models.skip_net import SkipNet
 from metasr.solvers.base import Solution, check_problem, check_updates, clock
-from metasr.solvers.ddsr.data_term import Observation, read_mask
+from metasr.solvers.ddsr.data_term import DataTerm, read_mask
 from metasr.solvers.ddsr.loop import Loop, State
-from metasr.solvers.ddsr.options import Arithmetic, Choices, Mode, Optimisers, Stop, choices_of
+from metasr.solvers.ddsr.options import Arithmetic, DDSROptions, Mode, Optimisers, Stop, options_of
 from metasr.solvers.ddsr.random_kernels import Centre, RandomKernels, Widths, shift_of, variance_range
 from metasr.solvers.ddsr.windows import TOO_EARLY, Windows, learn_in_windows, too_early
 from metasr.solvers.plain_steps import native_bfloat16
-from metasr.solvers.step_budget import Session, check_budget
+from metasr.solvers.step_budget import TimeLimit, check_budget
 
 
 class DDSRSolver:
@@ -64,7 +64,7 @@ class DDSRSolver:
         skip: feature maps of its skip connections.
         levels: its halvings.
         hidden: width of the kernel net.
-        warmup_steps: this and what follows: see :class:`metasr.solvers.ddsr.options.Choices`; none for the mode's.
+        warmup_steps: this and what follows: see :class:`metasr.solvers.ddsr.options.DDSROptions`; none for the mode's.
     """
 
     finds_kernel: ClassVar[bool] = True
@@ -106,7 +106,7 @@ class DDSRSolver:
         check_budget(budget_seconds)
         if max_pixels is not None and max_pixels < 1:
             raise InputError(f"max_pixels must be at least 1, or none for the whole image, got {max_pixels}")
-        self.choices: Choices = choices_of(
+        self.choices: DDSROptions = options_of(
             mode,
             {
                 "warmup_steps": warmup_steps, "warmup_rate": warmup_rate, "widths": widths,
@@ -160,7 +160,7 @@ class DDSRSolver:
         size = self._size(observation.scale)
         windows = Windows.plan(*lr.shape[-2:], scale=observation.scale, size=size, max_pixels=self.max_pixels)
 
-        def make(part: Observation, kernel: Tensor | None) -> Loop:
+        def make(part: DataTerm, kernel: Tensor | None) -> Loop:
             return self._loop(part, given, size=size, seed=seed, kernel=kernel)
 
         if len(windows.tiles) > 1:
@@ -169,14 +169,14 @@ class DDSRSolver:
                 fallback=self._enlarged(observation, given),
             )  # fmt: skip
             return {n: _solution(state, loop, before=0.0, stopped=stopped) for n, state in found.items()}
-        with Session(wanted[-1], budget_seconds=self.budget_seconds, label="ddsr") as session:
+        with TimeLimit(wanted[-1], budget_seconds=self.budget_seconds, label="ddsr") as limit:
             loop = make(observation, None)
-            loop.warm_up(session)
+            loop.warm_up(limit)
             before = clock(lr.device) - start
-            found = loop.run(wanted, session)
+            found = loop.run(wanted, limit)
         solutions = {}
         for n, state in found.items():
-            stopped = session.stopped if state.step < n else ""
+            stopped = limit.stopped if state.step < n else ""
             if too_early(state.step, n, stopped):
                 state, stopped = state._replace(image=self._enlarged(observation, given)), stopped + TOO_EARLY
             solutions[n] = _solution(state, loop, before=before, stopped=stopped)
@@ -188,13 +188,13 @@ class DDSRSolver:
         size = self._size(observation.scale)
         return self._loop(observation, degradation, size=size, seed=seed, kernel=None)
 
-    def _observation(self, lr: Tensor, given: Degradation) -> Observation:
+    def _observation(self, lr: Tensor, given: Degradation) -> DataTerm:
         scale = published_scale(given.scale)
         mask = self.mask if self.mask is not None else given.mask
         gain = given.gain if self.gain is None else self.gain
         if self.choices.brighten:
             lr, gain = lr / gain, 1.0
-        observation = Observation(lr, scale=scale, mask=mask, gain=gain)
+        observation = DataTerm(lr, scale=scale, mask=mask, gain=gain)
         size, need = self._size(scale), self.least_side(scale)
         if min(lr.shape[-2:]) < need:
             raise InputError(
@@ -222,14 +222,12 @@ class DDSRSolver:
             return "correct"
         return "published" if self.mode == "faithful" else "middle"
 
-    def _enlarged(self, observation: Observation, given: Degradation) -> Tensor:
+    def _enlarged(self, observation: DataTerm, given: Degradation) -> Tensor:
         """The LR image as bright as the scene, enlarged bicubically, in its place."""
         shift = shift_of(self._centre(given), scale=observation.scale)
         return imresize(observation.lr / observation.gain, observation.scale, shift=(shift, shift))
 
-    def _loop(
-        self, observation: Observation, given: Degradation, *, size: int, seed: int, kernel: Tensor | None
-    ) -> Loop:
+    def _loop(self, observation: DataTerm, given: Degradation, *, size: int, seed: int, kernel: Tensor | None) -> Loop:
         centre = self._centre(given)
         variance = variance_range(self.choices.widths, scale=observation.scale)
         with torch.random.fork_rng(devices=[]):

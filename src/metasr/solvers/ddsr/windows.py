@@ -11,9 +11,9 @@ from torch import Tensor
 
 from metasr.errors import InputError
 from metasr.solvers.base import clock
-from metasr.solvers.ddsr.data_term import Observation
+from metasr.solvers.ddsr.data_term import DataTerm
 from metasr.solvers.ddsr.loop import Loop, State
-from metasr.solvers.step_budget import INTERRUPTED, SPENT, Session
+from metasr.solvers.step_budget import INTERRUPTED, SPENT, TimeLimit
 from metasr.solvers.tiles import Tile, split
 
 SEAM = 8  # LR pixels over which neighbouring windows pass into each other, each side of a core's edge
@@ -23,7 +23,7 @@ ENOUGH = 50
 
 TOO_EARLY = f": enlarged bicubically, as fewer than {ENOUGH} steps make no image yet"
 
-MakeLoop = Callable[[Observation, Tensor | None], Loop]
+MakeLoop = Callable[[DataTerm, Tensor | None], Loop]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _ramp(outer: slice, n: int, *, start: int, length: int, step: int) -> Tensor
 
 
 def learn_in_windows(
-    observation: Observation,
+    observation: DataTerm,
     windows: Windows,
     make: MakeLoop,
     *,
@@ -137,24 +137,24 @@ def learn_in_windows(
         if budget_seconds is not None:
             left = max(1e-3, (budget_seconds - (clock(part.lr.device) - start)) / (len(order) - index))
         label = f"ddsr {index + 1}/{len(order)}"
-        with Session(max(wanted), budget_seconds=left, label=label) as session:
-            loop.warm_up(session)
-            found = loop.run(wanted, session)
+        with TimeLimit(max(wanted), budget_seconds=left, label=label) as limit:
+            loop.warm_up(limit)
+            found = loop.run(wanted, limit)
         first = first or (loop, found)
         weight = windows.weight(tile, height, width)
         rows, columns = (slice(o.start * windows.scale, o.stop * windows.scale) for o in tile.outer)
         early = False
         for n, state in found.items():
             steps[n] = max(steps[n], state.step)
-            if too_early(state.step, n, session.stopped):
+            if too_early(state.step, n, limit.stopped):
                 early = True
                 continue
             sums[n][..., rows, columns] += weight * state.image.cpu()
             weights[n][..., rows, columns] += weight
-        if session.stopped.startswith(INTERRUPTED):
+        if limit.stopped.startswith(INTERRUPTED):
             stopped = f"{INTERRUPTED} in window {index + 1} of {len(order)}: what was not begun is enlarged bicubically"
             break
-        stopped = (f"{session.stopped}{TOO_EARLY}" if early else session.stopped) or stopped
+        stopped = (f"{limit.stopped}{TOO_EARLY}" if early else limit.stopped) or stopped
     assert first is not None  # an image of which nothing is seen was refused before
     loop, states = first
     seconds = clock(observation.lr.device) - start
@@ -170,14 +170,14 @@ def too_early(step: int, wanted: int, stopped: str) -> bool:
     return stopped.startswith((INTERRUPTED, SPENT)) and step < min(wanted, ENOUGH)
 
 
-def _visible(observation: Observation, windows: Windows, tile: Tile) -> bool:
+def _visible(observation: DataTerm, windows: Windows, tile: Tile) -> bool:
     if observation.mask is None:
         return True
     seen = windows.seen(tile, *observation.lr.shape[-2:]).to(observation.lr)
     return bool((seen * observation.mask[..., tile.outer[0], tile.outer[1]]).any())
 
 
-def _detail(observation: Observation, tile: Tile) -> float:
+def _detail(observation: DataTerm, tile: Tile) -> float:
     """The sum of squared differences of neighbours in a window: there the blur can be seen."""
     part = observation.lr[..., tile.outer[0], tile.outer[1]]
     return float(

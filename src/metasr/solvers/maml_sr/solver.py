@@ -46,7 +46,7 @@ class _Look(NamedTuple):
     gradients: Callable[[], list[Tensor]]
 
 
-class MetricConstrainedSolver:
+class MAMLSRSolver:
     """Adapt a clone of a deeply supervised network to one image until a rule says to stop.
 
     Each step brings down ‖final - first intermediate‖₁, the mean disagreement of the network's scales about this image

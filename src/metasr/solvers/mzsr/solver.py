@@ -23,7 +23,7 @@ from metasr.solvers.plain_steps import BackwardPrecision, forward_of, layers_of
 from metasr.solvers.tiles import Tile, apply_tiled, check_tiling, overlap_of, split, spread, tiled_l1
 
 
-class AdaptSolver(NetworkSolver):
+class MZSRSolver(NetworkSolver):
     """Adapt a clone of a meta-learned network to one image, then run it.
 
     The LR image is degraded once more by its own degradation; the network learns, by ``steps`` of gradient descent on

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metasr.errors import DivergenceError
 from metasr.meta.cuda_graph import Engine, EngineKind
 from metasr.meta.inner_loop import Trace
-from metasr.solvers.step_budget import Session
+from metasr.solvers.step_budget import TimeLimit
 from metasr.solvers.zssr.rate_rules import RateRule
 
 Pairs = tuple[Tensor, Tensor]
@@ -47,19 +47,19 @@ class Learner:
         self,
         draw: Callable[[], Pairs],
         *,
-        session: Session,
+        limit: TimeLimit,
         rule: RateRule,
         part: tuple[float, float],
         watched: Pairs | None = None,
         label: str = "",
     ) -> None:
-        """Take steps until a part of the session is over, or all of it.
+        """Take steps until a share of the limit is spent, or all of it.
 
         Args:
             draw: gives a step's input and what should come out, ``(B, 3, h, w)`` each.
-            session: counts steps and time.
+            limit: counts steps and time.
             rule: gives the rates.
-            part: from which share of the session to which.
+            part: from which share of the limit to which.
             watched: of what the rule sees the reconstruction error, if it watches one.
             label: what is learned from, for error messages.
 
@@ -67,18 +67,18 @@ class Learner:
             DivergenceError: if a loss is not finite.
         """
         first, last = part
-        begun = session.steps
-        while not session.stopped and session.progress < last:
-            rate = rule.rate((session.progress - first) / (last - first))
+        begun = limit.steps
+        while not limit.stopped and limit.progress < last:
+            rate = rule.rate((limit.progress - first) / (last - first))
             loss = self._step(draw(), rate)
             self._losses.append(loss)
             self.trace.rates.append(rate)
-            session.tick(loss)
-            self.trace.seconds.append(session.seconds)
+            limit.tick(loss)
+            self.trace.seconds.append(limit.seconds)
             if len(self._losses) == LOOK:
                 self._look(label)
-            if watched is not None and rule.watches and (session.steps - begun) % rule.watches == 0:
-                session.stop(rule.watch(session.steps - begun, self._error(watched)))
+            if watched is not None and rule.watches and (limit.steps - begun) % rule.watches == 0:
+                limit.stop(rule.watch(limit.steps - begun, self._error(watched)))
         self._look(label)
 
     def _step(self, pair: Pairs, rate: float) -> Tensor:

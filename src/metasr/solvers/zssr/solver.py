@@ -17,7 +17,7 @@ from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.ensemble import Symmetry, back_project
 from metasr.solvers.plain_steps import forward_of, native_bfloat16
-from metasr.solvers.step_budget import Session, check_budget
+from metasr.solvers.step_budget import TimeLimit, check_budget
 from metasr.solvers.tiles import apply_tiled, check_tiling, overlap_of
 from metasr.solvers.zssr.internal_learning import Learner
 from metasr.solvers.zssr.internal_pairs import InternalPairs, at_scale, enlarge, enlarged_son, require_room
@@ -173,15 +173,15 @@ class ZSSRSolver:
         )
         stages = [*(at_scale(degradation, s) for s in self.gradual), degradation]
         images = [lr]
-        with Session(
+        with TimeLimit(
             self.max_steps,
             budget_seconds=self.budget_seconds,
             label="zssr",
             output_steps=self._output_steps(lr, degradation),
-        ) as session:
+        ) as limit:
             for i, stage in enumerate(stages):
-                self._learn(learner, images, stage, session, (i / len(stages), (i + 1) / len(stages)), generator)
-                if i < len(stages) - 1 and not session.stopped:
+                self._learn(learner, images, stage, limit, (i / len(stages), (i + 1) / len(stages)), generator)
+                if i < len(stages) - 1 and not limit.stopped:
                     images.append(self._render(learner.network, lr, stage))
         sr = self._render(learner.network, lr, degradation)
         if not bool(torch.isfinite(sr).all()):
@@ -190,9 +190,9 @@ class ZSSRSolver:
             sr=sr,
             kernel=degradation.kernel,
             trace=learner.trace,
-            updates=session.steps,
+            updates=limit.steps,
             seconds=clock(lr.device) - start,
-            stopped=session.stopped,
+            stopped=limit.stopped,
         )
 
     def _check(self, lr: Tensor, degradation: Degradation) -> None:
@@ -222,12 +222,12 @@ class ZSSRSolver:
         learner: Learner,
         images: Sequence[Tensor],
         degradation: Degradation,
-        session: Session,
+        limit: TimeLimit,
         part: tuple[float, float],
         generator: torch.Generator,
     ) -> None:
-        """The steps of one scale, a part of the session from one share of it to another."""
-        if session.stopped or self.max_steps == 0:
+        """The steps of one scale, a part of the limit from one share of it to another."""
+        if limit.stopped or self.max_steps == 0:
             return
         pairs = InternalPairs(
             images,
@@ -239,7 +239,7 @@ class ZSSRSolver:
             generator=generator,
         )
         if pairs.contrast < NOTHING:
-            session.stop("nothing to learn: degraded once more, the image stays what it is")
+            limit.stop("nothing to learn: degraded once more, the image stays what it is")
             return
         noise_std = degradation.noise_level if self.son_noise is None else self.son_noise / 255
 
@@ -249,7 +249,7 @@ class ZSSRSolver:
         rule = make_rule(self.schedule, rate=self.rate)
         part_seen = middle(images[0], (WATCHED, WATCHED))
         watched = (enlarged_son(part_seen, degradation), part_seen) if rule.watches else None
-        learner.learn(draw, session=session, rule=rule, part=part, watched=watched, label=str(degradation))
+        learner.learn(draw, limit=limit, rule=rule, part=part, watched=watched, label=str(degradation))
 
     def _render(self, network: nn.Module, lr: Tensor, degradation: Degradation) -> Tensor:
         """The SR image of what was learned so far, ``(1, 3, H, W)`` in [0, 1]."""
