@@ -17,6 +17,7 @@ from metasr.config.schema import register
 from metasr.errors import MetasrError
 from metasr.paths import conf_folder
 from metasr.runs.folder import register_resolvers
+from metasr.text import make_output_encodable
 
 register()
 register_resolvers()
@@ -48,6 +49,7 @@ def main(cfg: DictConfig) -> float | None:
 
 def run() -> int:
     """Everything from the command line to the exit status: errors that a user can mend come without a traceback."""
+    make_output_encodable()
     if wants_help(sys.argv[1:]):
         print(text(conf_folder()))
         return 0

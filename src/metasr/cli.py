@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import logging
 import re
 import shlex
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from metasr import __version__
 from metasr.errors import InputError, MetasrError, WeightsError, nearest
 from metasr.paths import conf_folder
+from metasr.text import make_output_encodable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -145,9 +145,7 @@ def _solver(name: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; errors that a user can mend come as one line, with exit status 2."""
     options = parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not stop anything
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    make_output_encodable()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         for result in _COMMANDS[options.command](options):
