@@ -33,11 +33,11 @@ from metasr.evaluation.results import Table, format_pivot, format_rows
 from metasr.figures.kernel_pictures import KernelBook
 from metasr.figures.picture_book import PictureBook
 from metasr.io.images import list_images
-from metasr.jobs.offset import offsets
-from metasr.jobs.prepare import prepare
+from metasr.jobs.offset import offset_task
+from metasr.jobs.prepare import prepare_task
 from metasr.jobs.report import report
 from metasr.jobs.search import validation_psnr
-from metasr.jobs.upscale import upscale
+from metasr.jobs.upscale import upscale_task
 from metasr.paths import conf_folder, weights_folder
 from metasr.report.wandb.names import EVALUATION
 from metasr.report.wandb.results import log_results
@@ -92,13 +92,13 @@ def execute(cfg: DictConfig, folder: Path, *, score: Score = validate) -> float 
     elif cfg.task == TaskName.report:
         report(cfg, folder)
     elif cfg.task == TaskName.prepare:
-        for prepared in prepare(cfg):
+        for prepared in prepare_task(cfg):
             print(prepared, flush=True)
     elif cfg.task == TaskName.offset:
-        for found in offsets(cfg):
+        for found in offset_task(cfg):
             print(found, flush=True)
     else:
-        for done in upscale(cfg):
+        for done in upscale_task(cfg):
             print(done, flush=True)
     return None
 
