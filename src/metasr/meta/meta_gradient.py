@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metasr.checks import check_pair, check_whole_pair
 from metasr.data.tasks import Task
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.meta.cuda_graph import Engine
 from metasr.meta.inner_loop import Order, detach, inner_loop
 from metasr.meta.learn2learn import clone_module
@@ -72,8 +72,7 @@ def meta_parameters(model: nn.Module, rates: Rates) -> list[nn.Parameter]:
 
 def require_training_order(order: str) -> None:
     """Require an order of meta-training: ``none`` cuts the graph, and nothing would be learned."""
-    if order not in ("second", "first"):
-        raise InputError(f"order must be 'second' or 'first' to train, got {order!r}")
+    require_one_of(order, ("second", "first"), name="order")
 
 
 @dataclass
