@@ -298,7 +298,7 @@ def test_adaptation_looks_at_the_centre_of_a_large_image() -> None:
         ({"rate": math.inf}, "rate must be above 0, got inf"),
         ({"max_steps": -1}, "max_steps must be at least 0, got -1"),
         ({"tile": 0}, "tile must be at least 1, got 0"),
-        ({"adapt_pixels": 0}, "adapt_pixels must be at least 1, or none for all, got 0"),
+        ({"adapt_pixels": 0}, "adapt_pixels must be at least 1, got 0"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
