@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from metasr import __version__
-from metasr.cli import _verbatim, main, parser
+from metasr.cli import main, parser
+from metasr.config.photos import verbatim
 from metasr.io.images import read_photo
 from metasr.paths import weights_folder
 from running import PROJECT, environment, save_picture
@@ -45,7 +45,7 @@ def test_any_name_is_taken_verbatim(
 @pytest.mark.parametrize("text", [*NAMES, "", "\\", "\\\\", "$", "{", "${a}${b}", "\\\\\\${x}", None])
 def test_texts_go_through_the_config_unchanged(text: str | None) -> None:
     cfg = OmegaConf.create({"key": None})
-    cfg.key = _verbatim(text)
+    cfg.key = verbatim(text)
     assert cfg.key == ("./???" if text == "???" else text)
 
 
@@ -116,10 +116,12 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["a.png", "-n", "-1"], "adapt_steps must be a number of at least 0"),
         (["a.png", "-k", "g2.0d"], "a.png: image of 12x13 is smaller than the 21x21 kernel"),
         (["a.png", "-w", "none.pt"], "no weights file none.pt"),
-        (
-            ["a.png", "-w", "last"],
-            "src/run.py +experiment=NAME task=upscale weights=last",
-        ),
+        (["a.png", "-w", "last"], "weights=last is the last run of an experiment: add +experiment=NAME"),
+        (["a.png", "-w", "mzsr_x2_mtea"], "no weights 'mzsr_x2_mtea', released or of that path: did you mean"),
+        (["a.png", "--solver", "adpat"], "no solver 'adpat': did you mean 'adapt' or 'adapt_blind'? known: adapt,"),
+        (["a.png", "--solver", "adapt,network"], "no solver 'adapt,network': did you mean"),
+        (["a.png", "--solver", "metric_constrained"], "is for the networks of the experiment maml_sr_x2 and its like"),
+        (["a.png", "--solver", "teacher_oracle"], "no solver 'teacher_oracle'"),
         (["a.png", "-w", "text.png"], "text.png cannot be read as plain tensors and was not executed"),
         (["a.png", "--device", "gpu"], "device 'gpu' is not available"),
         (["a.png", "--tile", "0"], "error: tile must be at least 1"),
@@ -168,59 +170,37 @@ def run_of(folder: Path, method: str, experiment: str, profile: str) -> Path:
     return folder
 
 
-def test_weights_of_other_methods_name_the_command_that_takes_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_of_other_experiments_that_are_unknown_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = save_picture(tmp_path / "a.png", 12, 13)
-    methods = (("maml_sr", "gpu"), ("weightnet", "quick"))
-    runs = [run_of(tmp_path / method, method, f"{method}_x2", profile) for method, profile in methods]
-    assert main(["upscale", str(source), "-w", str(runs[0]), "-o", "my b.png", "-k", "g1.3b"]) == 2
-    told = shlex.split(capsys.readouterr().err.partition(" src/run.py ")[2])
-    assert told == [
-        "+experiment=maml_sr_x2", "profile=gpu", "task=upscale", f"weights={runs[0]}", f"input={source}",
-        "output='my b.png'", "kernel=g1.3b",
-    ]  # fmt: skip
-    for solver in ("adapt", "network"):
-        assert main(["upscale", str(source), "-w", str(runs[1]), "--solver", solver]) == 2
-        shown = capsys.readouterr().err
-        assert "holds weights of weightnet; for its experiment's network and solver: " in shown
-        assert f"+experiment=weightnet_x2 task=upscale weights={runs[1]} input={source}\n" in shown
+    theirs = run_of(tmp_path / "theirs", "maml_sr", "my_own", "gpu")
+    assert main(["upscale", str(source), "-w", str(theirs)]) == 2
+    assert "was made by the experiment 'my_own', which is not known here" in capsys.readouterr().err
     mine = run_of(tmp_path / "mine", "mzsr", "mzsr_x2", "gpu")
     assert main(["upscale", str(source), "-w", str(mine), "-n", "1"]) == 0
 
 
-def test_weights_of_another_network_name_the_command_that_takes_models(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_of_another_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     source = save_picture(tmp_path / "a.png", 12, 13)
     torch.save({"w": torch.zeros(3)}, tmp_path / "other.pt")
     assert main(["upscale", str(source), "-w", str(tmp_path / "other.pt")]) == 2
-    shown = capsys.readouterr().err
-    assert "holds the weights of another network" in shown
-    assert "src/run.py +experiment=NAME task=upscale weights=" in shown
+    assert "holds the weights of another network" in capsys.readouterr().err
 
 
 def test_solvers_of_an_experiments_networks_are_not_offered(capsys: pytest.CaptureFixture[str]) -> None:
-    for name, message in (
-        ("metric_constrained", "src/run.py +experiment=maml_sr_x2 task=upscale weights=RUN_FOLDER input=PATH"),
-        ("blind_back_project", "src/run.py +experiment=kernel_regressor task=upscale weights=RUN_FOLDER input=PATH"),
-        ("adpat", "no solver 'adpat': did you mean 'adapt' or 'adapt_blind'? known: adapt, adapt_blind, "),
-    ):
-        with pytest.raises(SystemExit):
-            main(["upscale", "x", "--solver", name])
-        shown = capsys.readouterr().err
-        assert message in shown
-        offered = next(part for part in shown.replace("\n", "").split("{") if part.startswith("adapt,")).split("}")[0]
-        assert {"adapt", "interpolate", "network", "zssr"} <= set(offered.split(","))
-        assert not {"metric_constrained", "blind_back_project"} & set(offered.split(","))
+    with pytest.raises(SystemExit):
+        main(["upscale", "--help"])
+    shown = capsys.readouterr().out.replace("\n", "")
+    offered = next(part for part in shown.split("{") if part.startswith("adapt,")).split("}")[0].split(",")
+    assert {"adapt", "interpolate", "network", "zssr"} <= set(offered)
+    assert not {"metric_constrained", "blind_back_project", "teacher_oracle"} & set(offered)
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["upscale"], ["shrink", "x"], ["upscale", "x", "--solver", "adapt,network"], ["upscale", "x", "-n", "many"],
-     ["upscale", "x", "--rates", "fast"]],
+    [[], ["upscale"], ["shrink", "x"], ["upscale", "x", "-n", "many"],
+     ["upscale", "x", "--rates", "fast"], ["upscale", "x", "-s", "twice"], ["upscale", "x", "-q", "-v"]],
 )  # fmt: skip
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -269,5 +249,8 @@ def test_the_installed_command(tmp_path: Path) -> None:
 
 
 def test_help_is_light(tmp_path: Path) -> None:
-    code = "import sys, metasr.cli; metasr.cli.parser(); assert not {'torch', 'hydra', 'omegaconf'} & set(sys.modules)"
+    code = (
+        "import sys, metasr.cli; metasr.cli.parser(); "
+        "assert not {'torch', 'numpy', 'hydra', 'omegaconf'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(tmp_path), check=True, timeout=60)
