@@ -14,7 +14,7 @@ from metasr.config.command_line import check_choices, status_of, sweep_as_run
 from metasr.config.help import text, wants_help
 from metasr.config.schema import register
 from metasr.errors import MetasrError
-from metasr.paths import conf_folder
+from metasr.paths import conf_folder, program
 from metasr.runs.folder import quoted, register_resolvers
 
 register()  # here, so that processes which a launcher starts have them too
@@ -54,7 +54,7 @@ def run_program(choices: Sequence[str]) -> int:
             training on several devices are started.
     """
     if wants_help(choices):
-        print(text(conf_folder()))
+        print(text(conf_folder()).replace("python src/run.py", program()))
         return 0
     # Hydra would print errors, mostly with a traceback, and exit; so it hands them on.
     shown_whole = os.environ.setdefault("HYDRA_FULL_ERROR", "0") != "0"

@@ -12,12 +12,13 @@ from omegaconf import DictConfig
 
 from metasr import __version__
 from metasr.errors import DataError, InputError, OutputError
+from metasr.paths import program
 from metasr.report.html.page import page
 from metasr.report.reading import is_sweep, read_jobs, read_run, require_folder
 from metasr.report.run_data import ReportData, RunData, SweepData
 from metasr.report.sweep_table import Job, SweepTable
 from metasr.runs.card import write_text
-from metasr.runs.folder import interpreter, require_permission, stamp
+from metasr.runs.folder import require_permission, stamp
 from metasr.runs.job_card import JOB_NAME
 
 log = logging.getLogger(__name__)
@@ -163,5 +164,5 @@ def _known(outputs: str) -> str:
     """The newest runs, for the message that asks for some."""
     latest = sorted(path.parent.name for path in Path(outputs).glob("*/latest"))
     if not latest:
-        return f"; none was made yet in {outputs}: {interpreter()} src/run.py +experiment=mzsr_x2"
+        return f"; none was made yet in {outputs}: {program()} +experiment=mzsr_x2"
     return f", for instance 'runs=[{Path(outputs) / latest[0] / 'latest'}]'"

@@ -38,13 +38,12 @@ from metasr.jobs.prepare import prepare_task
 from metasr.jobs.report import report
 from metasr.jobs.search import validation_psnr
 from metasr.jobs.upscale import upscale_task
-from metasr.paths import conf_folder, weights_folder
+from metasr.paths import conf_folder, program, weights_folder
 from metasr.report.wandb.names import EVALUATION
 from metasr.report.wandb.results import log_results
 from metasr.runs.card import write_text
 from metasr.runs.folder import (
     evaluate_command,
-    interpreter,
     is_stamp,
     key_of,
     link_latest,
@@ -346,7 +345,7 @@ def _print_run(cfg: DictConfig, folder: Path, table: Table, testset: ImageSet, s
     if cfg.profile_name != "paper" and cfg.stages:
         what = "a long schedule" if cfg.method == "weightnet" else "the published schedule"
         print(
-            f"{what}: {interpreter()} src/run.py +experiment={cfg.name} profile=paper data=div2k "
+            f"{what}: {program()} +experiment={cfg.name} profile=paper data=div2k "
             "data.root=FOLDER   (on one data-centre GPU, in minutes: profile=gpu)"
         )
     if cfg.stages:

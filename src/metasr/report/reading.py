@@ -15,11 +15,12 @@ from metasr import __version__
 from metasr.errors import DataError, MetasrError
 from metasr.evaluation.loss_curves import CURVES_NAME
 from metasr.evaluation.results import Row
+from metasr.paths import program
 from metasr.report.run_data import LossKey, RatesTable, RunData, StageData
 from metasr.report.run_rates import learned_rates
 from metasr.report.sweep_table import Job
 from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, read_card
-from metasr.runs.folder import interpreter, is_stamp
+from metasr.runs.folder import is_stamp
 from metasr.runs.job_card import JOB_NAME, read_job
 
 _T = TypeVar("_T")
@@ -275,7 +276,7 @@ def read_jobs(folder: Path) -> list[Job]:
                 overrides=overrides,
                 rows=rows,
                 error="" if finished or pruned else card.get("error", "cut short: run the sweep again"),
-                command=f"{interpreter()} {shlex.join(['src/run.py', *overrides])}",
+                command=f"{program()} {shlex.join([*overrides])}",
                 folder=path.parent.name,
                 trial=bool(card.get("search")),
                 objective=card.get("objective") if finished or pruned else None,

@@ -18,9 +18,9 @@ from metasr.degradation.pipeline import Degradation
 from metasr.errors import StageError, WeightsError, nearest
 from metasr.meta.rates import RATE_PREFIXES
 from metasr.models.weight_net import WEIGHT_NET_PREFIX
-from metasr.paths import weights_folder
+from metasr.paths import program, weights_folder
 from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, file_hash, read_card
-from metasr.runs.folder import interpreter, run_folders
+from metasr.runs.folder import run_folders
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +106,7 @@ def from_run(folder: Path) -> Weights:
     """
     finished = _finished(folder)
     if not finished or not (finished[-1] / WEIGHTS_NAME).is_file():
-        raise StageError(
-            f"{folder} has no finished stage: finish it with `{interpreter()} src/run.py +experiment=... run={folder}`"
-        )
+        raise StageError(f"{folder} has no finished stage: finish it with `{program()} +experiment=... run={folder}`")
     card = read_card(finished[-1])
     _require_hash(finished[-1] / WEIGHTS_NAME, card.get("weights"))
     begun = sorted(path.parent for path in folder.glob(f"*/{CARD_NAME}"))
@@ -133,9 +131,7 @@ def from_stage(run: Path, stage: str) -> Weights:
         if card.get("stage") == stage:
             _require_hash(folder / WEIGHTS_NAME, card.get("weights"))
             return Weights(label="run", state=read_tensors(folder / WEIGHTS_NAME), card=card, run=run)
-    raise StageError(
-        f"{run} has no finished stage {stage!r}; finish it with `{interpreter()} src/run.py +experiment=... run={run}`"
-    )
+    raise StageError(f"{run} has no finished stage {stage!r}; finish it with `{program()} +experiment=... run={run}`")
 
 
 def from_last_run(outputs: Path, name: str | None) -> Weights:
@@ -150,7 +146,7 @@ def from_last_run(outputs: Path, name: str | None) -> Weights:
     if not runs:
         raise WeightsError(
             f"weights=last, but {name} has not been run yet, or no stage of it is finished: "
-            f"{interpreter()} src/run.py +experiment={name}"
+            f"{program()} +experiment={name}"
         )
     return from_run(runs[-1])
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from metasr.config import build
 from metasr.data.meta_set import MetaSet
 from metasr.errors import StageError
+from metasr.paths import program
 from metasr.runs.card import WEIGHTS_NAME, config_hash, file_hash, read_card
-from metasr.runs.folder import interpreter
 from metasr.runs.weights import read_tensors
 
 _HARMLESS = {
@@ -136,7 +136,7 @@ def _require_whole(cfg: DictConfig, ancestor: Place, child: Place, again: str) -
         raise StageError(
             f"{ancestor.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, but "
             f"stage {child.name!r} of {cfg.name!r} needs {ancestor.name!r} of its own experiment; run the chain in a "
-            f"new folder: {interpreter()} src/run.py +experiment={cfg.name}"
+            f"new folder: {program()} +experiment={cfg.name}"
         )
     if file_hash(weights) != card.get("weights"):
         raise StageError(
