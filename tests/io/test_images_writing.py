@@ -165,7 +165,7 @@ def test_unwritable_paths(tmp_path: Path) -> None:
 def test_unwritable_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(OutputError, match=r"cannot write .*Permission denied"):
+        with pytest.raises(OutputError, match=r"cannot write in .*: no permission; choose"):
             write_photo(photo_of(noise(3)), tmp_path / "a.png")
     finally:
         tmp_path.chmod(0o700)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import secrets
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from metasr.errors import DataError, InputError, OutputError
 from metasr.io.codec import SAVE_OPTIONS, Samples, decode, encode
+from metasr.io.files import PathLike, check_new_file, write_bytes
 from metasr.io.levels import to_levels
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,6 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 
 WRITE_SUFFIXES = tuple(SAVE_OPTIONS)
 """Suffixes (lower case) that :func:`write_photo` knows."""
-
-PathLike = str | os.PathLike[str]
 
 _NO_ALPHA = (".jpg", ".jpeg", ".bmp")
 _MAX_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
@@ -212,16 +210,7 @@ def write_photo(photo: Photo, path: PathLike, *, overwrite: bool = False) -> Pat
             f"{suffix} takes at most {limit} pixels a side, got {height}x{width}; write {path.with_suffix('.png')}"
         )
     data = _encode(photo, suffix, keep_alpha=suffix not in _NO_ALPHA)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, data, overwrite=overwrite)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(
-            f"cannot write {path} ({len(data)} bytes): {reason}; nothing was left there: check the folder's "
-            "permissions and free space, or choose another path"
-        ) from error
-    return path
+    return write_bytes(path, data, overwrite=overwrite)
 
 
 def check_output(path: PathLike, *, overwrite: bool = False, alpha: bool = False) -> None:
@@ -246,13 +235,7 @@ def check_output(path: PathLike, *, overwrite: bool = False, alpha: bool = False
         raise OutputError(
             f"{suffix} cannot hold the image's transparency (alpha); write {path.with_suffix('.png')} instead"
         )
-    if os.path.isdir(path):
-        raise OutputError(f"expected a file to write at {path}, but that is a folder; give a file name in it")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputError(f"{path} exists already; choose another name, or allow it: overwrite=true (--overwrite)")
-    above = next((parent for parent in path.parents if os.path.lexists(parent)), None)
-    if above is not None and not os.path.isdir(above):
-        raise OutputError(f"cannot write {path}: {above} is a file, not a folder; choose another path")
+    check_new_file(path, overwrite=overwrite)
 
 
 def _quantise(image: Tensor, full: int) -> Tensor:
@@ -277,17 +260,3 @@ def _encode(photo: Photo, suffix: str, *, keep_alpha: bool) -> bytes:
         return encode(samples, suffix)
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot encode the image as {suffix}: {error}; write .png instead") from error
-
-
-def _write_whole(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Write to a new file beside ``path``, then rename it; on any failure remove it."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # short: the name's own length may be at the limit
-    try:
-        with temporary.open("xb") as handle:
-            handle.write(data)
-        if not overwrite and os.path.lexists(path):
-            raise FileExistsError(None, "a file of that name appeared meanwhile")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

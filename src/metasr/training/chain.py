@@ -8,7 +8,6 @@ what differs and what to type.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
 import time
@@ -25,13 +24,13 @@ from torch import Tensor
 
 from metasr.config import build
 from metasr.errors import InputError, MetasrError, OutputError, SliceOverError, StageError, nearest
+from metasr.io.files import file_hash, write_bytes
 from metasr.recipes.base import Recipe, require_finite_weights
 from metasr.runs.card import (
     CARD_NAME,
     WEIGHTS_NAME,
     config_hash,
     environment,
-    file_hash,
     read_card,
     write_card,
 )
@@ -280,17 +279,9 @@ def save_tensors(state: dict[str, Tensor], path: Path) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        save_file({k: v.contiguous() for k, v in state.items()}, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error}; choose a writable place with room") from error
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in state.items()}))
 
 
 def _make(folder: Path) -> None:
