@@ -39,7 +39,7 @@ class Degradation:
         mask: ``(1 or B, 1, h, w)`` at LR size, 1 where the image is seen.
         gain: brightness factor in (0, 1].
         quantise: 8-bit rounding at the end; without it the result is only clipped to [0, 1].
-        name: short name, if it has one; :func:`metasr.degradation.names.parse` reads it back.
+        name: short name, if it has one; ``degradation.names.parse`` reads it back.
     """
 
     scale: float
@@ -178,10 +178,10 @@ class DegradationSampler:
         scales: scale factors to draw from, one per draw.
         variance_per_scale: the largest variance of the kernels, as a multiple of the drawn scale, instead of the
             sampler's own (MZSR: 2.5).
-        downsample: as in :class:`Degradation`.
+        downsample: as in ``Degradation``.
         noise_std: range of the noise's standard deviation on the [0, 1] scale.
-        quantise: as in :class:`Degradation`.
-        padding: as in :class:`Degradation`.
+        quantise: as in ``Degradation``.
+        padding: as in ``Degradation``.
         per: what a draw holds for. ``kernel``: every image of the batch has a kernel of its own, the noise level is the
             same for all; ``image``: every image has a noise level of its own too (DASR); ``batch``: one kernel and one
             noise level for all (MRDA and KDSR, where one set of weights is adapted to a batch). The scale is always the

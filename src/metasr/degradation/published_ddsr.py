@@ -175,7 +175,7 @@ class PublishedDraws:
 
     @property
     def name(self) -> str:
-        """As :func:`parse_published` reads it."""
+        """As ``parse_published`` reads it."""
         disc, noise = "_disc" if self.blur == "disc" else "", self.noise_std * 255
         return f"ddsr{disc}_x{self.scale}" + (f"_n{noise:.12g}" if noise else "")
 
@@ -206,8 +206,8 @@ class PublishedDraws:
         low, high = width_range(self.scale)
         if self.blur == "disc":
             radius = float(self._numpy.uniform(low, high))
-            made = disc_kernel if self.shift == "published" else centred_disc
-            return made(self.scale, radius), {"radius": radius}
+            make_disc = disc_kernel if self.shift == "published" else centred_disc
+            return make_disc(self.scale, radius), {"radius": radius}
         variance1, variance2 = (float(low + self._numpy.rand() * (high - low)) for _ in range(2))
         theta = float(self._numpy.rand() * np.pi)
         self._numpy.rand(kernel_size(self.scale), kernel_size(self.scale))  # noise on the taps, of width 0
@@ -236,19 +236,19 @@ def parse_published(name: str, *, seed: int = 1, shift: Shift = "published") -> 
     Args:
         name: ``ddsr_x<scale>`` or ``ddsr_disc_x<scale>``, with ``_n<std>`` for noise of up to that standard deviation
             on the 0-255 scale (the program's ``noise_im`` is that over 255).
-        seed: see :class:`PublishedDraws`.
+        seed: see ``PublishedDraws``.
         shift: see this module.
 
     Raises:
         InputError: for another name, or a scale that is not published.
     """
-    found = _NAME.fullmatch(name.strip())
-    if found is None:
+    match = _NAME.fullmatch(name.strip())
+    if match is None:
         raise InputError(f"expected ddsr_x4, ddsr_disc_x4, ddsr_x4_n10 or the like, got {name!r}")
     return PublishedDraws(
-        int(found["scale"]),
+        int(match["scale"]),
         seed=seed,
-        blur="disc" if found["disc"] else "gaussian",
-        noise_std=float(found["noise"] or 0) / 255,
+        blur="disc" if match["disc"] else "gaussian",
+        noise_std=float(match["noise"] or 0) / 255,
         shift=shift,
     )

@@ -64,7 +64,7 @@ class Engine:
 
     A graph belongs to a signature: the caller's key, the inputs' shapes, and where the parameters lie. Each new one is
     captured (on other numbers than the step's own, so that nothing can be recorded as a constant unnoticed), and its
-    first replay compared with the eager result (:data:`TOLERANCE`). From then on the step's results are the replay's.
+    first replay compared with the eager result (``TOLERANCE``). From then on the step's results are the replay's.
 
     Eager steps follow, with the reason logged once: on a CPU; for signatures beyond ``graphs``; for a signature whose
     capture ran out of memory (a captured step holds the graphs of all its tasks at the same time), while others go on;

@@ -133,8 +133,8 @@ def _spread(learner: nn.Module, parameters: list[nn.Parameter], updates: list[Te
     """Updates for all parameters, none for the frozen ones: update_module walks over all."""
     if len(parameters) == len(list(learner.parameters())):
         return list(updates)
-    given = {id(p): u for p, u in zip(parameters, updates, strict=True)}
-    return [given.get(id(p)) for p in learner.parameters()]
+    update_of = {id(p): u for p, u in zip(parameters, updates, strict=True)}
+    return [update_of.get(id(p)) for p in learner.parameters()]
 
 
 def detach(module: nn.Module, *, layout: torch.memory_format = torch.preserve_format) -> None:

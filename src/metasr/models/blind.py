@@ -16,11 +16,11 @@ Init = Literal["torch", "he"]
 class BlindSR(nn.Module):
     """What is shipped of MRDA and of KDSR: from the LR image alone, in one forward pass.
 
-    With :class:`metasr.models.den.DegradationEncoder` and :class:`metasr.models.rdan.RDAN` it is MRDA's student
-    (5,838,713 parameters and 24 constants at x4); with :class:`metasr.models.kdsr.KDSREncoder` and ``KDSRBody`` KDSR's.
+    With ``models.den.DegradationEncoder`` and ``models.rdan.RDAN`` it is MRDA's student
+    (5,838,713 parameters and 24 constants at x4); with ``models.kdsr.KDSREncoder`` and ``KDSRBody`` KDSR's.
     LR images may have any size from 1×1 up, and none is padded for it. Images of a batch do not see each other.
 
-    The encoder pools over the whole image: to cut an image in tiles, take :meth:`vector` of all of it once and give
+    The encoder pools over the whole image: to cut an image in tiles, take ``vector`` of all of it once and give
     that to ``body`` with every tile.
 
     Attributes:

@@ -159,13 +159,13 @@ class MAMLSRNet(nn.Module):
             (0, 1); empty where there is no attention.
         """
         levels = self._encode(self._pad(image))
-        found: dict[str, Tensor] = {}
+        gain_maps: dict[str, Tensor] = {}
         for i, part in enumerate(self.attention):
             assert isinstance(part, CrossScaleAttention)
             rows, columns = (-(-n // 2**i) for n in image.shape[-2:])
             for name, gains in part.gains(levels[i:]).items():
-                found[f"{name} {_fraction(i)}"] = gains[..., :rows, :columns]
-        return found
+                gain_maps[f"{name} {_fraction(i)}"] = gains[..., :rows, :columns]
+        return gain_maps
 
     def activation_maps(self, image: Tensor) -> dict[str, Tensor]:
         """How strongly the coarse levels respond: mean absolute activation over channels, at the image's size.
@@ -182,11 +182,11 @@ class MAMLSRNet(nn.Module):
         for factor, features in zip(_FACTORS, self._features(padded, watched), strict=False):
             watched[f"1/{factor}"] = features
         rows, columns = image.shape[-2:]
-        found: dict[str, Tensor] = {}
+        strengths: dict[str, Tensor] = {}
         for name in sorted(watched, key=lambda name: " " in name):
             strength = watched[name].abs().mean(1, keepdim=True)
-            found[name] = enlarge_features(strength, padded.shape[-1] // strength.shape[-1])[..., :rows, :columns]
-        return found
+            strengths[name] = enlarge_features(strength, padded.shape[-1] // strength.shape[-1])[..., :rows, :columns]
+        return strengths
 
     def _encode(self, padded: Tensor) -> list[Tensor]:
         """Features of the four levels on the way down."""

@@ -30,7 +30,7 @@ class MAMLSRRecipe(Recipe):
 
     With ``order="notebook"`` there is no inner loop: Adam steps on L_deep and on the final loss of each batch in turn,
     as the public code does where the paper's abstract has a second-order gradient. Layers that have no part in one of
-    the two losses get a gradient of 0 in its step (:meth:`touching_all`).
+    the two losses get a gradient of 0 in its step (``touching_all``).
 
     Departure from the paper, on by default: w > 0. With w = 0, as published, the layers that only the intermediate
     images need learn through the second-order term alone (with ``order="first"`` not at all), and those images drift

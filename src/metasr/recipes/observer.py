@@ -52,7 +52,7 @@ class Observer(nn.Module):
             hr: ``(B, 3, s h, s w)``.
 
         Returns:
-            What an encoder reads, without history, and what :meth:`keep` is to be given.
+            What an encoder reads, without history, and what ``keep`` is to be given.
         """
         seen, adapted = self.view(lr, hr, mln=self.mln if self.drift is None else self.drift)
         if self.drift is None or adapted is None:
@@ -72,7 +72,7 @@ class Observer(nn.Module):
         return {} if self.mln is None else {f"mln.{k}": v for k, v in self.mln.state_dict().items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take the MLN's tensors, of names as :meth:`state` gives them, and forget any drift."""
+        """Take the MLN's tensors, of names as ``state`` gives them, and forget any drift."""
         for network in (self.mln, self.drift):
             if network is not None:
                 network.load_state_dict({k: state[f"mln.{k}"] for k in network.state_dict()})

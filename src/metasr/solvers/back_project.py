@@ -33,7 +33,7 @@ class BackProjectSolver:
 
     @torch.no_grad()
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`."""
+        """See ``solvers.base.Solver.solve``."""
         degradation = check_problem(lr, scale, degradation)
         start = clock(lr.device)
         sr = imresize(lr, scale, shift=degradation.shift)

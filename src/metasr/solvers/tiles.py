@@ -182,8 +182,8 @@ def tiled_l1(
         parameters: what to differentiate by.
         source: its input, ``(1, C, H, W)``.
         target: what it should give, ``(1, C, H, W)``.
-        tiles: where to compare; all tiles of :func:`split` for the whole image.
-        backward: type of a plain network's backward pass (:func:`metasr.solvers.plain_steps.backward_type`); any other
+        tiles: where to compare; all tiles of ``split`` for the whole image.
+        backward: type of a plain network's backward pass (``solvers.plain_steps.backward_type``); any other
             network is differentiated in its own.
 
     Returns:

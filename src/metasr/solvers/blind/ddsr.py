@@ -16,7 +16,7 @@ from metasr.solvers.tiles import Tile
 
 
 class DDSREstimator:
-    """A kernel of any shape, learned together with the image (see :class:`metasr.solvers.ddsr.solver.DDSRSolver`).
+    """A kernel of any shape, learned together with the image (see ``solvers.ddsr.solver.DDSRSolver``).
 
     DDSR's model keeps every s-th pixel of the blurred image. So the estimate for a bicubically resized image is the
     blur and the resizing in one kernel, off its middle by as much as the pixels lie off, before direct subsampling: the
@@ -41,7 +41,7 @@ class DDSREstimator:
         self.crop = crop
 
     def estimate(self, lr: Tensor, *, scale: float, downsample: Downsample = "bicubic", seed: int = 0) -> Estimate:
-        """See :meth:`metasr.solvers.blind.base.Estimator.estimate`.
+        """See ``solvers.blind.base.Estimator.estimate``.
 
         Raises:
             InputError: for a malformed image, a crop too small for the kernel, or a scale other than 2, 3, 4 and 8.
@@ -63,8 +63,8 @@ class DDSREstimator:
         if reason:
             return assume(names.parse(downsample, scale=scale), reason, seconds=clock(lr.device) - start)
         seen = Windows([tile], reach, whole).seen(tile, *lr.shape[-2:])  # beyond a cut there is more image
-        given = Degradation(scale=scale, downsample=downsample, mask=None if bool(seen.all()) else seen.to(lr))
-        solution = self.solver.solve(part, scale=scale, degradation=given, seed=seed)
+        known = Degradation(scale=scale, downsample=downsample, mask=None if bool(seen.all()) else seen.to(lr))
+        solution = self.solver.solve(part, scale=scale, degradation=known, seed=seed)
         assert solution.kernel is not None
         degradation = Degradation(scale=scale, kernel=solution.kernel.detach(), downsample="direct")
         size = f"{solution.kernel.shape[-2]}x{solution.kernel.shape[-1]}"

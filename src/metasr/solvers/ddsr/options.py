@@ -25,7 +25,7 @@ class DDSROptions:
     Attributes:
         warmup_steps: steps on random kernels alone before anything else, one kernel each.
         warmup_rate: Adam's rate in them.
-        widths: range of the random kernels' variances, see :func:`metasr.solvers.ddsr.random_kernels.variance_range`.
+        widths: range of the random kernels' variances, see ``solvers.ddsr.random_kernels.variance_range``.
         random_kernels: drawn in every outer iteration; 0 for no random kernel learning.
         optimisers: ``shared``: one Adam for all that the kernel net learns (though the gradients of random kernel
             learning are hundreds of times smaller than the data loss's, and those of the MSE than the SSIM's, and Adam
@@ -43,7 +43,7 @@ class DDSROptions:
         average: the output is a running mean over about this share of the steps so far; 0 for the last one alone.
         stop: ``variance``: stop when the outputs' variance about their running mean has not fallen for ``patience``
             steps, and take the image of its least, unless it has been so small that there is no noise to be fitted
-            (:class:`metasr.solvers.ddsr.average.RunningImage`); ``none``: never.
+            (``solvers.ddsr.average.RunningImage``); ``none``: never.
         patience: for ``stop``.
         share_forward: random kernel learning takes the image of the last forward pass, that from before the image
             net's last step, and so saves a pass of its own. The public program makes one with the net as it now is; the

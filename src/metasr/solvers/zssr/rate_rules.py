@@ -77,12 +77,12 @@ class CosineRule:
         self.rise = rise
 
     def rate(self, progress: float) -> float:
-        """See :class:`RateRule`; never 0 at the first step."""
+        """See ``RateRule``; never 0 at the first step."""
         progress = min(max(progress, 0.0), 1.0)
         return self.initial * min(1.0, (progress + 1e-3) / self.rise) * (1 + math.cos(math.pi * progress)) / 2
 
     def watch(self, step: int, error: float) -> str:
-        """See :class:`RateRule`; never asked."""
+        """See ``RateRule``; never asked."""
         return ""
 
 
@@ -107,11 +107,11 @@ class SlopeRule:
         self._checked = 0
 
     def rate(self, progress: float) -> float:
-        """See :class:`RateRule`."""
+        """See ``RateRule``."""
         return self.current
 
     def watch(self, step: int, error: float) -> str:
-        """See :class:`RateRule`."""
+        """See ``RateRule``."""
         self.errors.append(error)
         if len(self.errors) < RECENT or step - self._checked < CHECK:
             return ""

@@ -36,8 +36,8 @@ NOTHING = 0.25 / 255
 class ZSSRSolver:
     """Learn from an image how it was degraded once more, with a fresh network, then undo its own degradation.
 
-    The network is :class:`~metasr.models.plain_cnn.PlainCNN`, drawn anew for each image from the seed, so that its
-    output starts at the enlarged image. It learns to bring sons back to their fathers (:class:`InternalPairs`) by Adam
+    The network is ``models.plain_cnn.PlainCNN``, drawn anew for each image from the seed, so that its
+    output starts at the enlarged image. It learns to bring sons back to their fathers (``InternalPairs``) by Adam
     on the L1 loss. The output is the median over the turns and flips that the degradation allows, then back-projected.
 
     Departures from the paper, each to be undone by an option (``profile=paper`` does: crops of 128, up to 3000 steps at
@@ -50,7 +50,7 @@ class ZSSRSolver:
         channels: width of the network.
         layers: its number of convolutions.
         last_gain: what its last layer's initial weights are multiplied by; 1 is the paper's.
-        centred: begin with biases that take the image's mean colour off (:func:`centre`); not so in the paper.
+        centred: begin with biases that take the image's mean colour off (``centre``); not so in the paper.
         max_steps: steps at most.
         batch: crops per step.
         crop: their side, in LR pixels.
@@ -69,7 +69,7 @@ class ZSSRSolver:
         tile: largest side in pixels of the parts the output is made in; none for the whole image at once.
         adapt_pixels: the largest area of a father, in LR pixels; of larger images, each is another part.
         budget_seconds: wall-clock seconds for an image; none for no limit.
-        engine: whether steps are captured as a CUDA graph (:class:`metasr.meta.cuda_graph.Engine`).
+        engine: whether steps are captured as a CUDA graph (``meta.cuda_graph.Engine``).
 
     Raises:
         InputError: for an option out of its range.
@@ -153,7 +153,7 @@ class ZSSRSolver:
     @torch.inference_mode(False)  # what is made in inference mode cannot take part in a gradient
     @torch.enable_grad()
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`.
+        """See ``solvers.base.Solver.solve``.
 
         Raises:
             InputError: also for a mask or a gain, a scale below 1 or not above the ones of ``gradual``, and an image
