@@ -16,7 +16,7 @@ from metasr.degradation.kernels import TEST_SIZE, delta, load_kernel
 from metasr.degradation.resize import middle
 from metasr.errors import InputError, OutputError
 from metasr.io.images import read_photo
-from metasr.jobs.estimate import kernel_path, save_kernel
+from metasr.jobs.photo_files import kernel_path, save_kernel
 from metasr.jobs.upscale import upscale_task
 from metasr.metrics.kernel import kernel_psnr
 from metasr.seeds import generator_from
@@ -151,7 +151,7 @@ def test_a_saved_kernel_is_not_written_over_unasked(tmp_path: Path) -> None:
     cfg = job(tmp_path, kernel="estimate_d", save_kernel=True)
     there = kernel_path(tmp_path / "out.png")
     there.write_bytes(b"mine")
-    with pytest.raises(OutputError, match=r"out_kernel\.npy exists already; choose another output, or allow it"):
+    with pytest.raises(OutputError, match=r"out_kernel\.npy exists already; choose another name, or allow it"):
         list(upscale_task(cfg))
     assert there.read_bytes() == b"mine"
     with open_dict(cfg):
@@ -166,5 +166,5 @@ def test_a_saved_kernel_is_not_written_over_unasked(tmp_path: Path) -> None:
 
 def test_a_kernel_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot write .*; choose a writable place with room"):
+    with pytest.raises(OutputError, match=r"cannot write .*; nothing was left there: .*choose another place"):
         save_kernel(delta(size=3), tmp_path / "file" / "kernel.npy")

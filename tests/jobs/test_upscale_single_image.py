@@ -16,7 +16,7 @@ from metasr.degradation.kernels import isotropic, load_kernel
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import DataError, InputError
 from metasr.io.images import Photo, read_photo, write_photo
-from metasr.jobs.estimate import kernel_path
+from metasr.jobs.photo_files import kernel_path
 from metasr.jobs.prepare import prepare_task
 from metasr.jobs.upscale import Upscaled, upscale_task
 from metasr.seeds import seed_from

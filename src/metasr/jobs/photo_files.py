@@ -1,23 +1,27 @@
-"""Which photos an upscaling job takes, where each result goes, and which kernel belongs to which photo."""
+"""Files of an upscaling job: its photos, where each result goes, and the kernels that belong to photos."""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+from torch import Tensor
+
 from metasr.errors import DataError, InputError, OutputError
-from metasr.io.images import IMAGE_SUFFIXES, WRITE_SUFFIXES, list_images, natural_key
+from metasr.io.files import PathLike, write_bytes
+from metasr.io.images import WRITE_SUFFIXES, list_images, natural_key
+from metasr.io.listing import is_image
 from metasr.text import pluralize
 
 log = logging.getLogger(__name__)
 
 Pair = tuple[Path, Path]
 """A photo, and where its enlargement goes."""
-
-PathLike = str | os.PathLike[str]
 
 _KERNEL_SUFFIXES = (".npy", ".mat", ".png")
 
@@ -118,6 +122,22 @@ def kernels_for(kernel: str, photos: Sequence[Path]) -> list[str]:
     return [f"{path}{end}" for path in found]
 
 
+def kernel_path(target: Path) -> Path:
+    """Where an output's kernel is written: ``photo_x2_kernel.npy`` beside ``photo_x2.png``."""
+    return target.with_name(f"{target.stem}_kernel.npy")
+
+
+def save_kernel(kernel: Tensor, path: Path) -> None:
+    """Write a kernel, ``(kH, kW)``, as float64, so that ``kernel=FILE_d`` or ``kernel=FILE_b`` reads the same back.
+
+    Raises:
+        OutputError: if it cannot be written; what was there before is kept.
+    """
+    data = io.BytesIO()
+    np.save(data, kernel.detach().double().cpu().numpy(), allow_pickle=False)
+    write_bytes(path, data.getvalue())
+
+
 def _kernel_in(folder: Path, photo: Path) -> Path | None:
     files = (folder / f"{stem}{s}" for stem in (photo.stem, f"kernel_{photo.stem}") for s in _KERNEL_SUFFIXES)
     return next((path for path in files if path.is_file()), None)
@@ -144,9 +164,8 @@ def _pairs_of_folder(folder: Path, target: Path, *, recursive: bool) -> list[Pai
             log.warning("%s: sub-folders are left out; --recursive (recursive=true) takes them", folder)
     pairs = []
     for place in places:
-        images = list_images(place)
-        _tell_left_out(place, images)
-        pairs += [(path, target / place.relative_to(folder) / f"{path.stem}.png") for path in images]
+        goal = target / place.relative_to(folder)
+        pairs += [(path, goal / f"{path.stem}.png") for path in list_images(place)]
     return pairs
 
 
@@ -166,15 +185,7 @@ def _is_same(a: Path, b: Path) -> bool:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "." and not p.is_dir() for p in folder.iterdir())
-
-
-def _tell_left_out(folder: Path, images: Sequence[Path]) -> None:
-    taken = set(images)
-    others = [p for p in folder.iterdir() if p not in taken and p.name[0] != "." and not p.is_dir()]
-    if others:
-        kinds = ", ".join(sorted({p.suffix.lower() or "no suffix" for p in others})[:8])
-        log.warning("%s: %s left out, of kinds that are not read (%s)", folder, pluralize(len(others), "file"), kinds)
+    return any(path.name[0] != "." and is_image(path) for path in folder.iterdir())
 
 
 def _apart_by_suffix(pairs: Sequence[Pair]) -> list[Pair]:

@@ -33,12 +33,10 @@ from metasr.degradation.pipeline import Degradation
 from metasr.degradation.published_ddsr import SET5_MULTIPLE, Shift, check_shift, is_published, parse_published
 from metasr.errors import InputError, OutputError, told_of
 from metasr.figures.picture_book import file_name
+from metasr.io.files import check_new_file, file_hash, write_text
 from metasr.io.images import Photo, check_output, list_images, read_photo, write_photo
-from metasr.jobs.estimate import check_kernel_path, save_kernel
 from metasr.jobs.offset import typed_scale
-from metasr.jobs.photo_files import PathLike, home_path, require_apart
-from metasr.runs.card import file_hash, write_text
-from metasr.runs.folder import require_permission
+from metasr.jobs.photo_files import PathLike, home_path, require_apart, save_kernel
 from metasr.seeds import generator_from
 from metasr.text import pluralize
 
@@ -287,11 +285,10 @@ def _check_outputs(options: PrepareOptions, folder: Path, images: ImageSet, sour
     require_apart(images.paths, paths)
     for path in paths:
         if path.suffix == ".npy":
-            check_kernel_path(path, overwrite=options.overwrite)
+            check_new_file(path, overwrite=options.overwrite)
         else:
             check_output(path, overwrite=options.overwrite)
-    check_kernel_path(folder / MANIFEST_NAME, overwrite=options.overwrite)
-    require_permission(folder, instead="choose another output")
+    check_new_file(folder / MANIFEST_NAME, overwrite=options.overwrite)
 
 
 def _prepare_one(options: PrepareOptions, maker: Maker, folder: Path, images: ImageSet) -> Prepared:

@@ -18,10 +18,17 @@ from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError, MetasrError, told_of
 from metasr.figures import comparison as figures
+from metasr.io.files import check_new_file
 from metasr.io.images import Photo, check_output, read_photo, write_photo
-from metasr.jobs.estimate import check_kernel_path, kernel_path, save_kernel
-from metasr.jobs.photo_files import PathLike, kernels_for, pairs_of_files, require_apart, without_existing
-from metasr.runs.folder import require_permission
+from metasr.jobs.photo_files import (
+    PathLike,
+    kernel_path,
+    kernels_for,
+    pairs_of_files,
+    require_apart,
+    save_kernel,
+    without_existing,
+)
 from metasr.seeds import seed_from
 from metasr.solvers.base import Solution, Solver
 from metasr.solvers.step_budget import was_cut_short, was_interrupted
@@ -221,9 +228,7 @@ def _check_outputs(
     for path in written:
         check_output(path, overwrite=overwrite)
     for path in [kernel_path(output) for _, output in files] if save_kernels else []:
-        check_kernel_path(path, overwrite=overwrite)
-    for folder in sorted({path.parent for path in written}):
-        require_permission(folder, instead="choose another output")
+        check_new_file(path, overwrite=overwrite)
 
 
 def _beside(output: Path) -> Path:
