@@ -12,6 +12,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from metasr import __version__
@@ -214,7 +215,9 @@ def _upscale(options: argparse.Namespace) -> Iterator[object]:
             raise InputError("standard output takes one photo; give a folder as -o FOLDER/")
         if output == _PIPE and sys.stdout.isatty():
             raise InputError("standard output is a terminal, where no picture can go; redirect it, or give -o FILE")
-        yield from upscale_files(cfg, sources, target, recursive=options.recursive, skip_existing=options.skip_existing)
+        chosen = {"recursive": options.recursive, "skip_existing": options.skip_existing}
+        for result in upscale_files(cfg, sources, target, **chosen):
+            yield replace(result, output=Path("standard output")) if output == _PIPE else result
         if output == _PIPE:
             sys.stdout.buffer.write(Path(target).read_bytes())
             sys.stdout.buffer.flush()

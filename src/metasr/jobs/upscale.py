@@ -179,7 +179,7 @@ def upscale(
         except MetasrError as error:
             if len(files) == 1:
                 raise
-            log.warning("left out: %s", error)
+            log.error("left out: %s", error)
             failed.append(source.name)
             continue
         seconds = time.perf_counter() - start
