@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least
 
 TEST_SIZE = 21  # side of the named test kernels
 DEFAULT_VARIANCE = (1.0, 5.0)  # of the sampler, where no range is given
@@ -89,8 +89,7 @@ def disc(
         raise InputError(f"kernel size must be odd and at least 1, got {size}")
     if not 0 < radius < math.inf:
         raise InputError(f"the disc's radius must be finite and above 0, got {radius}; for no blur use kernels.delta")
-    if subpixels < 1:
-        raise InputError(f"subpixels must be at least 1, got {subpixels}")
+    require_at_least(1, subpixels=subpixels)
     given = (size // 2, size // 2) if centre is None else centre
     row, column = given if isinstance(given, tuple) else (given, given)
     if any(c - radius < -0.5 or c + radius > size - 0.5 for c in (row, column)):

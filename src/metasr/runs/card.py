@@ -11,10 +11,14 @@ import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metasr.errors import StageError
 from metasr.io.files import write_text
+from metasr.runs.reading import check_card, read_object
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CARD_NAME = "card.json"
 WEIGHTS_NAME = "weights.safetensors"
@@ -27,24 +31,28 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of named tensors, hex: equal for equal names, types, shapes and bits, in whatever file they lie."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """The card in a stage's folder; empty if there is none.
 
     Raises:
-        StageError: if it cannot be read.
+        StageError: if it cannot be read, or its entries are of other kinds than a card's.
     """
     path = folder / CARD_NAME
     if not path.is_file():
         return {}
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise StageError(
-            f"card {path} cannot be read ({error}); remove the stage's folder to train it again"
-        ) from error
-    if not isinstance(card, dict):
-        raise StageError(f"card {path} must hold a JSON object; remove the stage's folder to train it again")
-    return card
+    found = read_object(path, error=StageError, remedy="remove the stage's folder to train it again")
+    return check_card(found, f"card {path}", error=StageError)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
