@@ -7,6 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from metasr.solvers.interpolate import InterpolateSolver
+from metasr.solvers.mzsr.solver import MZSRSolver
+from metasr.solvers.network import NetworkSolver
+from metasr.solvers.zssr.solver import ZSSRSolver
+
 _FOLDER = Path(__file__).parent / "published_csv"
 
 
@@ -40,16 +45,18 @@ def published(method: str, *, testset: str, degradation: str, scale: float) -> P
     return _table().get((method, testset, degradation, float(scale)))
 
 
-def method_of(solver: str, updates: int, *, method: str = "") -> str:
-    """The published method that a solver of ours corresponds to.
+def published_as(solver: object, *, updates: int, method: str = "") -> str:
+    """The published method that a solver of ours is, or nothing.
 
     Args:
-        solver: its name in the table.
+        solver: the solver.
         updates: their number.
         method: whose network it runs (``mrda``, ``kdsr``), where it runs one without updates.
     """
-    if solver == "network":
-        return {"mrda": "MRDA", "kdsr": "KDSR-M"}.get(method, solver)
-    if solver == "adapt":
+    if isinstance(solver, MZSRSolver):
         return f"MZSR({updates})"
-    return {"interpolate": "Bicubic", "zssr": "ZSSR"}.get(solver, solver)
+    if isinstance(solver, NetworkSolver):
+        return {"mrda": "MRDA", "kdsr": "KDSR-M"}.get(method, "")
+    if isinstance(solver, InterpolateSolver):
+        return "" if solver.aligned else "Bicubic"
+    return "ZSSR" if isinstance(solver, ZSSRSolver) else ""

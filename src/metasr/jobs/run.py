@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import math
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import save
 
+from metasr import __version__
 from metasr.config import build
 from metasr.config.entries import (
     check_solvers,
@@ -26,10 +31,13 @@ from metasr.data.meta_set import require_disjoint, require_unseen
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError, OutputError, SliceOverError, WeightsError, nearest
-from metasr.evaluation.evaluate import Entry, Watcher, evaluate
-from metasr.evaluation.loss_curves import CURVES_NAME, LossCurves, together
+from metasr.evaluation.evaluate import evaluate, require_scores
+from metasr.evaluation.loss_curves import CURVES_NAME, LossCurves, LossPoint
 from metasr.evaluation.manifest import MANIFEST_NAME, Manifest
-from metasr.evaluation.results import Table, format_pivot, format_rows
+from metasr.evaluation.parts import Parts
+from metasr.evaluation.printing import format_pivot, format_rows
+from metasr.evaluation.results import Table
+from metasr.evaluation.solved import Entry, Watcher, together
 from metasr.figures.kernel_pictures import KernelBook
 from metasr.figures.picture_book import PictureBook
 from metasr.io.images import list_images
@@ -51,7 +59,7 @@ from metasr.runs.folder import (
     require_permission,
     typed_choices,
 )
-from metasr.runs.weights import choose_for, has_released
+from metasr.runs.weights import Weights, choose_for, has_released
 from metasr.text import pluralize
 from metasr.training.chain import Score, is_rank_zero, run_chain
 from metasr.training.map_maker import draw_test_maps
@@ -59,6 +67,9 @@ from metasr.training.validation import validate
 from metasr.training.wandb_login import settle_wandb
 
 log = logging.getLogger(__name__)
+
+_PLACES = ("paths", "run", "output", "table", "input", "overwrite", "runs", "to", "task", "only", "logger")
+"""Choices that say where files go, not what is measured."""
 
 _UNFITTING_HINTS = (
     ".*does not have many workers.*",
@@ -130,18 +141,21 @@ def run_experiment(cfg: DictConfig, folder: Path, *, score: Score = validate) ->
         rows = [] if trained is None else learned_entries(cfg, trained)
         return rows + _released_beside(cfg, degradation)
 
-    book, losses, kernels = PictureBook(), LossCurves(), KernelBook(build.protocol(cfg))
+    book, losses, kernels = PictureBook(), LossCurves(), KernelBook()
     manifest = Manifest(cfg.seed)
-    table = _evaluate(cfg, testset, learned, manifest, book, losses, kernels)
+    parts = Parts(folder, _question(cfg, trained), keep_pixels=book.wants_pixels)
+    table = _evaluate(cfg, testset, learned, manifest, parts, book, losses, kernels)
     _write_tables(table, folder, cfg.table)
     write_text(folder / MANIFEST_NAME, manifest.to_csv())
     write_text(folder / CURVES_NAME, losses.to_csv())
     pictures = book.draw(folder / "pictures", _curves(table)) + kernels.write(folder)
     if trained is not None:
         pictures += draw_test_maps(cfg, trained, testset, folder / "pictures")
-    _log_results(cfg, folder, table, losses.to_csv(), pictures)
+    _log_results(cfg, folder, table, list(losses.points), pictures)
+    parts.remove()
     _print_run(cfg, folder, table, testset, trained_seconds)
     print(_told_of(manifest, folder))
+    require_scores(table)
     return objective
 
 
@@ -214,6 +228,7 @@ def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
     testset = check_evaluation(cfg)
     made: dict[str, list[Entry]] = {}
     chosen: dict[str, list[Entry]] = {}
+    weights_used: list[Weights] = []
     weights = None
     wanted = names.expand(cfg.degradations, cfg.scale)
     for degradation in (names.parse(name, scale=cfg.scale) for name in wanted):  # before any of the work
@@ -226,12 +241,15 @@ def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
         if weights.label not in made:
             require_unseen(weights.card.get("meta_set") or {}, testset)
             made[weights.label] = learned_entries(cfg, weights)
+            weights_used.append(weights)
         chosen[str(degradation)] = made[weights.label]
 
-    book, losses, kernels = PictureBook(), LossCurves(), KernelBook(build.protocol(cfg))
+    book, losses, kernels = PictureBook(), LossCurves(), KernelBook()
     manifest = Manifest(cfg.seed)
     watchers = (book, losses, kernels)
-    table = _evaluate(cfg, testset, lambda degradation: chosen.get(str(degradation), []), manifest, *watchers)
+    parts = Parts(folder, _question(cfg, *weights_used), keep_pixels=book.wants_pixels)
+    parts.adopt(folder.parent)
+    table = _evaluate(cfg, testset, lambda degradation: chosen.get(str(degradation), []), manifest, parts, *watchers)
     write_text(folder / MANIFEST_NAME, manifest.to_csv())
     path = _write_tables(table, folder, cfg.table)
     write_text(folder / CURVES_NAME, losses.to_csv())
@@ -239,9 +257,11 @@ def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
     kernels.write(folder)
     if weights is not None and cfg.stages:
         draw_test_maps(cfg, weights, testset, folder / "pictures")
+    parts.remove()
     print()
     print(format_rows(table, title=f"{_describe(testset)}, x{cfg.scale:g}, PSNR in dB and SSIM on Y"))
     print(f"\n{_told_of(manifest, folder)}\ntable: {path}\npictures and per-image scores: {folder}")
+    require_scores(table)
 
 
 def test_images(cfg: DictConfig) -> ImageSet:
@@ -272,6 +292,7 @@ def _evaluate(
     testset: ImageSet,
     learned: Callable[[Degradation], list[Entry]],
     manifest: Manifest,
+    parts: Parts,
     *watchers: Watcher,
 ) -> Table:
     """The table of the interpolation rows, and of what was learned or, by a method without weights, its own row."""
@@ -288,7 +309,20 @@ def _evaluate(
         method=cfg.method,
         watch=together(*watchers),
         manifest=manifest,
+        parts=parts,
     )
+
+
+def _question(cfg: DictConfig, *weights: Weights | None) -> str:
+    """Everything that an evaluation's results depend on beside the images: choices, weights, version."""
+    choices = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(choices, dict)
+    told = {
+        "choices": {key: value for key, value in choices.items() if key not in _PLACES},
+        "weights": [hashlib.sha256(save(w.state)).hexdigest() for w in weights if w is not None],
+        "version": __version__,
+    }
+    return json.dumps(told, sort_keys=True, default=str)
 
 
 def _told_of(manifest: Manifest, folder: Path) -> str:
@@ -305,15 +339,17 @@ def _write_tables(table: Table, folder: Path, wanted: str | None) -> Path:
 
 def _curves(table: Table) -> dict[str, dict[int, float]]:
     """PSNR by number of updates: the run's own rows where there are any, else those of the weights evaluated."""
-    adapted = [row for row in table.rows if row.solver == "adapt"]
+    adapted = [row for row in table.rows if row.requested is not None and math.isfinite(row.psnr_y)]
     own = [row for row in adapted if row.weights == "run"]
     curves: dict[str, dict[int, float]] = {}
     for row in own or adapted:
-        curves.setdefault(row.degradation, {})[int(row.updates)] = row.psnr_y
+        curves.setdefault(f"{row.degradation}, {row.solver}", {})[int(row.updates)] = row.psnr_y
     return curves
 
 
-def _log_results(cfg: DictConfig, folder: Path, table: Table, losses: str, pictures: list[Path]) -> None:
+def _log_results(
+    cfg: DictConfig, folder: Path, table: Table, losses: Sequence[LossPoint], pictures: list[Path]
+) -> None:
     """The table, pictures and curves to wandb, as a job of their own; CSV files are there already."""
     if cfg.logger.wandb is None:
         return

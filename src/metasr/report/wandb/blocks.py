@@ -126,7 +126,7 @@ def blocks(data: ReportData) -> list[Block]:
     made += [Paragraph(text) for text in warned]
     for place in places(data):
         found = comparison(data, place)
-        made += [Heading(f"PSNR on Y in dB, {place}"), MarkdownTable(found.columns, found.rows)]
+        made += [Heading(f"PSNR on Y in dB, {place}"), MarkdownTable(found.columns, found.texts)]
     parts: dict[str, list[RunData]] = {}
     for run in data.runs:
         parts.setdefault(f"{run.experiment}, {run.sweep}" if run.sweep else run.experiment, []).append(run)
@@ -215,4 +215,5 @@ def _panel(panel: Lines | Bars | Pictures | LoggedTable, api: Any) -> Any:
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """A text that markdown shows as it is: neither HTML nor links nor emphasis."""
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
