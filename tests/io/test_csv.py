@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from metasr.io.csv import columns_of, format_csv, parse_csv
 
-HOSTILE = ['=HYPERLINK("http://x","y")', "+1+2", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "=", "'=1", "''-x", "+experiment=a"]
+HOSTILE = [
+    '=HYPERLINK("http://x","y")',
+    "+1+2",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "=",
+    "'=1",
+    "''-x",
+    "+experiment=a",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

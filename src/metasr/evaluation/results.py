@@ -232,6 +232,8 @@ def _to_csv(kind: type, rows: Sequence[object]) -> str:
 
 def _cell(name: str, value: object) -> object:
     if isinstance(value, float) and math.isfinite(value):
+        if name in ("updates", "taken") and value.is_integer():
+            return int(value)
         return f"{value:g}" if name == "scale" else f"{value:.4f}"
     return value
 

@@ -123,7 +123,7 @@ class SweepTable:
         groups: dict[tuple[str, str, str, str, str, int | None], list[tuple[Row, Job]]] = {}
         measured = {_measured_on(row) for job in self.jobs for row in job.rows}
         for job in self.jobs:
-            for row in job.rows:
+            for row in (row for row in job.rows if row.images):  # else every image failed, which the job's table tells
                 common = row.solver in _COMMON or row.weights.startswith("released/")
                 shared = "all" if len(measured) == 1 else ", ".join(["all", *_measured_on(row)])
                 variant = shared if common else self.label(job)
@@ -135,12 +135,13 @@ class SweepTable:
                 [getattr(row, name) for row, _ in members]
                 for name in ("psnr_y", "ssim_y", "hf_error_y", "seconds", "updates")
             )
-            best = max(range(len(members)), key=lambda i: (not math.isnan(psnr[i]), psnr[i]))
+            best = max(range(len(members)), key=lambda i: psnr[i])
             rows.append(
                 SweepRow(
                     variant, testset, degradation, solver, weights, fmean(updates),
-                    len({id(job) for _, job in members}), fmean(psnr), _spread(psnr), psnr[best], fmean(ssim), _spread(ssim), fmean(hf_error),
-                    _spread(hf_error), fmean(seconds), members[best][1].command, members[0][0].published_psnr_y,
+                    len({id(job) for _, job in members}), fmean(psnr), _spread(psnr), psnr[best], fmean(ssim),
+                    _spread(ssim), fmean(hf_error), _spread(hf_error), fmean(seconds), members[best][1].command,
+                    members[0][0].published_psnr_y,
                 )
             )  # fmt: skip
         order = list(dict.fromkeys(row.degradation for row in rows))

@@ -2,8 +2,8 @@
 
 import re
 
-from metasr.report.html.figures import _MOST_POINTS, COLOURS, Line, plot
 from metasr.report.html.blocks import Plot
+from metasr.report.html.figures import _MOST_POINTS, COLOURS, Line, plot
 from metasr.report.html.page import _CSS
 from report_samples import svg_of
 
@@ -25,7 +25,7 @@ def test_a_plot_is_svg_in_the_pages_own_ink():
     assert "$y_{" in "".join(svg.itertext())
     assert not re.search(r"xmlns|metadata|<style|matplotlib", figure.inside)
     used = set(re.findall(r"url\(#([^)]*)\)", figure.inside))
-    assert used == set(re.findall(r' id="([^"]*)"', figure.inside)) - set(re.findall(r'href="#([^"]*)"', figure))
+    assert used == set(re.findall(r' id="([^"]*)"', figure.inside)) - set(re.findall(r'href="#([^"]*)"', figure.inside))
 
 
 def test_other_lines_are_another_plot():
