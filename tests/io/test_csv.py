@@ -55,5 +55,5 @@ def test_what_is_written_is_read_back(cells: list[str]) -> None:
 
 def test_short_rows_and_damage() -> None:
     assert parse_csv("a,b\n1\n") == [{"a": "1"}]
-    with pytest.raises(ValueError, match="quote|delimiter|end of data"):
+    with pytest.raises(ValueError, match=r"quote|delimiter|end of data"):
         parse_csv('a\n"1')
