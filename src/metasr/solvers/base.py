@@ -38,7 +38,7 @@ class Solution:
         cut_short: who ended it before the solver would have; none where nobody did.
         assumed: what a blind solver took blur and noise to be; empty where they were given.
         direct: whether ``kernel`` stands before direct subsampling, whatever the degradation's own is: blur and
-            resizing in one (see :func:`metasr.degradation.direct_kernel.direct_kernel`).
+            resizing in one (see ``degradation.direct_kernel.direct_kernel``).
     """
 
     sr: Tensor
@@ -81,7 +81,7 @@ class SnapshotSolver(Solver, Protocol):
         degradation: Degradation | None = None,
         seed: int = 0,
     ) -> dict[int, Solution]:
-        """Super-resolve, once for each number of updates asked for (see :meth:`Solver.solve`)."""
+        """Super-resolve, once for each number of updates asked for (see ``Solver.solve``)."""
         ...
 
 
