@@ -68,7 +68,10 @@ from metasr.training.wandb_login import settle_wandb
 
 log = logging.getLogger(__name__)
 
-_PLACES = ("paths", "run", "output", "table", "input", "overwrite", "runs", "to", "task", "only", "logger")
+_PLACES = (
+    "paths", "run", "output", "table", "input", "overwrite", "runs", "to", "task", "stages_to_run", "max_minutes",
+    "logger",
+)  # fmt: skip
 """Choices that say where files go, not what is measured."""
 
 _UNFITTING_HINTS = (
