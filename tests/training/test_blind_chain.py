@@ -9,16 +9,16 @@ import pytest
 import torch
 from omegaconf import open_dict
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from metasr.config import build
 from metasr.config.entries import check_solvers, learned_entries
 from metasr.degradation.names import expand
 from metasr.errors import DataError, InputError, StageError, WeightsError
+from metasr.io.files import file_hash
 from metasr.jobs.run import execute
 from metasr.jobs.upscale import upscale
 from metasr.models.mln import MLN
-from metasr.runs.card import file_hash, read_card
+from metasr.runs.card import read_card
 from metasr.runs.weights import Weights, from_run, from_stage
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.oracle import Oracle
@@ -348,15 +348,17 @@ def test_the_oracles_node(run: Path) -> None:
 
 def test_a_card_makes_no_class_from_elsewhere_in_a_part_of_a_network(finished: Path) -> None:
     cfg = compose(*MRDA)
+    state = load_file(finished / "04_student" / "weights.safetensors")
     card = json.loads(json.dumps(read_card(finished / "04_student")))
-    assert build.as_trained(cfg, Weights("run", {}, card)) is cfg
+    assert build.as_trained(cfg, Weights("run", state, card)) is cfg
     card["config"]["stages"]["student"]["recipe"]["model"]["encoder"] = {"_target_": "os.system", "command": "true"}
-    assert build.as_trained(cfg, Weights("run", {}, card)) is cfg
+    with pytest.raises(WeightsError, match=r"BlindSR's encoder is told to be 'os\.system'"):
+        build.as_trained(cfg, Weights("run", state, card))
     card = json.loads(json.dumps(read_card(finished / "03_teacher")))
     card["config"]["stages"]["teacher"]["recipe"]["view"] = {"_target_": "os.system", "command": "true"}
     state = load_file(finished / "03_teacher" / "weights.safetensors")
-    made = build.oracle(cfg, cfg.compare_with.oracle, weights=Weights("run", state, card))
-    assert isinstance(made.network, nn.Module)  # by the config's own recipe
+    with pytest.raises(WeightsError, match=r"Teacher's view is told to be 'os\.system'"):
+        build.oracle(cfg, cfg.compare_with.oracle, weights=Weights("run", state, card))
 
 
 # --- controls ---

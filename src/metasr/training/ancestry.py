@@ -16,8 +16,9 @@ from torch import Tensor
 from metasr.config import build
 from metasr.data.meta_set import MetaSet
 from metasr.errors import StageError
+from metasr.io.files import file_hash
 from metasr.paths import weights_folder
-from metasr.runs.card import WEIGHTS_NAME, config_hash, file_hash, read_card
+from metasr.runs.card import WEIGHTS_NAME, config_hash, read_card
 from metasr.runs.folder import interpreter
 from metasr.runs.weights import Weights, read_tensors, resolve
 

@@ -8,7 +8,6 @@ what differs and what to type.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
 import time
@@ -25,13 +24,13 @@ from torch import Tensor
 
 from metasr.config import build
 from metasr.errors import InputError, MetasrError, OutputError, SliceOverError, StageError, nearest
+from metasr.io.files import file_hash, write_bytes
 from metasr.recipes.base import Recipe, require_finite_weights
 from metasr.runs.card import (
     CARD_NAME,
     WEIGHTS_NAME,
     config_hash,
     environment,
-    file_hash,
     read_card,
     tensors_hash,
     write_card,
@@ -51,8 +50,8 @@ Score = Callable[[DictConfig, str, Recipe], dict[str, float]]
 def places(cfg: DictConfig, run: Path) -> dict[str, Place]:
     """All stages of an experiment, in order.
 
-    With ``init`` the first of those that run (``only``) starts from given weights, so it has no parent. One that is
-    not to run now and was started so before is taken as it is.
+    With ``init`` the first of those that run (``stages_to_run``) starts from given weights, so it has no parent. One
+    that is not to run now and was started so before is taken as it is.
 
     Raises:
         StageError: if there are none, or a parent is not an earlier stage.
@@ -61,7 +60,7 @@ def places(cfg: DictConfig, run: Path) -> dict[str, Place]:
     if not cfg.stages:
         raise StageError("no stages to run: choose an experiment, for instance +experiment=mzsr_x2")
     given = given_weights(cfg)
-    runs = [str(name) for name in cfg.stages if cfg.only is None or name in cfg.only]
+    runs = [str(name) for name in cfg.stages if cfg.stages_to_run is None or name in cfg.stages_to_run]
     found: dict[str, Place] = {}
     for number, (name, part) in enumerate(cfg.stages.items(), start=1):
         parent = part.parent
@@ -304,17 +303,9 @@ def save_tensors(state: dict[str, Tensor], path: Path) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        save_file({k: v.contiguous() for k, v in state.items()}, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error}; choose a writable place with room") from error
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in state.items()}))
 
 
 def _make(folder: Path) -> None:
