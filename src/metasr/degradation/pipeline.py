@@ -39,7 +39,8 @@ class Degradation:
         mask: ``(1 or B, 1, h, w)`` at LR size, 1 where the image is seen.
         gain: brightness factor in (0, 1].
         quantise: 8-bit rounding at the end; without it the result is only clipped to [0, 1].
-        name: short name, if it has one; ``degradation.names.parse`` reads it back.
+        name: short name, if it has one; ``degradation.names.parse`` reads it back. A copy with another kernel
+            (``dataclasses.replace``) does not keep it, since it would tell of the old one.
     """
 
     scale: float
@@ -51,8 +52,12 @@ class Degradation:
     gain: float = 1.0
     quantise: Quantise | None = "round"
     name: str = ""
+    _named: tuple[str, Tensor | None] = ("", None)  # the name of what this is a copy of, and the kernel that it told of
 
     def __post_init__(self) -> None:
+        if self.name and self._named[0] == self.name and not _same_kernel(self._named[1], self.kernel):
+            object.__setattr__(self, "name", "")
+        object.__setattr__(self, "_named", (self.name, self.kernel))
         check_scale(self.scale)
         if self.kernel is not None:
             check_kernel(self.kernel)
@@ -233,6 +238,12 @@ class DegradationSampler:
             noise_std=noise,
             quantise=self.quantise,
         )
+
+
+def _same_kernel(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None or one is other:
+        return one is other
+    return one.shape == other.shape and torch.allclose(one.detach().cpu().double(), other.detach().cpu().double())
 
 
 def _check_noise(std: float | Tensor) -> None:
