@@ -17,8 +17,7 @@ from metasr.jobs.run import check_evaluation, execute
 from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.runs.folder import command, evaluate_command
 from metasr.runs.weights import Weights, choose, from_run
-from metasr.training.chain import run_chain
-from running import SMALL, compose, save_picture
+from running import SMALL, compose, save_picture, train
 
 MAML = ("+experiment=maml_sr_x2", "profile=smoke", "logger=none", "stages.maml_sr.validation.degradations=[]",
         "model.width=2", "stages.maml_sr.steps=1", "solver.max_steps=1", "degradations=[area]")  # fmt: skip
@@ -40,7 +39,7 @@ def scores(folder: Path, *overrides: str) -> dict[str, str]:
 
 def test_weights_are_run_as_the_network_that_their_card_tells(tmp_path: Path, photos: Path, caplog) -> None:
     caplog.set_level("INFO")
-    run_chain(compose(*MAML, "model.residual=none"), tmp_path / "run")
+    train(compose(*MAML, "model.residual=none"), tmp_path / "run")
     common = ("task=evaluate", f"weights={tmp_path / 'run'}", f"testset={photos}")
     right = scores(tmp_path / "a", *MAML, "model.residual=none", *common)
     assert "is run as its card tells" not in caplog.text
@@ -74,7 +73,7 @@ def test_what_weights_have_seen_is_no_test_image(tmp_path: Path, photos: Path) -
     own = (*WEIGHTED, "meta_set=image_folder", f"meta_set.root={seen}")
     with pytest.raises(DataError, match=r"1 of 2 images of the meta-data set are test images of photos \(renamed"):
         check_evaluation(compose(*own, f"testset={photos}"))
-    run_chain(compose(*own), tmp_path / "run")
+    train(compose(*own), tmp_path / "run")
     later = ("+experiment=weightnet_x2", "profile=smoke", "task=evaluate", f"weights={tmp_path / 'run'}")
     with pytest.raises(DataError, match="cannot be tested on them"):
         execute(compose(*later, f"testset={photos}"), tmp_path / "evaluation")
@@ -144,7 +143,7 @@ def test_solvers_side_by_side_need_names_of_their_own() -> None:
 
 
 def test_weights_for_a_range_of_scales_are_silent_inside_it(tmp_path: Path, caplog) -> None:
-    run_chain(compose(*SMALL, "stages.meta_transfer.sampler.degradations.scales=[2.0,2.4,3.0]"), tmp_path / "run")
+    train(compose(*SMALL, "stages.meta_transfer.sampler.degradations.scales=[2.0,2.4,3.0]"), tmp_path / "run")
     for scale, warned in ((2.2, False), (3.0, False), (4.0, True)):
         caplog.clear()
         choose(str(tmp_path / "run"), degradation=parse("bicubic", scale=scale), store=tmp_path, outputs=tmp_path)
@@ -152,7 +151,7 @@ def test_weights_for_a_range_of_scales_are_silent_inside_it(tmp_path: Path, capl
 
 
 def test_an_unfinished_run_tells_whose_weights_it_gives(tmp_path: Path, caplog) -> None:
-    run_chain(compose(*SMALL), tmp_path / "run")
+    train(compose(*SMALL), tmp_path / "run")
     card = tmp_path / "run" / "02_meta_transfer" / "card.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"status": "started"}))
     found = from_run(tmp_path / "run")

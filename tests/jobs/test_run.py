@@ -22,8 +22,7 @@ from metasr.jobs.run import test_images as images_of
 from metasr.runs.weights import from_run
 from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.training import chain as stages
-from metasr.training.chain import run_chain
-from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture
+from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture, train
 
 COLUMNS = (
     "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y,"
@@ -53,7 +52,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job") / "run"
-    run_chain(compose(*SMALL), folder)
+    train(compose(*SMALL), folder)
     return folder
 
 

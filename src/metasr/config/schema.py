@@ -102,6 +102,7 @@ class Schema:
     for_experiments: list[str] | None = None  # set by ablations: patterns of names; looked at before anything runs
     prune: PruneConf = field(default_factory=PruneConf)
     slice_minutes: float | None = None
+    on_divergence: str = "stop"  # stop | retry: once, from the last resume point, with half the learning rates
     rates: str = "per_step"
     order: str = "second"
     solver: Any = MISSING

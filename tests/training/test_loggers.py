@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from metasr.training.wandb_login import settle_wandb
 
 from metasr.errors import InputError
 from metasr.training import wandb_login
-from metasr.training.wandb_login import settle_wandb
 from running import SMALL, compose, run_py, save_picture
 
 DEFAULT = ("+experiment=mzsr_x2",)
