@@ -10,10 +10,11 @@ import torch
 
 from metasr.config import build
 from metasr.config.entries import solver_nodes
+from metasr.config.evaluation import evaluation_plan
 from metasr.data.catalog import image_set
 from metasr.degradation.names import parse
 from metasr.errors import DataError, InputError
-from metasr.jobs.run import check_evaluation, execute
+from metasr.jobs.run import execute
 from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.runs.folder import command, evaluate_command
 from metasr.runs.weights import Weights, choose, from_run
@@ -72,7 +73,7 @@ def test_what_weights_have_seen_is_no_test_image(tmp_path: Path, photos: Path) -
     save_picture(seen / "b.png", 45, 52, seed=5)
     own = (*WEIGHTED, "meta_set=image_folder", f"meta_set.root={seen}")
     with pytest.raises(DataError, match=r"1 of 2 images of the meta-data set are test images of photos \(renamed"):
-        check_evaluation(compose(*own, f"testset={photos}"))
+        evaluation_plan(compose(*own, f"testset={photos}"))
     train(compose(*own), tmp_path / "run")
     later = ("+experiment=weightnet_x2", "profile=smoke", "task=evaluate", f"weights={tmp_path / 'run'}")
     with pytest.raises(DataError, match="cannot be tested on them"):
@@ -88,9 +89,9 @@ def test_the_own_set_does_not_keep_others_weights_from_being_measured(tmp_path: 
     found = image_set("samples", split="train")
     shutil.copy(found.paths[found.names.index("brick")], brick)  # of the default set, which those weights never saw
     cfg = compose("+experiment=weightnet_x2", "profile=smoke", "task=evaluate", f"testset={brick}")
-    assert len(check_evaluation(cfg)) == 1
+    assert len(evaluation_plan(cfg).testset) == 1
     with pytest.raises(DataError, match="brick"):
-        check_evaluation(compose("+experiment=weightnet_x2", "profile=smoke", f"testset={brick}"))
+        evaluation_plan(compose("+experiment=weightnet_x2", "profile=smoke", f"testset={brick}"))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_the_own_set_does_not_keep_others_weights_from_being_measured(tmp_path: 
 def test_choices_that_nothing_listens_to_are_refused(typed, overrides: tuple[str, ...], message: str) -> None:
     typed(*overrides)
     with pytest.raises(InputError, match=message):
-        check_evaluation(compose(*overrides))
+        evaluation_plan(compose(*overrides))
 
 
 @pytest.fixture

@@ -4,15 +4,16 @@ import json
 import os
 import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from safetensors.torch import load_file
 
-from metasr.config import build
+from metasr.config.chain import chain
 from metasr.errors import InputError, OutputError, StageError
 from metasr.recipes.base import Recipe
 from metasr.runs.card import file_hash, read_card
@@ -31,7 +32,11 @@ def run(finished: Path, tmp_path: Path) -> Path:
 def test_layout(finished: Path) -> None:
     assert sorted(p.name for p in finished.iterdir()) == [FIRST, SECOND]
     for name in (FIRST, SECOND):
-        assert sorted(p.name for p in (finished / name).iterdir()) == ["card.json", "weights.safetensors"]
+        assert sorted(p.name for p in (finished / name).iterdir()) == [
+            "card.json",
+            "resume.ckpt",
+            "weights.safetensors",
+        ]
         assert (finished / name / "weights.safetensors").stat().st_mode & 0o044 == 0o044
 
 
@@ -84,7 +89,7 @@ def test_the_same_choices_give_the_same_bits_and_another_seed_others(finished: P
 
 def test_finished_stages_are_skipped(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file()}
-    monkeypatch.setattr(build, "trainer", lambda *_, **__: pytest.fail("a finished stage was trained"))
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("a finished stage was trained"))
     train(compose(*SMALL), run)
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file()} == before
 
@@ -154,8 +159,8 @@ def nothing(_: Path) -> None: ...
         (edit_card(FIRST, experiment="maml_sr_x2"), [],
          r"01_pretrain is foreign: .*expected 'pretrain' of 'mzsr_x2'; leave run= out"),
         (edit_card(SECOND, stage="student"), [], r"02_meta_transfer is foreign: it holds stage 'student' of 'mzsr_x2'"),
-        (nothing, ["stages.pretrain.steps=7"],
-         r"stage 'pretrain' in .* is stale: .*stage\.steps: then 6, now 7.*remove .*01_pretrain to train it again"),
+        (nothing, ["stages.pretrain.steps=5"],
+         r"stage 'pretrain' in .* is stale: .*stage\.steps: then 6, now 5.*remove .*01_pretrain to train it again"),
         (nothing, ["+trainer.accumulate_grad_batches=4"],
          r"'pretrain' .*stale.*\(trainer\.accumulate_grad_batches: then None, now 4\)"),
         (nothing, ["seed=2"], r"'pretrain' .*stale.*\(seed: then 1, now 2\)"),
@@ -177,7 +182,7 @@ def nothing(_: Path) -> None: ...
         (lambda run: (run / FIRST / "card.json").write_text("[]"), ["only=[meta_transfer]"],
          r"must hold a JSON object"),
         (nothing, ["only=[meta_transfr]"], r"no stage 'meta_transfr' in mzsr_x2: did you mean 'meta_transfer'"),
-        (nothing, ["only=[]"], r"only=\[\] leaves no stage to run.* pretrain, meta_transfer"),
+        (nothing, ["only=[]"], r"stages_to_run=\[\] leaves no stage to run.* pretrain, meta_transfer"),
         (nothing, ["stages.pretrain.parent=meta_transfer"], r"'pretrain' has the parent 'meta_transfer', which is not"),
         (nothing, ["stages.meta_transfer.parent=pretrian"], r"parent 'pretrian'.*did you mean 'pretrain'"),
     ],
@@ -198,7 +203,7 @@ def test_errors(run: Path, spoil: Spoil, overrides: list[str], message: str) -> 
 def test_a_mistake_in_a_later_stage_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
 ) -> None:
-    monkeypatch.setattr(build, "trainer", lambda *_, **__: pytest.fail("training began"))
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("training began"))
     with pytest.raises((InputError, InstantiationException)):
         train(compose(*SMALL, mistake), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -218,14 +223,12 @@ def test_a_parent_of_another_seed_is_stale(run: Path, tmp_path: Path) -> None:
 
 def test_no_stages(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"no stages to run: choose an experiment, for instance \+experiment=mzsr_x2"):
-        places(compose(), tmp_path)
+        chain(compose(), tmp_path)
 
 
 def test_a_run_folder_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        OutputError, match=r"cannot make .*01_pretrain.*choose a writable run folder, or set METASR_OUTPUTS"
-    ):
+    with pytest.raises(OutputError, match=r"cannot make .*file.*choose a writable run folder, or set METASR_OUTPUTS"):
         train(compose(*SMALL), tmp_path / "file")
 
 
@@ -267,8 +270,14 @@ def test_metrics_go_to_the_stages_folder(tmp_path: Path) -> None:
 
 
 def test_validation_is_in_the_card(tmp_path: Path) -> None:
-    def score(cfg: object, stage: str, recipe: Recipe) -> dict[str, float]:
-        return {f"val/{stage}": float(recipe.global_step)}
+    seen: list[tuple[str, int, Mapping[str, float]]] = []
 
-    train(compose(*SMALL, "only=[pretrain]"), tmp_path, score=score)
-    assert read_card(tmp_path / FIRST)["metrics"]["val/pretrain"] == 6.0
+    def watch(stage: str, recipe: Recipe, metrics: Mapping[str, float]) -> None:
+        seen.append((stage, recipe.global_step, metrics))
+
+    small = [c for c in SMALL if "pretrain.validation" not in c]
+    train(compose(*small, "only=[pretrain]", "stages.pretrain.validation.crop=64"), tmp_path, watch=watch)
+    ((stage, step, metrics),) = seen
+    assert (stage, step) == ("pretrain", 6)
+    assert 10 < metrics["val/psnr_y/bicubic@0"] < 60
+    assert read_card(tmp_path / FIRST)["metrics"].items() >= metrics.items()

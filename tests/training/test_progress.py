@@ -22,7 +22,8 @@ from metasr.recipes.base import Recipe
 from metasr.training.callbacks import ResumePoint, Slice, StageProgress
 from metasr.training.progress import Pace, StageTable, duration, is_watched
 from recipes.fitting import Given
-from running import SMALL, compose, train
+from running import SMALL, compose
+from running import train as run_chain
 
 
 class Clock:
@@ -280,8 +281,8 @@ def test_a_chain_fills_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             return super().__enter__()
 
     monkeypatch.setattr("metasr.training.chain.StageTable", Kept)
-    train(compose(*SMALL, "only=[pretrain]"), tmp_path)
-    train(compose(*SMALL), tmp_path)
+    run_chain(compose(*SMALL, "only=[pretrain]"), tmp_path)
+    run_chain(compose(*SMALL), tmp_path)
     assert {name: row[:2] for name, row in lines(tables[0]).items()} == {
         "stage": ["state", "step"], "pretrain": ["finished", "6 of 6"],
     }  # fmt: skip
