@@ -27,8 +27,6 @@ def status(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
 
 
 @pytest.mark.parametrize(("command", "message"), [
-    ("dynamic_conv --device cuda", "no CUDA device is available here; use --device cpu"),
-    ("dynamic_conv --repeats 0", "--repeats must be at least 1, got 0"),
     ("mrda_speed --lr 48", "--lr takes width and height in pixels, such as 48x48, got 48"),
     ("mrda_speed --lr 0x8", "such as 48x48, got 0x8"),
     ("mrda_speed --batch 0", "--batch must be at least 1, got 0"),

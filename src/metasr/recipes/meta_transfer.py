@@ -41,7 +41,7 @@ class MetaTransfer(Recipe):
         engine: ``auto`` captures meta-steps as CUDA graphs where that is possible, as does ``captured``, which warns
             where it is not; ``eager`` never does. It decides how fast, not what.
         precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``; see
-            :class:`metasr.meta.precision.Precision`.
+            ``meta.precision.Precision``.
         layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
         enlarge_first: the network's input is the enlarged LR; otherwise the LR, which it enlarges itself.
     """
@@ -88,7 +88,7 @@ class MetaTransfer(Recipe):
     def training_step(self, batch: Sequence[Task], batch_idx: int) -> Tensor:
         """The meta-gradient of one meta-batch, handed on as a surrogate loss."""
         weights = self.step_weights.at(self.global_step, self.inner_steps)
-        found = meta_gradient(
+        meta = meta_gradient(
             self.model,
             self.rates,
             batch,
@@ -99,12 +99,12 @@ class MetaTransfer(Recipe):
             engine=self.engine,
             enlarge_first=self.enlarge_first,
         )
-        self.require_finite(found.loss, of=lambda: f"tasks {', '.join(str(t.degradation) for t in batch)}")
-        self.log("train/loss", found.loss, prog_bar=True)
-        for step, value in enumerate(found.query):
+        self.require_finite(meta.loss, of=lambda: f"tasks {', '.join(str(t.degradation) for t in batch)}")
+        self.log("train/loss", meta.loss, prog_bar=True)
+        for step, value in enumerate(meta.query):
             if step and weights[step - 1]:
                 self.log(f"train/query_after_{step}", value)
-        return surrogate_loss(meta_parameters(self.model, self.rates), found.gradients)
+        return surrogate_loss(meta_parameters(self.model, self.rates), meta.gradients)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then put learned rates back inside their bounds: before any checkpoint sees them."""
@@ -119,11 +119,11 @@ class MetaTransfer(Recipe):
     def load_parent(self, state: dict[str, Tensor], *, origin: str) -> str:
         """The network's tensors, and the inner rates too where the parent has learned the same kind of them."""
         line = super().load_parent(state, origin=origin)
-        given = rates_from_state(state)
+        parent_rates = rates_from_state(state)
         own = self.rates.state_dict()
-        if given is None or not own:
+        if parent_rates is None or not own:
             return line + (f"; {len(own)} rate tensors start afresh" if own else "")
-        values = given.state_dict()
+        values = parent_rates.state_dict()
         if {k: v.shape for k, v in values.items()} != {k: v.shape for k, v in own.items()}:
             return line + f"; {len(own)} rate tensors start afresh: the parent's are of another kind"
         self.rates.load_state_dict(values)
