@@ -113,7 +113,7 @@ def _score(cfg: DictConfig, folder: Path) -> Score:
         raise InputError(
             f"trainer.devices={cfg.trainer.devices}: jobs of several processes cannot be pruned; add prune.startup=0"
         )
-    last = list(cfg.only or cfg.stages)[-1]
+    last = list(cfg.stages_to_run or cfg.stages)[-1]
     return MedianPruning(validate, folder=folder, stage=last, startup=cfg.prune.startup, warmup=cfg.prune.warmup)
 
 

@@ -119,7 +119,7 @@ def require_current(cfg: DictConfig, place: Place, fingerprint: str, again: str)
             raise StageError(
                 f"stage {place.name!r} builds on stage {ancestor.name!r} in {ancestor.folder}, which is stale: it was "
                 f"made with other choices ({changed}). Take them back, or start a new run by leaving run= out, or "
-                f"remove {ancestor.folder} and train it again with: {again} 'only=[{ancestor.name}]'"
+                f"remove {ancestor.folder} and train it again with: {again} 'stages_to_run=[{ancestor.name}]'"
             )
 
 
@@ -130,7 +130,7 @@ def _require_whole(cfg: DictConfig, ancestor: Place, child: Place, again: str) -
         state = "was cut short" if card else "is missing"
         raise StageError(
             f"stage {child.name!r} needs stage {ancestor.name!r} first, which {state} in {ancestor.folder}; run it "
-            f"with: {again} 'only=[{ancestor.name}]'"
+            f"with: {again} 'stages_to_run=[{ancestor.name}]'"
         )
     if card.get("experiment") != cfg.name or card.get("stage") != ancestor.name:
         raise StageError(

@@ -72,7 +72,7 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
     """Run an experiment's stages in order and give the last one's weights.
 
     Args:
-        cfg: the run's config; with ``slice_minutes`` training ends at a resume point after so long.
+        cfg: the run's config; with ``max_minutes`` training ends at a resume point after so long.
         run: the run folder.
         score: validation metrics of a recipe in the making.
 
@@ -81,17 +81,17 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
         SliceOverError: when the time was over before the last stage was finished.
     """
     deadline = None
-    if cfg.slice_minutes is not None:
-        if not cfg.slice_minutes > 0:
-            raise InputError(f"slice_minutes must be above 0, or null for no limit, got {cfg.slice_minutes}")
-        deadline = time.monotonic() + 60 * cfg.slice_minutes
+    if cfg.max_minutes is not None:
+        if not cfg.max_minutes > 0:
+            raise InputError(f"max_minutes must be above 0, or null for no limit, got {cfg.max_minutes}")
+        deadline = time.monotonic() + 60 * cfg.max_minutes
     chain = places(cfg, run)
-    wanted = list(chain) if cfg.only is None else list(cfg.only)
+    wanted = list(chain) if cfg.stages_to_run is None else list(cfg.stages_to_run)
     for name in wanted:
         if name not in chain:
             raise StageError(f"no stage {name!r} in {cfg.name}: {nearest(name, chain)}")
     if not wanted:
-        raise StageError(f"only=[] leaves no stage to run: leave it out, or name some of {', '.join(chain)}")
+        raise StageError(f"stages_to_run=[] leaves no stage to run: leave it out, or name some of {', '.join(chain)}")
     chosen = [place for name, place in chain.items() if name in wanted]
     for place in chosen:  # made here to be thrown away: an error in the last stage is not to cost the first
         build.recipe(cfg, place.name).require_sampler(build.sampler(cfg, place.name))
@@ -112,7 +112,7 @@ def run_stage(
         SliceOverError: when the deadline came first; the resume point is written.
     """
     again = command(cfg.name, run)
-    anew = command(cfg.name, run, without=("only",))
+    anew = command(cfg.name, run, without=("stages_to_run",))
     parent = parent_state(cfg, place, anew)
     data = build.stage_data(cfg, place.name)
     meta_set = build.meta_set(data.sampler)
@@ -196,7 +196,7 @@ def run_stage(
         if is_rank_zero():
             write_card(place.folder, card | {"seconds": round(spent + time.perf_counter() - start, 2)})
         raise SliceOverError(
-            f"slice_minutes={cfg.slice_minutes:g} are over in stage {place.name!r} at {recipe.unit} "
+            f"max_minutes={cfg.max_minutes:g} are over in stage {place.name!r} at {recipe.unit} "
             f"{trainer.global_step} of {total}; go on with: {again}"
         )
     if trainer.interrupted or trainer.global_step < total:
