@@ -171,7 +171,7 @@ def test_what_gives_a_job_up(jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(job_module, "execute", execute)
     for n, choices in enumerate(
-        [(), ("prune.startup=3", "prune.warmup=7"), ("prune.startup=1", "only=[pretrain]"),
+        [(), ("prune.startup=3", "prune.warmup=7"), ("prune.startup=1", "stages_to_run=[pretrain]"),
          ("prune.startup=4", "trainer.devices=2")]
     ):  # fmt: skip
         monkeypatch.setattr("metasr.jobs.launching._processes", lambda: 1)

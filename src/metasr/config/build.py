@@ -182,11 +182,6 @@ def logging(cfg: DictConfig) -> Logging:
     return Logging(cfg.name, cfg.logger.csv, None if options is None else WandbOptions(**options), config)
 
 
-def key(cfg: DictConfig, name: str, old: str) -> Any:
-    """A key's value, by its name or the one it had before."""
-    return cfg[name] if name in cfg else cfg[old]
-
-
 def protocol(cfg: DictConfig) -> LumaProtocol:
     """How numbers are made."""
     return _instantiate(cfg.evaluation.protocol)
@@ -222,7 +217,9 @@ def solver(
     name = choices.pop("name")
     choices.pop("snapshots", None)  # what tables show of it
     if "stage" in choices:
-        raise InputError(f"solver {name} looks at the HR image, so it can only stand beside one: beside.oracle={name}")
+        raise InputError(
+            f"solver {name} looks at the HR image, so it can only stand beside one: compare_with.oracle={name}"
+        )
     kind = choices.pop("rates", None)
     is_blind = choices.pop("blind", False)
     extra: dict[str, Any] = {}

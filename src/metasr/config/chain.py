@@ -38,7 +38,6 @@ def chain(cfg: DictConfig, run: Path) -> Chain:
         StageError: if there are no stages, or a parent is not an earlier stage.
         InputError: for an option of the trainer that would not be heeded, or a device that is not there.
     """
-    only = build.key(cfg, "stages_to_run", "only")
     return Chain(
         cfg.name,
         run,
@@ -46,8 +45,8 @@ def chain(cfg: DictConfig, run: Path) -> Chain:
         logging=build.logging(cfg).settled(),
         config=_plain(cfg),
         profile=cfg.profile_name,
-        stages_to_run=None if only is None else tuple(only),
-        max_minutes=build.key(cfg, "max_minutes", "slice_minutes"),
+        stages_to_run=None if cfg.stages_to_run is None else tuple(cfg.stages_to_run),
+        max_minutes=cfg.max_minutes,
         on_divergence=cfg.on_divergence,
     )
 

@@ -51,7 +51,6 @@ def run_job(cfg: DictConfig, folder: Path) -> float | None:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from metasr.config import build
     from metasr.jobs.run import execute
     from metasr.jobs.search import PrunedError
 
@@ -71,7 +70,7 @@ def run_job(cfg: DictConfig, folder: Path) -> float | None:
         join_processes(devices, nodes=cfg.trainer.get("num_nodes", 1))
         if is_first():
             write_job(folder, card)
-        stages = list(build.key(cfg, "stages_to_run", "only") or cfg.stages)
+        stages = list(cfg.stages_to_run or cfg.stages)
         watch = _pruning(folder, stages, devices, startup=cfg.prune.startup, warmup=cfg.prune.warmup)
         try:
             value = execute(cfg, folder, watch=watch)

@@ -19,9 +19,6 @@ from metasr.paths import conf_folder, outputs_folder
 
 log = logging.getLogger(__name__)
 
-STAGES_KEY, MINUTES_KEY = "only", "slice_minutes"
-"""Keys of the configuration that choose what of a run is done now, for messages that say what to type."""
-
 _sweep = ("", "")  # folder, and keys of what is varied, of the sweep that this process has begun
 _STAMP = "%Y-%m-%d_%H-%M-%S-%f"
 
@@ -207,7 +204,17 @@ def command(name: str | None, run: str | Path, *, without: Sequence[str] = ()) -
 
 def evaluate_command(name: str | None, run: str | Path) -> str:
     """What to type to measure a run's weights on a test set of one's own, with the choices that made them."""
-    training = ("run", STAGES_KEY, MINUTES_KEY, "task", "testset", "testset_root", "max_images", "table", "overwrite")
+    training = (
+        "run",
+        "stages_to_run",
+        "max_minutes",
+        "task",
+        "testset",
+        "testset_root",
+        "max_images",
+        "table",
+        "overwrite",
+    )
     kept = [c for c in typed_choices(name) if key_of(c) not in (*training, "profile", "logger", "data", "trainer")]
     these = shlex.join([*kept, "task=evaluate", f"weights={quoted(str(run))}"])
     return f"{interpreter()} src/run.py {these} testset=set5 testset_root=FOLDER"

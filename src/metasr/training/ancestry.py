@@ -14,7 +14,7 @@ from torch import Tensor
 from metasr.data.meta_set import MetaSet, WeightedSampler
 from metasr.errors import StageError
 from metasr.runs.card import WEIGHTS_NAME, config_hash, file_hash, read_card
-from metasr.runs.folder import STAGES_KEY, command, interpreter
+from metasr.runs.folder import command, interpreter
 from metasr.runs.weights import read_tensors
 from metasr.training.stage import Chain, Stage
 
@@ -107,7 +107,7 @@ def meta_set_of(stage: Stage) -> MetaSet | None:
 
 def _alone(chain: Chain, stage: Stage) -> str:
     """What to type to run one stage alone."""
-    return f"{command(chain.experiment, chain.run, without=(STAGES_KEY,))} '{STAGES_KEY}=[{stage.name}]'"
+    return f"{command(chain.experiment, chain.run, without=('stages_to_run',))} 'stages_to_run=[{stage.name}]'"
 
 
 def _require_whole(chain: Chain, ancestor: Stage, child: Stage) -> None:
@@ -128,5 +128,5 @@ def _require_whole(chain: Chain, ancestor: Stage, child: Stage) -> None:
     if file_hash(weights) != card.get("weights"):
         raise StageError(
             f"{weights} is not the file that its card describes (changed or damaged); remove {ancestor.folder} and run "
-            f"stage {ancestor.name!r} again with: {command(chain.experiment, chain.run, without=(STAGES_KEY,))}"
+            f"stage {ancestor.name!r} again with: {command(chain.experiment, chain.run, without=('stages_to_run',))}"
         )

@@ -36,7 +36,7 @@ from metasr.runs.card import (
     read_card,
     write_card,
 )
-from metasr.runs.folder import MINUTES_KEY, command
+from metasr.runs.folder import command
 from metasr.runs.lock import RunLock
 from metasr.runs.weights import Weights, read_tensors
 from metasr.training.ancestry import differences, identity, meta_set_of, parent_state, raised_steps, require_current
@@ -228,7 +228,7 @@ def _train(
         if is_rank_zero():
             write_card(stage.folder, card)
         raise SliceOverError(
-            f"{MINUTES_KEY}={chain.max_minutes:g} are over in stage {stage.name!r} at {recipe.unit} "
+            f"max_minutes={chain.max_minutes:g} are over in stage {stage.name!r} at {recipe.unit} "
             f"{trainer.global_step} of {stage.steps}; go on with: {again}"
         )
     if trainer.interrupted or trainer.global_step < stage.steps:
