@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from metasr.errors import OutputError, StageError
+from metasr.runs.renames import renamed_card
 
 CARD_NAME = "card.json"
 WEIGHTS_NAME = "weights.safetensors"
@@ -34,7 +35,7 @@ def file_hash(path: Path) -> str:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card in a stage's folder; empty if there is none.
+    """The card in a stage's folder, with the names that this version has for things; empty if there is none.
 
     Raises:
         StageError: if it cannot be read.
@@ -50,7 +51,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(card, dict):
         raise StageError(f"card {path} must hold a JSON object; remove the stage's folder to train it again")
-    return card
+    return renamed_card(card, config_hash)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
