@@ -237,8 +237,11 @@ def test_stopped_politely_it_says_how_to_go_on(tmp_path: Path, short: tuple[str,
             "Invalid value 'evalute', expected one of [run, evaluate, upscale, report, prepare, offset]",
         ),
         (["+experiment=mzsr_x2", "run={file}"], "is a file; give a folder, 'last', or leave it out for a new run"),
-        (["+experiment=mzsr_x2", "run={file}/x"], "is not a folder; set METASR_OUTPUTS, or run=FOLDER"),
-        (["+experiment=mzsr_x2", "paths.outputs={file}/x"], "is not a folder; set METASR_OUTPUTS, or run=FOLDER"),
+        (["+experiment=mzsr_x2", "run={file}/x"], "is a file, not a folder; set METASR_OUTPUTS, or run=FOLDER"),
+        (
+            ["+experiment=mzsr_x2", "paths.outputs={file}/x"],
+            "is a file, not a folder; set METASR_OUTPUTS, or run=FOLDER",
+        ),
     ],
 )
 def test_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -281,7 +284,7 @@ def test_outputs_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run_py(*SMOKE, outputs=tmp_path / "file" / "outputs")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"{tmp_path / 'file'} is not a folder; set METASR_OUTPUTS" in done.stderr
+    assert f"{tmp_path / 'file'} is a file, not a folder; set METASR_OUTPUTS" in done.stderr
 
 
 @pytest.mark.slow

@@ -134,6 +134,17 @@ def test_no_option_is_silent() -> None:
     assert silent_options(MetaTransfer, baseline, others, batches(1)) == ["engine"]  # how fast, not what
 
 
+def test_the_weight_before_any_step_reaches_the_training_and_the_log() -> None:
+    logged = []
+    for before in (0.0, 0.5):
+        torch.manual_seed(0)
+        recipe = MetaTransfer(small(), steps=1, inner_steps=2, step_weights=StepWeights(before=before))
+        logged += fit(recipe, batches(1), steps=1)
+    plain, more = logged
+    assert "train/query_after_0" not in plain
+    assert more["train/loss"] == pytest.approx(plain["train/loss"] + 0.5 * more["train/query_after_0"], rel=1e-5)
+
+
 def test_options_reach_the_engine() -> None:
     recipe = MetaTransfer(small(), steps=1, engine="eager", precision="fp32", layout="contiguous")
     assert recipe.engine.kind == "eager"

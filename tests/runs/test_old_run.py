@@ -56,9 +56,7 @@ def test_a_run_cut_short_goes_on_from_its_resume_point_to_the_same_weights(
 
 
 def test_other_choices_are_stale_as_ever(run: Path) -> None:
-    with pytest.raises(
-        StageError, match=r"'meta_transfer' .*stale.*recipe\.rates_lr: then 0\.001, now 0\.5\)"
-    ):
+    with pytest.raises(StageError, match=r"'meta_transfer' .*stale.*recipe\.rates_lr: then 0\.001, now 0\.5\)"):
         train(compose(*SAME, "stages.meta_transfer.recipe.rates_lr=0.5"), run)
 
 

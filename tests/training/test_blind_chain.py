@@ -16,10 +16,11 @@ from metasr.config.chain import validator
 from metasr.config.entries import check_solvers, learned_entries
 from metasr.degradation.names import expand
 from metasr.errors import DataError, InputError, StageError, WeightsError
+from metasr.io.files import file_hash
 from metasr.jobs.run import execute
 from metasr.jobs.upscale import upscale
 from metasr.models.mln import MLN
-from metasr.runs.card import file_hash, read_card
+from metasr.runs.card import read_card
 from metasr.runs.weights import Weights, from_run, from_stage
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.oracle import Oracle

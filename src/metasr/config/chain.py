@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -12,9 +13,11 @@ from metasr.config import build
 from metasr.degradation import names
 from metasr.errors import StageError, WeightsError, nearest
 from metasr.meta.rates import rates_from_state
+from metasr.paths import weights_folder
 from metasr.recipes.base import Recipe
 from metasr.recipes.weightnet import WeightNetRecipe
-from metasr.runs.weights import Weights
+from metasr.runs.card import read_card, tensors_hash
+from metasr.runs.weights import Weights, resolve
 from metasr.solvers.base import Solver
 from metasr.solvers.oracle import OracleMaker
 from metasr.training.map_maker import has_maps
@@ -54,11 +57,18 @@ def chain(cfg: DictConfig, run: Path) -> Chain:
 def stages(cfg: DictConfig, run: Path) -> dict[str, Stage]:
     """All stages of an experiment, in order.
 
+    With ``init`` the first of those that run (``stages_to_run``) starts from given weights, so it has no parent. One
+    that is not to run now and was started so before is taken as it is.
+
     Raises:
         StageError: if there are none, or a parent is not an earlier stage.
+        WeightsError: if there are no such weights.
     """
     if not cfg.stages:
         raise StageError("no stages to run: choose an experiment, for instance +experiment=mzsr_x2")
+    given = None if cfg.init is None else resolve(cfg.init, folder=weights_folder())
+    given = None if given is None else replace(given, label=f"init={cfg.init}")
+    running = [str(name) for name in cfg.stages if cfg.stages_to_run is None or name in cfg.stages_to_run]
     made: dict[str, Stage] = {}
     for number, (name, part) in enumerate(cfg.stages.items(), start=1):
         if part.parent is not None and part.parent not in made:
@@ -66,10 +76,15 @@ def stages(cfg: DictConfig, run: Path) -> dict[str, Stage]:
                 f"stage {name!r} has the parent {part.parent!r}, which is not an earlier stage of {cfg.name}: "
                 f"{nearest(part.parent, made) if made else 'it is the first'}"
             )
+        folder = run / f"{number:02d}_{name}"
+        starts = given if str(name) in running[:1] else None
+        given_hash = None if starts is None else tensors_hash(starts.state)
+        if str(name) not in running:
+            given_hash = read_card(folder).get("identity", {}).get("init")
         made[str(name)] = Stage(
             name=str(name),
-            folder=run / f"{number:02d}_{name}",
-            parent=None if part.parent is None else made[part.parent],
+            folder=folder,
+            parent=None if part.parent is None or given_hash else made[part.parent],
             steps=part.steps,
             checkpoint_every=part.checkpoint_every,
             choices=_choices(cfg, str(name)),
@@ -78,6 +93,8 @@ def stages(cfg: DictConfig, run: Path) -> dict[str, Stage]:
             make_sampler=partial(build.sampler, cfg, str(name)),
             make_data=partial(build.stage_data, cfg, str(name)),
             validator=validator(cfg, str(name)),
+            given=starts,
+            given_hash=given_hash,
         )
     return made
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from metasr.runs.card import write_text
+from metasr.io.files import write_text
 
 
 def write_choices(cfg: DictConfig, folder: Path) -> None:

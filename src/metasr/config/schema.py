@@ -98,6 +98,7 @@ class Schema:
     meta_set: Any = None
     stages: dict[str, StageConf] = field(default_factory=dict)
     stages_to_run: list[str] | None = None
+    init: str | None = None  # released/NAME | FILE | RUN_FOLDER: where the first stage that runs begins
     sweep_name: str | None = None
     for_experiments: list[str] | None = None  # set by ablations: patterns of names; looked at before anything runs
     prune: PruneConf = field(default_factory=PruneConf)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from metasr.config.chain import maps_recipe
 from metasr.config.evaluation import evaluation_plan, given_entries
-from metasr.errors import OutputError
 from metasr.evaluation.loss_curves import CURVES_NAME, LossCurves
 from metasr.evaluation.manifest import MANIFEST_NAME, Manifest
 from metasr.evaluation.results import Table, format_rows
 from metasr.figures.kernel_pictures import KernelBook
 from metasr.figures.picture_book import PictureBook
-from metasr.runs.card import write_text
-from metasr.runs.folder import require_permission
+from metasr.io.files import check_new_file, write_text
 from metasr.text import pluralize
 from metasr.training.map_maker import draw_test_maps
 
@@ -58,15 +55,8 @@ def table_path(wanted: str | None, folder: Path, *, overwrite: bool) -> Path:
     if not wanted:
         return folder / "table.csv"
     path = Path(wanted).expanduser()
-    if path.is_dir():
-        raise OutputError(f"table={path} is a folder; give a file name in it, for instance {path / 'table.csv'}")
     for made in (path, _per_image(path)):
-        if os.path.lexists(made) and not overwrite:
-            raise OutputError(f"table={path}: {made} exists already; choose another name, or allow it: overwrite=true")
-    above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
-    if not above.is_dir():
-        raise OutputError(f"table={path} cannot be written: {above} is not a folder; choose another path")
-    require_permission(path.parent, instead="give a file name elsewhere as table=FILE")
+        check_new_file(made, overwrite=overwrite, label="table=", instead="another table=FILE")
     return path
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import fmean, median
 
 from metasr.errors import InputError, MetasrError
+from metasr.io.files import write_text
 from metasr.recipes.base import Recipe
-from metasr.runs.card import write_text
 
 INTERMEDIATE_NAME = "intermediate.json"
 

@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 
 from metasr.config.schema import TaskName
 from metasr.errors import InputError, MetasrError
+from metasr.io.files import require_permission, write_text
 from metasr.jobs.launching import is_first, join_processes, one_device, require_plugins
 from metasr.runs.folder import (
     begin_sweep,
@@ -28,7 +29,6 @@ from metasr.runs.folder import (
     link_latest,
     quoted,
     register_resolvers,
-    require_permission,
 )
 from metasr.runs.job_card import read_job, write_job
 
@@ -141,7 +141,6 @@ class SweepEnd(Callback):
         """Print the table, write it as CSV, and leave with status 1 where a job failed."""
         from metasr.report.reading import read_jobs
         from metasr.report.sweep_table import SweepTable
-        from metasr.runs.card import write_text
 
         folder = Path(config.hydra.sweep.dir)
         table = SweepTable(read_jobs(folder))

@@ -102,7 +102,7 @@ class Recipe(pl.LightningModule):
         raise NotImplementedError
 
     def require_rates(self) -> None:
-        """Require every learning rate, ``rate``, ``<what>_rate`` or ``<what>_lr``, to be a finite number above 0.
+        """Require every learning rate (``rate``, ``<what>_rate``, ``<what>_lr``) to be a finite number above 0.
 
         Raises:
             InputError: naming the rate.

@@ -95,14 +95,15 @@ class MetaTransfer(Recipe):
             steps=self.inner_steps,
             order=self.order,
             step_weights=weights,
+            before=self.step_weights.before,
             precision=self.precision,
             engine=self.engine,
             enlarge_first=self.enlarge_first,
         )
         self.require_finite(meta.loss, of=lambda: f"tasks {', '.join(str(t.degradation) for t in batch)}")
         self.log("train/loss", meta.loss, prog_bar=True)
-        for step, value in enumerate(meta.query):
-            if step and weights[step - 1]:
+        for step, (weight, value) in enumerate(zip([self.step_weights.before, *weights], meta.query, strict=False)):
+            if weight:
                 self.log(f"train/query_after_{step}", value)
         return surrogate_loss(meta_parameters(self.model, self.rates), meta.gradients)
 

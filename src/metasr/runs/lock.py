@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from metasr.errors import OutputError, StageError
-from metasr.runs.card import write_text
+from metasr.io.files import write_text
 
 log = logging.getLogger(__name__)
 

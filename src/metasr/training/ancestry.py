@@ -13,7 +13,8 @@ from torch import Tensor
 
 from metasr.data.meta_set import MetaSet, WeightedSampler
 from metasr.errors import StageError
-from metasr.runs.card import WEIGHTS_NAME, config_hash, file_hash, read_card
+from metasr.io.files import file_hash
+from metasr.runs.card import WEIGHTS_NAME, config_hash, read_card
 from metasr.runs.folder import command, interpreter
 from metasr.runs.weights import read_tensors
 from metasr.training.stage import Chain, Stage
@@ -32,6 +33,8 @@ def identity(stage: Stage, fingerprint: str, meta_set: MetaSet | None) -> dict[s
         "data": {**stage.choices["data"], "fingerprint": fingerprint},
         "parent": None if stage.parent is None else file_hash(stage.parent.folder / WEIGHTS_NAME),
     }
+    if stage.given_hash is not None:
+        found["init"] = stage.given_hash
     if meta_set is not None:
         found["sampler_data"] = meta_set.fingerprint()
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from torch.optim.lr_scheduler import LambdaLR
 
+from metasr.io.files import put_in_place
 from metasr.recipes.base import Recipe, require_finite_weights
 from metasr.training.progress import Pace, StageTable, duration
 from metasr.training.stage import Stage
@@ -58,6 +58,7 @@ class ResumePoint(Callback):
 
         Raises:
             DivergenceError: if a weight is not finite.
+            OSError: if the file cannot be written; the last one stays.
         """
         step = trainer.global_step
         if step == self._last:
@@ -67,7 +68,7 @@ class ResumePoint(Callback):
         temporary = self.path.with_suffix(".part")
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
-            os.replace(temporary, self.path)
+            put_in_place(temporary, self.path)
 
 
 class Slice(Callback):

@@ -8,7 +8,6 @@ what differs and what to type. Only more steps than a stage had are taken as the
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
 import time
@@ -26,13 +25,13 @@ from torch import Tensor
 from metasr.data.datamodule import PatchData
 from metasr.data.meta_set import MetaSet
 from metasr.errors import DivergenceError, MetasrError, OutputError, SliceOverError, StageError
+from metasr.io.files import file_hash, write_bytes
 from metasr.recipes.base import Recipe, require_finite_weights
 from metasr.runs.card import (
     CARD_NAME,
     WEIGHTS_NAME,
     config_hash,
     environment,
-    file_hash,
     read_card,
     write_card,
 )
@@ -64,7 +63,10 @@ def run_chain(chain: Chain, *, watch: Watch | None = None, accepted: Callable[[]
     deadline = None if chain.max_minutes is None else time.monotonic() + 60 * chain.max_minutes
     chosen = chain.chosen()
     for stage in chosen:  # made here to be thrown away: an error in the last stage is not to cost the first
-        stage.make_recipe().require_sampler(stage.make_sampler())
+        recipe = stage.make_recipe()
+        recipe.require_sampler(stage.make_sampler())
+        if stage.given is not None:
+            _begin(stage, recipe, None)
     make_trainer(chosen[0].trainer, folder=chosen[0].folder)
     with RunLock(chain.run) if is_rank_zero() else nullcontext():
         for stage in chosen:
@@ -138,6 +140,7 @@ def run_stage(chain: Chain, stage: Stage, *, watch: Watch | None, deadline: floa
         "identity": start.identity,
         "hash": config_hash(start.identity),
         "data": {"split": "train", "images": len(start.data.images), **start.identity["data"]},
+        "init": None if stage.given is None else stage.given.label.removeprefix("init="),
         "profile": chain.profile,
         "meta_set": {} if start.meta_set is None else start.meta_set.contents(),
         "seconds": float(earlier.get("seconds", 0.0)),
@@ -180,10 +183,7 @@ def _train(
     """Train a stage from its resume point, or from its beginning where there is none."""
     again = command(chain.experiment, chain.run)
     recipe = stage.make_recipe()
-    origin = "no parent: freshly initialised"
-    if stage.parent is not None:
-        assert start.parent is not None
-        origin = recipe.load_parent(start.parent, origin=stage.parent.folder.name)
+    origin = _begin(stage, recipe, start.parent)
     log.info("stage %s: %s", stage.name, origin)
     card["weights_from"] = origin
     if is_rank_zero():
@@ -249,6 +249,16 @@ def _settling(card: Mapping[str, Any], first: int) -> SettleRates | None:
     if not (retried or extended):
         return None
     return SettleRates(card["retried"]["rates"] if retried else 1.0)
+
+
+def _begin(stage: Stage, recipe: Recipe, parent: Mapping[str, Tensor] | None) -> str:
+    """Load what a stage starts from into its recipe, and count it."""
+    if stage.given is not None:
+        return recipe.load_parent(stage.given.state, origin=stage.given.label)
+    if stage.parent is not None:
+        assert parent is not None
+        return recipe.load_parent(dict(parent), origin=stage.parent.folder.name)
+    return "no parent: freshly initialised"
 
 
 def is_rank_zero() -> bool:
@@ -334,17 +344,9 @@ def save_tensors(state: dict[str, Tensor], path: Path) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        save_file({k: v.contiguous() for k, v in state.items()}, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error}; choose a writable place with room") from error
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in state.items()}))
 
 
 def _make(folder: Path) -> None:

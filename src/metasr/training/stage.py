@@ -14,6 +14,7 @@ from metasr.training.validation import Validator
 if TYPE_CHECKING:
     from metasr.data.datamodule import PatchData
     from metasr.recipes.base import Recipe
+    from metasr.runs.weights import Weights
 
 OnDivergence = Literal["stop", "retry"]
 
@@ -34,6 +35,8 @@ class Stage:
         make_sampler: makes what draws its batches.
         make_data: makes the source of its batches.
         validator: measures the recipe in the making; none for no validation.
+        given: weights from outside the run that it starts from instead of a parent's; or none.
+        given_hash: hash of these tensors; also told of a stage that was started so before and does not run now.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Stage:
     make_sampler: Callable[[], Any]
     make_data: Callable[[], PatchData]
     validator: Validator | None = None
+    given: Weights | None = None
+    given_hash: str | None = None
 
     def ancestors(self) -> Iterator[Stage]:
         """Its parent, that one's parent, and so on."""
