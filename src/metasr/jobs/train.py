@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import logging as python_logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -45,7 +46,6 @@ def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None)
     if cfg.name is None:
         known = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
         raise InputError(f"no experiment is chosen: add +experiment=NAME, one of {', '.join(known)}")
-    logging_ = build.logging(cfg).settled()
     target = table_path(cfg.table, folder, overwrite=cfg.overwrite)
     plan = evaluation_plan(cfg)
     stages = chain(cfg, folder) if cfg.stages else None
@@ -58,7 +58,7 @@ def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None)
     if stages is None:
         begin()
     if not is_rank_zero():
-        logging.getLogger().setLevel(logging.WARNING)
+        python_logging.getLogger().setLevel(python_logging.WARNING)
     try:
         trained = None if stages is None else run_chain(stages, watch=watch, accepted=begin)
     except SliceOverError as over:
@@ -85,7 +85,7 @@ def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None)
             recipe, plan.testset, folder / "pictures", degradation=plan.problems[0], protocol=plan.protocol,
             seed=plan.seed,
         )  # fmt: skip
-    _log_results(logging_, folder, table, losses.to_csv(), pictures)
+    _log_results(build.logging(cfg).settled(), folder, table, losses.to_csv(), pictures)
     ours = [row.key for row in table.rows if row.weights == "run" and row.solver == plan.solver]
     title = f"{cfg.name}: PSNR on Y in dB, {plan}, x{plan.scale:g}"
     print()
@@ -119,16 +119,11 @@ def _print_next(experiment: str, folder: Path, *, method: str, profile: str) -> 
     print(f"the same weights on Set5: {evaluate_command(experiment, folder)}")
 
 
-def _log_results(wandb: Logging, folder: Path, table: Table, losses: str, pictures: list[Path]) -> None:
+def _log_results(logging: Logging, folder: Path, table: Table, losses: str, pictures: list[Path]) -> None:
     """The table, pictures and curves to wandb, as a job of their own; CSV files are there already."""
-    if wandb.wandb is None:
-        return
-    from pytorch_lightning.loggers import WandbLogger  # not light
-
-    for logger in wandb.open(folder / "evaluation", run=folder, job=EVALUATION):
-        if isinstance(logger, WandbLogger):
-            log_results(logger, table=table, losses=losses, pictures=pictures)
-            logger.experiment.finish()
+    for logger in replace(logging, csv=False).open(folder / "evaluation", run=folder, job=EVALUATION):
+        log_results(logger, table=table, losses=losses, pictures=pictures)
+        logger.experiment.finish()
 
 
 def _link_latest(folder: Path) -> None:
