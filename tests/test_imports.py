@@ -90,9 +90,7 @@ def test_errors_and_checks_stand_alone():
 
 def test_lightning_is_imported_only_where_training_is():
     def allowed(path: Path) -> bool:
-        return (
-            part(path) in ("recipes", "training") or path == SRC / "metasr" / "data" / "datamodule.py"
-        )
+        return part(path) in ("recipes", "training") or path == SRC / "metasr" / "data" / "datamodule.py"
 
     users = [(p, n) for p, n, name in all_imports() if name.split(".")[0] in ("pytorch_lightning", "lightning")]
     assert users

@@ -13,7 +13,7 @@ from metasr.config.entries import solver_nodes
 from metasr.config.evaluation import evaluation_plan
 from metasr.data.catalog import image_set
 from metasr.degradation.names import parse
-from metasr.errors import DataError, InputError
+from metasr.errors import DataError, InputError, WeightsError
 from metasr.jobs.run import execute
 from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.runs.folder import command, evaluate_command
@@ -54,9 +54,12 @@ def test_weights_are_run_as_the_network_that_their_card_tells(tmp_path: Path, ph
 def test_a_card_makes_no_class_from_elsewhere() -> None:
     cfg = compose(*SMALL)
     card = {"config": {"model": {"_target_": "os.system", "command": "true"}}}
-    assert build.as_trained(cfg, Weights("file", {}, card)) is cfg
+    with pytest.raises(WeightsError, match=r"the card of file: its network is told to be 'os\.system'.*command line"):
+        build.as_trained(cfg, Weights("file", {}, card))
+    typed = compose("+experiment=mzsr_x2", "model=own", "model._target_=collections.OrderedDict")
+    assert build.as_trained(typed, Weights("file", {}, card)) is typed  # the user's word counts, not the file's
     mine = {"config": {"model": {"_target_": "metasr.models.maml_sr_net.MAMLSRNet", "width": 2}}}
-    changed = build.as_trained(cfg, Weights("file", {}, mine))
+    changed = build.as_trained(cfg, Weights("file", MAMLSRNet(2).state_dict(), mine))
     assert isinstance(build.model(changed), MAMLSRNet)
     assert cfg.model._target_.endswith("PlainCNN")
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from omegaconf import open_dict
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from metasr.config import build
 from metasr.config.chain import validator
@@ -349,15 +348,17 @@ def test_the_oracles_node(run: Path) -> None:
 
 def test_a_card_makes_no_class_from_elsewhere_in_a_part_of_a_network(finished: Path) -> None:
     cfg = compose(*MRDA)
+    state = load_file(finished / "04_student" / "weights.safetensors")
     card = json.loads(json.dumps(read_card(finished / "04_student")))
-    assert build.as_trained(cfg, Weights("run", {}, card)) is cfg
+    assert build.as_trained(cfg, Weights("run", state, card)) is cfg
     card["config"]["stages"]["student"]["recipe"]["model"]["encoder"] = {"_target_": "os.system", "command": "true"}
-    assert build.as_trained(cfg, Weights("run", {}, card)) is cfg
+    with pytest.raises(WeightsError, match=r"BlindSR's encoder is told to be 'os\.system'"):
+        build.as_trained(cfg, Weights("run", state, card))
     card = json.loads(json.dumps(read_card(finished / "03_teacher")))
     card["config"]["stages"]["teacher"]["recipe"]["view"] = {"_target_": "os.system", "command": "true"}
     state = load_file(finished / "03_teacher" / "weights.safetensors")
-    made = build.oracle(cfg, cfg.compare_with.oracle, weights=Weights("run", state, card))
-    assert isinstance(made.network, nn.Module)  # by the config's own recipe
+    with pytest.raises(WeightsError, match=r"Teacher's view is told to be 'os\.system'"):
+        build.oracle(cfg, cfg.compare_with.oracle, weights=Weights("run", state, card))
 
 
 # --- controls ---

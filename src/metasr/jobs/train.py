@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging as python_logging
+import logging
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +49,7 @@ def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None)
     target = table_path(cfg.table, folder, overwrite=cfg.overwrite)
     plan = evaluation_plan(cfg)
     stages = chain(cfg, folder) if cfg.stages else None
+    loggers = build.logging(cfg).settled() if stages is None else stages.logging
     start = time.perf_counter()
 
     def begin() -> None:
@@ -58,7 +59,7 @@ def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None)
     if stages is None:
         begin()
     if not is_rank_zero():
-        python_logging.getLogger().setLevel(python_logging.WARNING)
+        logging.getLogger().setLevel(logging.WARNING)
     try:
         trained = None if stages is None else run_chain(stages, watch=watch, accepted=begin)
     except SliceOverError as over:
@@ -85,7 +86,7 @@ def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None)
             recipe, plan.testset, folder / "pictures", degradation=plan.problems[0], protocol=plan.protocol,
             seed=plan.seed,
         )  # fmt: skip
-    _log_results(build.logging(cfg).settled(), folder, table, losses.to_csv(), pictures)
+    _log_results(loggers, folder, table, losses.to_csv(), pictures)
     ours = [row.key for row in table.rows if row.weights == "run" and row.solver == plan.solver]
     title = f"{cfg.name}: PSNR on Y in dB, {plan}, x{plan.scale:g}"
     print()
@@ -119,9 +120,9 @@ def _print_next(experiment: str, folder: Path, *, method: str, profile: str) -> 
     print(f"the same weights on Set5: {evaluate_command(experiment, folder)}")
 
 
-def _log_results(logging: Logging, folder: Path, table: Table, losses: str, pictures: list[Path]) -> None:
+def _log_results(loggers: Logging, folder: Path, table: Table, losses: str, pictures: list[Path]) -> None:
     """The table, pictures and curves to wandb, as a job of their own; CSV files are there already."""
-    for logger in replace(logging, csv=False).open(folder / "evaluation", run=folder, job=EVALUATION):
+    for logger in replace(loggers, csv=False).open(folder / "evaluation", run=folder, job=EVALUATION):
         log_results(logger, table=table, losses=losses, pictures=pictures)
         logger.experiment.finish()
 

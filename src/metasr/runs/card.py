@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from metasr.errors import StageError
 from metasr.io.files import write_text
+from metasr.runs.reading import check_card, read_object
 from metasr.runs.renames import renamed_card
 
 if TYPE_CHECKING:
@@ -46,20 +47,13 @@ def read_card(folder: Path) -> dict[str, Any]:
     """The card in a stage's folder, with the names that this version has for things; empty if there is none.
 
     Raises:
-        StageError: if it cannot be read.
+        StageError: if it cannot be read, or its entries are of other kinds than a card's.
     """
     path = folder / CARD_NAME
     if not path.is_file():
         return {}
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise StageError(
-            f"card {path} cannot be read ({error}); remove the stage's folder to train it again"
-        ) from error
-    if not isinstance(card, dict):
-        raise StageError(f"card {path} must hold a JSON object; remove the stage's folder to train it again")
-    return renamed_card(card, config_hash)
+    found = read_object(path, error=StageError, remedy="remove the stage's folder to train it again")
+    return renamed_card(check_card(found, f"card {path}", error=StageError), config_hash)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:

@@ -21,9 +21,9 @@ LOCK_NAME = ".lock"
 class RunLock:
     """Keeps other commands out of a run folder while its context is open.
 
-    The file holds the owner's process id, its start time and its host. A lock whose owner ran on this host and is no
-    longer there is stale: it is replaced, and the log says so. The owner of a lock of another host cannot be looked
-    for, so such a lock is respected.
+    The file holds the owner's process id, its start time, its host and the folder. A lock whose owner ran on this host
+    and is no longer there is stale: it is replaced, and the log says so. So is one that came with a folder that was
+    moved or copied. The owner of a lock of another host cannot be looked for, so such a lock is respected.
 
     Args:
         folder: the run folder; made where it is missing.
@@ -31,7 +31,12 @@ class RunLock:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_NAME
-        self._mine = {"pid": os.getpid(), "started": _start_time(os.getpid()), "host": socket.gethostname()}
+        self._mine = {
+            "pid": os.getpid(),
+            "started": _start_time(os.getpid()),
+            "host": socket.gethostname(),
+            "folder": str(folder.resolve()),
+        }
 
     def __enter__(self) -> RunLock:
         """Take the lock.
@@ -77,12 +82,13 @@ class RunLock:
         if not os.path.lexists(self.path):
             return
         owner = _read(self.path)
-        if owner.get("host") != self._mine["host"] and owner:
+        if owner and owner["host"] != self._mine["host"]:
             raise StageError(
                 f"process {owner.get('pid')} on {owner.get('host')} works in {self.path.parent}; wait for it, or, if "
                 f"it is certain to be gone, remove {self.path}"
             )
-        if owner and _start_time(owner["pid"]) is not None and owner["started"] == _start_time(owner["pid"]):
+        here = owner and owner["folder"] == self._mine["folder"]
+        if here and _start_time(owner["pid"]) is not None and owner["started"] == _start_time(owner["pid"]):
             raise StageError(
                 f"process {owner['pid']} of this machine works in {self.path.parent}; wait for it or stop it, or leave "
                 "run= out to start a new run"
@@ -95,7 +101,7 @@ def _read(path: Path) -> dict[str, Any]:
     """The owner; empty for a file that cannot be read, which is one that was being written at the end."""
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))
-        return owner if isinstance(owner["pid"], int) and {"host", "started"} <= owner.keys() else {}
+        return owner if isinstance(owner["pid"], int) and {"host", "started", "folder"} <= owner.keys() else {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from metasr.data.catalog import ImageSet
 from metasr.data.meta_set import MetaSet, WeightedSampler
 from metasr.errors import StageError
 from metasr.io.files import file_hash
@@ -38,6 +39,37 @@ def identity(stage: Stage, fingerprint: str, meta_set: MetaSet | None) -> dict[s
     if meta_set is not None:
         found["sampler_data"] = meta_set.fingerprint()
     return found
+
+
+def files_of(images: ImageSet) -> dict[str, int]:
+    """Names and sizes in bytes of some images' files, by which a card can name those that were changed.
+
+    Sets of more than 20,000 images are not listed: a card is to stay readable.
+    """
+    return {path.name: path.stat().st_size for path in images.paths} if len(images) <= 20_000 else {}
+
+
+def changed_files(old: Any, new: Mapping[str, int]) -> str:
+    """What became of a stage's training images, in words; empty where that is not known.
+
+    Args:
+        old: the ``data`` of the stage's card.
+        new: names and sizes of the files now.
+    """
+    old = old.get("files") if isinstance(old, Mapping) else None
+    if not isinstance(old, Mapping) or not old or not new:
+        return ""
+    told = {
+        "gone": [name for name in old if name not in new],
+        "new": [name for name in new if name not in old],
+        "of another size": [name for name in new if name in old and old[name] != new[name]],
+    }
+    words = [
+        f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''} {state}"
+        for state, names in told.items()
+        if names
+    ]
+    return "; training images: " + ("; ".join(words) or "the same names and sizes, other contents or another order")
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

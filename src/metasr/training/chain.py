@@ -38,7 +38,16 @@ from metasr.runs.card import (
 from metasr.runs.folder import command
 from metasr.runs.lock import RunLock
 from metasr.runs.weights import Weights, read_tensors
-from metasr.training.ancestry import differences, identity, meta_set_of, parent_state, raised_steps, require_current
+from metasr.training.ancestry import (
+    changed_files,
+    differences,
+    files_of,
+    identity,
+    meta_set_of,
+    parent_state,
+    raised_steps,
+    require_current,
+)
 from metasr.training.callbacks import RESUME_NAME, ResumePoint, SettleRates, Slice, StageProgress, Validation, Watch
 from metasr.training.loggers import close
 from metasr.training.progress import StageTable
@@ -107,7 +116,7 @@ def _start_of(chain: Chain, stage: Stage) -> _Start:
     require_current(chain, stage, fingerprint)
     wanted = identity(stage, fingerprint, meta_set)
     card = read_card(stage.folder)
-    raised = _require_ours(chain, stage, card, wanted) if card else None
+    raised = _require_ours(chain, stage, card, wanted, files_of(data.images)) if card else None
     if not card and stage.folder.exists() and any(not p.name.startswith(".") for p in stage.folder.iterdir()):
         raise StageError(
             f"{stage.folder} holds files but no {CARD_NAME}: it was not made by this program; "
@@ -139,7 +148,12 @@ def run_stage(chain: Chain, stage: Stage, *, watch: Watch | None, deadline: floa
         "status": "started",
         "identity": start.identity,
         "hash": config_hash(start.identity),
-        "data": {"split": "train", "images": len(start.data.images), **start.identity["data"]},
+        "data": {
+            "split": "train",
+            "images": len(start.data.images),
+            **start.identity["data"],
+            "files": files_of(start.data.images),
+        },
         "init": None if stage.given is None else stage.given.label.removeprefix("init="),
         "profile": chain.profile,
         "meta_set": {} if start.meta_set is None else start.meta_set.contents(),
@@ -150,7 +164,7 @@ def run_stage(chain: Chain, stage: Stage, *, watch: Watch | None, deadline: floa
     }
     if start.raised is not None:
         before, after = start.raised
-        card["extended"] = [*card.get("extended", []), {"from": before, "to": after}]
+        card["extended"] = {**card.get("extended", {}), str(before): after}
         log.info("stage %s had %d steps and is trained for %d: its schedule is that of %d", stage.name, before, after,
                  after)  # fmt: skip
     began = time.perf_counter()
@@ -245,7 +259,7 @@ def _train(
 def _settling(card: Mapping[str, Any], first: int) -> SettleRates | None:
     """What sets the learning rates, where the resume point at step ``first`` does not have the right ones."""
     retried = card.get("retried", {}).get("from") == first
-    extended = any(extension["from"] == first for extension in card.get("extended", []))
+    extended = str(first) in card.get("extended", {})
     if not (retried or extended):
         return None
     return SettleRates(card["retried"]["rates"] if retried else 1.0)
@@ -306,7 +320,7 @@ def _step_of(chain: Chain, stage: Stage) -> int:
 
 
 def _require_ours(
-    chain: Chain, stage: Stage, card: Mapping[str, Any], wanted: Mapping[str, Any]
+    chain: Chain, stage: Stage, card: Mapping[str, Any], wanted: Mapping[str, Any], files: Mapping[str, int]
 ) -> tuple[int, int] | None:
     """Require that a stage's folder holds this very stage; gives the steps it had and is to have, where they are more.
 
@@ -324,6 +338,8 @@ def _require_ours(
         if raised is None or not (stage.folder / RESUME_NAME).is_file():
             changed = ", ".join(differences(card.get("identity", {}), wanted)) or "its identity"
             gone = "" if raised is None else "; it has no resume point, from which it could be trained longer"
+            if card.get("identity", {}).get("data") != wanted["data"]:
+                gone = changed_files(card.get("data"), files)
             raise StageError(
                 f"stage {stage.name!r} in {stage.folder} is stale: it was made with other choices ({changed}{gone}). "
                 f"Take them back, or start a new run by leaving run= out, or remove {stage.folder} to train it again"
