@@ -12,18 +12,18 @@ import torch
 from safetensors.torch import save_file
 
 from metasr.config import build
+from metasr.config.chain import stages
 from metasr.config.entries import steps_of
+from metasr.config.evaluation import test_images as images_of
 from metasr.errors import DataError, InputError, OutputError, StageError, WeightsError
 from metasr.evaluation.results import ImageRow, Table
 from metasr.figures.picture_book import PictureBook
-from metasr.jobs import run as job
+from metasr.jobs import train as job
+from metasr.jobs.evaluate import adaptation_curves
 from metasr.jobs.run import execute
-from metasr.jobs.run import test_images as images_of
 from metasr.runs.weights import from_run
 from metasr.solvers.mzsr.solver import MZSRSolver
-from metasr.training import chain as stages
-from metasr.training.chain import run_chain
-from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture
+from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture, train
 
 COLUMNS = (
     "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y,"
@@ -53,7 +53,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job") / "run"
-    run_chain(compose(*SMALL), folder)
+    train(compose(*SMALL), folder)
     return folder
 
 
@@ -163,9 +163,9 @@ def test_curves_of_any_weights() -> None:
     for weights, updates, psnr in (("released/w", 0, 20.0), ("released/w", 5, 30.0), ("-", 0, 10.0)):
         solver = "interpolate" if weights == "-" else "adapt"
         table.add(ImageRow("t", "g2.0d", 2.0, solver, weights, updates, "a", psnr, 0.5, 1.0))
-    assert job._curves(table) == {"g2.0d": {0: 20.0, 5: 30.0}}
+    assert adaptation_curves(table) == {"g2.0d": {0: 20.0, 5: 30.0}}
     table.add(ImageRow("t", "g2.0d", 2.0, "adapt", "run", 1, "a", 25.0, 0.5, 1.0))
-    assert job._curves(table) == {"g2.0d": {1: 25.0}}
+    assert adaptation_curves(table) == {"g2.0d": {1: 25.0}}
 
 
 def test_weights_of_a_run_and_of_a_file(tmp_path: Path, photos: Path, run: Path) -> None:
@@ -371,4 +371,4 @@ def test_the_runs_rows_are_the_weights_own(tmp_path: Path, photos: Path, run: Pa
     again = evaluate(tmp_path / "again", *fixed, f"weights={folder}")
     assert rows(folder / "table.csv")[2]["psnr_y"] == again[2]["psnr_y"]
     assert from_run(folder).card["stage"] == "meta_transfer"
-    assert stages.places(compose(*SMALL), folder)["meta_transfer"].folder.is_dir()
+    assert stages(compose(*SMALL), folder)["meta_transfer"].folder.is_dir()

@@ -27,8 +27,7 @@ from metasr.runs.weights import (
     released_for,
     resolve,
 )
-from metasr.training.chain import run_chain
-from running import SMALL, compose
+from running import SMALL, compose, train
 
 STORE = weights_folder()
 RELEASED = sorted(path.stem for path in STORE.glob("*.json"))
@@ -159,7 +158,7 @@ def test_a_card_beside_the_file_is_read(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "run"
-    run_chain(compose(*SMALL), folder)
+    train(compose(*SMALL), folder)
     return folder
 
 

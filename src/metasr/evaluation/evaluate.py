@@ -150,7 +150,7 @@ class _Job:
 
     def key(self, index: int, rows: Sequence[Entry]) -> list[str]:
         """What a result depends on: the files' bytes, and what is asked of whom."""
-        asked = [f"{entry.solver} {entry.weights} {entry.updates}" for entry in rows]
+        asked = [f"{entry.solver} {entry.weights} {entry.digest} {entry.updates}" for entry in rows]
         sets = [self.images] if self.lr_images is None else [self.images, self.lr_images]
         return [*asked, *(_hash_of(found, index) for found in sets)]
 

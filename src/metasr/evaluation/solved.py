@@ -22,12 +22,14 @@ class Entry:
         weights: its weights' name; ``-`` for none.
         made_by: the solver; or what makes one for an image that it is shown the HR image of.
         updates: for solvers that adapt, the numbers of updates to show; none for those that do not.
+        digest: a hash of the weights' tensors; empty for none.
     """
 
     solver: str
     weights: str
     made_by: Solver | OracleMaker
     updates: tuple[int, ...] | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)

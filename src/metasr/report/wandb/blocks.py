@@ -1,6 +1,6 @@
 """The comparison as blocks of a wandb report: plain ones of our own, which need no account, and wandb's made from them.
 
-Runs are found by their group and job type, which :mod:`metasr.report.wandb.names` tells.
+Runs are found by their group and job type, which :mod:`metasr.runs.wandb_names` tells.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from metasr.errors import InputError
 from metasr.report.compare import Place, comparison, headline, places
 from metasr.report.run_data import ReportData, RunData
-from metasr.report.wandb.names import EVALUATION, group_of, score_name
+from metasr.runs.wandb_names import EVALUATION, group_of, score_name
 
 _NAMEABLE = re.compile(r"[\w.+@ -]+")
 

@@ -1,4 +1,4 @@
-"""An evaluation's table, curves and pictures to wandb, as :mod:`metasr.report.wandb.names` lists them."""
+"""An evaluation's table, curves and pictures to wandb, as :mod:`metasr.runs.wandb_names` lists them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from metasr.evaluation.loss_curves import LossPoint
 from metasr.evaluation.results import ImageRow, Table
-from metasr.report.wandb.names import score_name
+from metasr.runs.wandb_names import score_name
 
 _COLUMNS = (
     "degradation", "solver", "weights", "updates", "images", "psnr_y", "ssim_y", "hf_error_y", "seconds",
