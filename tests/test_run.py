@@ -19,7 +19,7 @@ from running import NO_VALIDATION, PROJECT, SMOKE, environment, run_py, save_pic
 
 COLUMNS = (
     "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y,"
-    "hf_error_y,own_stop"
+    "hf_error_y,own_stop,requested,taken,exact,grey,failed"
 )
 FIRST, SECOND = "01_pretrain", "02_meta_transfer"
 

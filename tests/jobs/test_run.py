@@ -27,7 +27,7 @@ from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture, train
 
 COLUMNS = (
     "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y,"
-    "hf_error_y,own_stop"
+    "hf_error_y,own_stop,requested,taken,exact,grey,failed"
 )
 EVALUATE = (*SMOKE, "task=evaluate", "max_images=null")
 

@@ -12,8 +12,8 @@ from metasr.config import build
 from metasr.config.entries import check_solvers, entry, learned_entries, needs_weights, own_entries, solver_nodes
 from metasr.config.schema import TaskName
 from metasr.data.catalog import CATALOG, ImageSet, image_set
-from metasr.data.pairing import paired
 from metasr.data.meta_set import WeightedSampler, require_disjoint, require_unseen
+from metasr.data.pairing import paired
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError, WeightsError, nearest

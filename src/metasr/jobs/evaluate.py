@@ -23,8 +23,8 @@ from metasr.evaluation.solved import Entry
 from metasr.figures.kernel_pictures import KernelBook
 from metasr.figures.picture_book import PictureBook
 from metasr.io.files import check_new_file, write_text
-from metasr.text import pluralize
 from metasr.recipes.base import Recipe
+from metasr.text import pluralize
 from metasr.training.map_maker import draw_test_maps
 
 

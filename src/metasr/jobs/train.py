@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from metasr.config.chain import chain, maps_recipe
 from metasr.config.entries import learned_entries, solver_nodes
 from metasr.config.evaluation import evaluation_plan, released_entries
 from metasr.config.record import write_choices
+from metasr.data.overlap import shared_files
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError, SliceOverError
 from metasr.evaluation.evaluate import require_scores
-from metasr.evaluation.solved import Entry
+from metasr.evaluation.plan import EvaluationPlan
 from metasr.evaluation.printing import format_pivot, format_rows
+from metasr.evaluation.solved import Entry
 from metasr.jobs.evaluate import measure, table_path
 from metasr.jobs.search import validation_psnr
 from metasr.paths import conf_folder, weights_folder
@@ -28,6 +31,8 @@ from metasr.runs.wandb_names import EVALUATION
 from metasr.runs.weights import has_released
 from metasr.training.callbacks import Watch
 from metasr.training.chain import is_rank_zero, run_chain
+
+log = logging.getLogger(__name__)
 
 
 def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None) -> float | None:
@@ -44,6 +49,10 @@ def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None)
     target = table_path(cfg.table, folder, overwrite=cfg.overwrite)
     plan = evaluation_plan(cfg)
     stages = chain(cfg, folder) if cfg.stages else None
+    shared = [] if stages is None else shared_files(build.images(cfg, "train"), plan.testset)
+    if stages is not None and shared:
+        stages = replace(stages, tested_on=tuple(shared))
+        log.warning("%s", _warning(shared, plan))
     loggers = build.logging(cfg).settled() if stages is None else stages.logging
     start = time.perf_counter()
 
@@ -95,8 +104,18 @@ def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None)
     if trained is not None:
         _print_next(cfg.name, folder, method=cfg.method, profile=cfg.profile_name)
     print(measured.lr_images)
+    if shared:
+        print(f"warning: {_warning(shared, plan)}")
     require_scores(table)
     return objective
+
+
+def _warning(shared: Sequence[str], plan: EvaluationPlan) -> str:
+    some = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
+    return (
+        f"{len(shared)} of {plan} {'is' if len(shared) == 1 else 'are'} among the training images ({some}): the scores "
+        "there tell nothing of new images; take another testset, or other data"
+    )
 
 
 def _print_next(experiment: str, folder: Path, *, method: str, profile: str) -> None:

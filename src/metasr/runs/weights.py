@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from metasr.checks import check_state
@@ -20,7 +18,7 @@ from metasr.io.files import file_hash
 from metasr.meta.rates import RATE_PREFIXES
 from metasr.models.weight_net import WEIGHT_NET_PREFIX
 from metasr.paths import weights_folder
-from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, config_hash, read_card
+from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, config_hash, read_card, tensors_hash
 from metasr.runs.folder import interpreter, run_folders
 from metasr.runs.reading import check_card, read_object
 from metasr.runs.renames import renamed_card
@@ -47,8 +45,8 @@ class Weights:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the tensors, with their names."""
-        return hashlib.sha256(save({k: v.detach().cpu().contiguous() for k, v in self.state.items()})).hexdigest()
+        """Hash of the tensors, with their names."""
+        return tensors_hash(self.state)
 
     @property
     def origin(self) -> str:

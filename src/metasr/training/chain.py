@@ -153,6 +153,7 @@ def run_stage(chain: Chain, stage: Stage, *, watch: Watch | None, deadline: floa
             "images": len(start.data.images),
             **start.identity["data"],
             "files": files_of(start.data.images),
+            "tested_on": list(chain.tested_on),
         },
         "init": None if stage.given is None else stage.given.label.removeprefix("init="),
         "profile": chain.profile,

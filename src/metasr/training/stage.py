@@ -76,6 +76,7 @@ class Chain:
         max_minutes: training ends at a resume point after so long; none for no limit.
         on_divergence: what is done when a loss or a weight is no longer finite: ``stop``, or ``retry`` once from the
             last resume point with half the learning rates.
+        tested_on: names of test images that are training images too, for the cards.
     """
 
     experiment: str
@@ -87,6 +88,7 @@ class Chain:
     stages_to_run: tuple[str, ...] | None = None
     max_minutes: float | None = None
     on_divergence: OnDivergence = "stop"
+    tested_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_minutes is not None and not self.max_minutes > 0:
