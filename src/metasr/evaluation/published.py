@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from metasr.io.csv import parse_csv
 from metasr.solvers.interpolate import InterpolateSolver
 from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.solvers.network import NetworkSolver
@@ -26,10 +26,10 @@ class Published(NamedTuple):
 def _table() -> dict[tuple[str, str, str, float], Published]:
     rows: dict[tuple[str, str, str, float], Published] = {}
     for path in sorted(_FOLDER.glob("*.csv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(line for line in file if not line.startswith("#")):
-                key = (row["method"], row["testset"], row["degradation"], float(row["scale"]))
-                rows[key] = Published(float(row["psnr_y"]), float(row["ssim_y"]) if row["ssim_y"] else None)
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        for row in parse_csv("".join(line for line in lines if not line.startswith("#"))):
+            key = (row["method"], row["testset"], row["degradation"], float(row["scale"]))
+            rows[key] = Published(float(row["psnr_y"]), float(row["ssim_y"]) if row["ssim_y"] else None)
     return rows
 
 

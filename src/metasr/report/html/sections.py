@@ -43,12 +43,12 @@ def _incomplete(run: RunData) -> list[str]:
     """What of a run's means is not the mean over all of its images, and which images were compared in another way."""
     told = [
         f"{r.failed} of {pluralize(r.images + r.failed, 'image')} failed under {r.degradation} with "
-        f"{compare.describe(r)}, and are left out of its means"
+        f"{compare.describe(r)}: left out of its means"
         for r in run.rows if r.failed
     ]  # fmt: skip
     told += [
         f"{r.exact} of {pluralize(r.images, 'image')} came out exact under {r.degradation} with {compare.describe(r)} "
-        "(infinite PSNR), and are left out of its mean PSNR"
+        "(infinite PSNR): left out of its mean PSNR"
         for r in run.rows if 0 < r.exact < r.images
     ]  # fmt: skip
     if grey := max((r.grey for r in run.rows), default=0):
