@@ -95,7 +95,7 @@ def pictures(choices: list[str]) -> dict[str, Tensor]:
         InputError: if they are too few for one of each kind.
     """
     from metasr.config import build
-    from metasr.jobs.run import test_images
+    from metasr.config.evaluation import test_images
 
     cfg = composed([c for c in choices if not c.startswith(("hydra.", "hydra/"))])
     found = test_images(cfg)
