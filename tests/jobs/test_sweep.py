@@ -19,6 +19,7 @@ from metasr.jobs import sweep
 from metasr.jobs.search import MedianPruning, PrunedError
 from metasr.report.reading import read_jobs
 from metasr.runs.folder import begin_sweep, job_folder, register_resolvers, sweep_folder, swept_keys
+from report_samples import TABLE
 from running import compose
 
 
@@ -82,7 +83,7 @@ def jobs(hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
 
 
 def finish(folder: Path) -> None:
-    (folder / "table.csv").write_text("testset,psnr_y\nset5,30\n", encoding="utf-8")
+    (folder / "table.csv").write_text(TABLE.format(low=30, high=31), encoding="utf-8")
 
 
 def test_a_finished_job_is_skipped(jobs, tmp_path: Path):
@@ -92,7 +93,8 @@ def test_a_finished_job_is_skipped(jobs, tmp_path: Path):
         sweep.run_job(cfg, tmp_path / "s" / "j")
     assert len(calls) == 1
     (found,) = read_jobs(tmp_path / "s")
-    assert (found.error, found.overrides, found.rows) == ("", ("seed=1", "a=2"), ({"testset": "set5", "psnr_y": "30"},))
+    assert (found.error, found.overrides) == ("", ("seed=1", "a=2"))
+    assert [row.psnr_y for row in found.rows] == [28.73, 30, 31]
     assert found.command.endswith("src/run.py seed=1 a=2")
 
 
