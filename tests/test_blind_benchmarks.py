@@ -58,7 +58,7 @@ def test_bad_input_is_one_line_with_status_two(
 def test_claims_want_a_chain_and_known_controls(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, other = untrained_run(Path("run")), untrained_run(Path("other"), "only=[pretrain]")
+    run, other = untrained_run(Path("run")), untrained_run(Path("other"), "stages_to_run=[pretrain]")
     assert status(monkeypatch, "mrda_claims", str(other)) == 2
     assert "is no run of a whole chain ending in a student" in capsys.readouterr().err
     assert status(monkeypatch, "mrda_claims", str(run), str(other)) == 2

@@ -129,19 +129,23 @@ def typed(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_commands_keep_what_made_the_weights(typed) -> None:
-    typed("+experiment=e", "profile=smoke", "only=[b]", "scale=3", "+ablation=x", "max_images=1", "logger=none")
-    assert command("e", "/r").endswith("profile=smoke 'only=[b]' scale=3 +ablation=x max_images=1 logger=none run=/r")
-    assert "only" not in command("e", "/r", without=("only",))
+    typed(
+        "+experiment=e", "profile=smoke", "stages_to_run=[b]", "scale=3", "+ablation=x", "max_images=1", "logger=none"
+    )
+    assert command("e", "/r").endswith(
+        "profile=smoke 'stages_to_run=[b]' scale=3 +ablation=x max_images=1 logger=none run=/r"
+    )
+    assert "stages_to_run" not in command("e", "/r", without=("stages_to_run",))
     assert evaluate_command("e", "/r").endswith(
         "src/run.py +experiment=e scale=3 +ablation=x task=evaluate weights=/r testset=set5 testset_root=FOLDER"
     )
 
 
 def test_solvers_side_by_side_need_names_of_their_own() -> None:
-    cfg = compose("+experiment=maml_sr_x2", "beside.network.name=metric_constrained")
+    cfg = compose("+experiment=maml_sr_x2", "compare_with.network.name=metric_constrained")
     with pytest.raises(InputError, match="two solvers are named 'metric_constrained'"):
         solver_nodes(cfg)
-    assert [n.name for n in solver_nodes(compose("+experiment=maml_sr_x2", "beside.loss=null"))] == [
+    assert [n.name for n in solver_nodes(compose("+experiment=maml_sr_x2", "compare_with.loss=null"))] == [
         "metric_constrained", "network", "adapt_consistency", "adapt_fixed",
     ]  # fmt: skip
 

@@ -101,7 +101,7 @@ def test_nothing_in_a_meta_step_waits_for_the_host_or_copies_from_it(kind: str) 
     model = PlainCNN(channels=4, layers=3)
     rates = make_rates(kind, model, steps=2, initial=1e-2)  # type: ignore[arg-type]
     problems = [problem_of(real_task(seed=0), Precision())]
-    weights = torch.tensor([0.5, 0.5])
+    weights = torch.tensor([0.0, 0.5, 0.5])
     with Launched() as launched:
         differentiate(
             model, rates, problems, weights, counted=(1, 2), steps=2, order="second", loss=torch.nn.functional.l1_loss,

@@ -215,6 +215,30 @@ def test_second_order_against_finite_differences(which: str, monkeypatch: pytest
         assert exact == pytest.approx(difference, rel=1e-6)
 
 
+@pytest.mark.parametrize("order", ["second", "first"])
+def test_the_loss_before_any_step_counts_by_its_plain_gradient(order: str) -> None:
+    model, tasks = SmoothCNN(), [random_task(seed=17), random_task(seed=18)]
+    parameters = [p.detach() for p in model.parameters()]
+    rates = PerStepRates(2, len(parameters), initial=0.05)
+    given = {"steps": 2, "order": order, "step_weights": [0.0, 0.6], "loss": mse_loss}
+    without = meta_gradient(model, rates, tasks, **given)
+    found = meta_gradient(model, rates, tasks, before=0.7, **given)
+
+    def plain(phi: list[Tensor]) -> Tensor:
+        names = [name for name, _ in model.named_parameters()]
+        return torch.stack([
+            mse_loss(functional_call(model, dict(zip(names, phi, strict=True)), (enlarge(t.query_lr, t.query_hr, 2),)),
+                     t.query_hr) for t in tasks
+        ]).mean()  # fmt: skip
+
+    gradients, value = torch.func.grad_and_value(plain)(parameters)
+    assert found.query[0].item() == pytest.approx(value.item(), rel=1e-12)
+    assert found.loss.item() == pytest.approx(without.loss.item() + 0.7 * value.item(), rel=1e-12)
+    *of_weights, of_rates = [f - w for f, w in zip(found.gradients, without.gradients, strict=True)]
+    assert relative_error(of_weights, [0.7 * g for g in gradients]) < 1e-10
+    assert float(of_rates.abs().max()) == 0
+
+
 @pytest.mark.parametrize("loss", [mse_loss, l1_loss])
 def test_second_order_equals_torch_func(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     model = PlainCNN(channels=4, layers=3)
@@ -362,7 +386,7 @@ def test_impossible_meta_batches_are_refused(tasks: list[object], weights: list[
 
 @pytest.mark.parametrize("order", ["none", "third"])
 def test_orders_that_would_learn_nothing_are_refused(order: str) -> None:
-    with pytest.raises(InputError, match=f"order must be 'second' or 'first' to train, got '{order}'"):
+    with pytest.raises(InputError, match=f"order must be one of second, first, got '{order}'"):
         require_training_order(order)
-    with pytest.raises(InputError, match="order must be 'second' or 'first' to train"):
+    with pytest.raises(InputError, match="order must be one of second, first"):
         MetaTransfer(PlainCNN(4, 2), steps=1, order=order)  # type: ignore[arg-type]

@@ -68,7 +68,8 @@ def test_a_floor_of_one_is_where_uniform_weights_are_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"kind": "last"}, {"anneal_steps": 0}, {"floor": -0.1}, {"floor": 1.1}, {"first": -1e-9}]
+    "options",
+    [{"kind": "last"}, {"anneal_steps": 0}, {"floor": -0.1}, {"floor": 1.1}, {"first": -1e-9}, {"before": -1.0}],
 )
 def test_impossible_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(InputError, match="step weights"):

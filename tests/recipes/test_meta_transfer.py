@@ -65,7 +65,7 @@ def test_steps_are_adams_on_the_meta_gradient(kind: str, order: str) -> None:
     torch.manual_seed(0)
     weights = StepWeights(anneal_steps=4)
     recipe = MetaTransfer(
-        small(), steps=5, rate=2e-3, inner_steps=2, rates=kind, rates_rate=1e-3, order=order, step_weights=weights
+        small(), steps=5, rate=2e-3, inner_steps=2, rates=kind, rates_lr=1e-3, order=order, step_weights=weights
     )
     model, rates = copy.deepcopy(recipe.model), copy.deepcopy(recipe.rates)
     given = batches(3)
@@ -104,7 +104,7 @@ class Checkpoint(pl.Callback):
 
 def test_rates_are_inside_their_bounds_before_a_checkpoint_sees_them(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    recipe = MetaTransfer(small(), steps=3, inner_steps=2, rates_rate=10.0)  # a step throws every rate far outside
+    recipe = MetaTransfer(small(), steps=3, inner_steps=2, rates_lr=10.0)  # a step throws every rate far outside
     checkpoint = Checkpoint(tmp_path / "resume.ckpt")
     fit(recipe, batches(1), steps=3, callbacks=[checkpoint])
     low, high = recipe.rates.bounds
@@ -122,7 +122,7 @@ def test_no_option_is_silent() -> None:
         "inner_steps": lambda: 3,
         "inner_rate": lambda: 3e-2,
         "rates": lambda: "fixed",
-        "rates_rate": lambda: 5e-3,
+        "rates_lr": lambda: 5e-3,
         "order": lambda: "first",
         "step_weights": lambda: StepWeights(kind="final"),
         "schedule": lambda: "constant",
@@ -132,6 +132,17 @@ def test_no_option_is_silent() -> None:
         "enlarge_first": lambda: False,
     }
     assert silent_options(MetaTransfer, baseline, others, batches(1)) == ["engine"]  # how fast, not what
+
+
+def test_the_weight_before_any_step_reaches_the_training_and_the_log() -> None:
+    logged = []
+    for before in (0.0, 0.5):
+        torch.manual_seed(0)
+        recipe = MetaTransfer(small(), steps=1, inner_steps=2, step_weights=StepWeights(before=before))
+        logged += fit(recipe, batches(1), steps=1)
+    plain, more = logged
+    assert "train/query_after_0" not in plain
+    assert more["train/loss"] == pytest.approx(plain["train/loss"] + 0.5 * more["train/query_after_0"], rel=1e-5)
 
 
 def test_options_reach_the_engine() -> None:

@@ -273,7 +273,9 @@ def solver(
     name = choices.pop("name")
     choices.pop("snapshots", None)  # what tables show of it
     if "stage" in choices:
-        raise InputError(f"solver {name} looks at the HR image, so it can only stand beside one: beside.oracle={name}")
+        raise InputError(
+            f"solver {name} looks at the HR image, so it can only stand beside one: compare_with.oracle={name}"
+        )
     kind = choices.pop("rates", None)
     is_blind = choices.pop("blind", False)
     extra: dict[str, Any] = {}

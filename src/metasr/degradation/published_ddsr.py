@@ -33,7 +33,7 @@ from metasr.checks import check_image
 from metasr.degradation import kernels
 from metasr.degradation.noise import quantise_8bit
 from metasr.degradation.pipeline import Degradation
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 
 Shift = Literal["published", "centre"]
 Blur = Literal["gaussian", "disc"]
@@ -164,8 +164,7 @@ class PublishedDraws:
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
             raise InputError(f"the published draws are for scale {', '.join(map(str, SCALES))}, got {self.scale}")
-        if self.blur not in get_args(Blur):
-            raise InputError(f"blur must be gaussian or disc, got {self.blur!r}")
+        require_one_of(self.blur, Blur, name="blur")
         check_shift(self.shift)
         if not 0 <= self.noise_std < math.inf:
             raise InputError(f"noise_std must be finite and at least 0, got {self.noise_std}")

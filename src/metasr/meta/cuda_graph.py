@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +78,7 @@ class Engine:
     """
 
     def __init__(self, kind: EngineKind = "auto", *, graphs: int = 4, capture: Capture = capture_cuda) -> None:
-        if kind not in get_args(EngineKind):
-            raise InputError(f"engine must be 'auto', 'eager' or 'captured', got {kind!r}")
+        require_one_of(kind, EngineKind, name="engine")
         if graphs < 1:
             raise InputError(f"an engine keeps at least one graph, got {graphs}")
         self.kind = kind

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metasr.checks import check_pair, check_whole_pair
 from metasr.data.tasks import Task
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.meta.cuda_graph import Engine
 from metasr.meta.inner_loop import Order, detach, inner_loop
 from metasr.meta.learn2learn import clone_module
@@ -72,8 +72,7 @@ def meta_parameters(model: nn.Module, rates: Rates) -> list[nn.Parameter]:
 
 def require_training_order(order: str) -> None:
     """Require an order of meta-training: ``none`` cuts the graph, and nothing would be learned."""
-    if order not in ("second", "first"):
-        raise InputError(f"order must be 'second' or 'first' to train, got {order!r}")
+    require_one_of(order, ("second", "first"), name="order")
 
 
 @dataclass
@@ -99,6 +98,7 @@ def meta_gradient(
     steps: int,
     order: Order,
     step_weights: Sequence[float],
+    before: float = 0.0,
     loss: PixelLoss = nn.functional.l1_loss,
     precision: Precision = DEFAULT,
     engine: Engine | None = None,
@@ -116,6 +116,7 @@ def meta_gradient(
         order: ``second`` or ``first``.
         step_weights: weight of the query loss after each step, ``steps`` of them (one for 0 steps); steps of weight 0
             are skipped.
+        before: weight of the query loss before any step, beside those.
         loss: of (output, target), for support and query.
         precision: arithmetic and layout.
         engine: captures the step where it can; none to run it eagerly. The same one for all steps of a training.
@@ -135,10 +136,10 @@ def meta_gradient(
             f"got {len(tasks)} tasks and weights {list(step_weights)} for {steps} steps"
         )
     parameters = meta_parameters(model, rates)
-    first = min(1, steps)  # the number of steps that the first weight belongs to
-    counted = tuple(step for step, weight in enumerate(step_weights, start=first) if weight != 0)
+    after = [before, *step_weights] if steps else list(step_weights)  # 0, 1, ..., steps steps
+    counted = tuple(step for step, weight in enumerate(after) if weight != 0)
     problems = [problem_of(task, precision, enlarge_first=enlarge_first) for task in tasks]
-    weights = torch.tensor(step_weights, dtype=parameters[0].dtype, device=parameters[0].device)
+    weights = torch.tensor(after, dtype=parameters[0].dtype, device=parameters[0].device)
 
     def step(inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
         problems = [Problem(*inputs[i : i + 4]) for i in range(0, len(inputs) - 1, 4)]
@@ -196,7 +197,7 @@ def differentiate(
         model: the network θ.
         rates: inner learning rates.
         problems: the tasks.
-        weights: ``(max(1, steps),)``, weight of the query loss after each step, or after none.
+        weights: ``(steps + 1,)``, weight of the query loss after 0, 1, ..., ``steps`` steps.
         counted: after how many steps the query loss is computed.
         steps: inner steps.
         order: ``second`` or ``first``.
@@ -255,7 +256,7 @@ def _of_one_task(
         if step in counted:
             value = loss_of(net, problem.query_in, problem.query_hr)
             values.append(value.detach())
-            terms.append(weights[max(0, step - 1)] * value)
+            terms.append(weights[step] * value)
 
     inner_loop(
         network,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class StepWeights:
         anneal_steps: iterations until the floor would reach 0; MZSR's 10,000/3.
         floor: final share of 1/n that a non-final step keeps; MZSR's 0.03.
         first: additional weight on the first step's loss, for results after one update.
+        before: weight on the loss before any step, so that adaptation improves on a network that is good without it.
         skip_floor: a weight that has come down to its floor becomes 0, and the last one takes its share: the query
             passes of all steps but the last (and the first, if it has a weight of its own) are saved. Another loss
             than the published one, if hardly.
@@ -30,13 +31,13 @@ class StepWeights:
     anneal_steps: float = 10_000 / 3
     floor: float = 0.03
     first: float = 0.0
+    before: float = 0.0
     skip_floor: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("annealed", "uniform", "final"):
-            raise InputError(f"step weights must be 'annealed', 'uniform' or 'final', got {self.kind!r}")
-        if self.anneal_steps <= 0 or not 0 <= self.floor <= 1 or self.first < 0:
-            raise InputError("step weights need anneal_steps > 0, floor in [0, 1] and first >= 0")
+        require_one_of(self.kind, ("annealed", "uniform", "final"), name="step weights")
+        if self.anneal_steps <= 0 or not 0 <= self.floor <= 1 or min(self.first, self.before) < 0:
+            raise InputError("step weights need anneal_steps > 0, floor in [0, 1], first >= 0 and before >= 0")
 
     def at(self, iteration: int, steps: int) -> list[float]:
         """Weights of inner steps 1 to ``steps`` at a training iteration (from 0); sum 1 but for ``first``.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
-from metasr.errors import InputError
+from metasr.errors import require_one_of
 from metasr.models.conditioned import KernelMaker
 from metasr.models.upsampling import check_trained_scale
 
@@ -39,8 +39,7 @@ class BlindSR(nn.Module):
 
     def __init__(self, encoder: nn.Module, body: nn.Module, *, init: Init = "torch") -> None:
         super().__init__()
-        if init not in get_args(Init):
-            raise InputError(f"init must be 'torch' or 'he', got {init!r}")
+        require_one_of(init, Init, name="init")
         if init == "he":
             _begin_as_he(encoder)
             for name, part in body.named_modules():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metasr.checks import check_image, check_scale
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least
 from metasr.models.weight_net import high_pass
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -103,8 +103,7 @@ class KernelRegressor(nn.Module):
 
     def __init__(self, *, width: int = 128) -> None:
         super().__init__()
-        if width < 1:
-            raise InputError(f"width must be at least 1, got {width}")
+        require_at_least(1, width=width)
         self.layers = nn.Sequential(
             nn.Linear(STATISTICS + 2, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 4)
         )

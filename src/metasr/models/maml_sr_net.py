@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metasr.degradation.resize import pad_symmetric
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.models.attention import Attention, CrossScaleAttention
 from metasr.models.blocks import Bridge, DeepHead, FeatureEncoder, Norm, UpJoin, enlarge_features
 from metasr.models.conv import Conv2d
@@ -85,10 +85,8 @@ class MAMLSRNet(nn.Module):
         super().__init__()
         if width < 2 or width % 2:
             raise InputError(f"width must be an even number of at least 2, got {width}")
-        if residual not in get_args(Residual):
-            raise InputError(f"residual must be 'global' or 'none', got {residual!r}")
-        if attention not in get_args(Attention):
-            raise InputError(f"attention must be one of {', '.join(get_args(Attention))}, got {attention!r}")
+        require_one_of(residual, Residual, name="residual")
+        require_one_of(attention, Attention, name="attention")
         self.residual = residual
         self.deep_supervision = deep_supervision
         self.smallest = 2 * _MULTIPLE if norm == "batch" else _MULTIPLE  # statistics need more than one value

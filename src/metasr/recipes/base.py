@@ -102,13 +102,17 @@ class Recipe(pl.LightningModule):
         raise NotImplementedError
 
     def require_rates(self) -> None:
-        """Require every learning rate, kept as ``rate`` or ``<what>_rate``, to be a finite number above 0.
+        """Require every learning rate (``rate``, ``<what>_rate``, ``<what>_lr``) to be a finite number above 0.
 
         Raises:
             InputError: naming the rate.
         """
         for name, value in vars(self).items():
-            if name.rpartition("_")[2] == "rate" and isinstance(value, int | float) and not 0 < value < math.inf:
+            if (
+                name.rpartition("_")[2] in ("rate", "lr")
+                and isinstance(value, int | float)
+                and not 0 < value < math.inf
+            ):
                 raise InputError(f"{type(self).__name__}: {name} must be a finite number above 0, got {value}")
 
     def require_sampler(self, sampler: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from metasr.data.observations import Observations
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least
 from metasr.models.kernel_regressor import KernelRegressor, gaussians_of
 from metasr.recipes.base import Recipe, Schedule
 
@@ -66,8 +66,7 @@ class KernelRegression(Recipe):
             raise InputError(
                 f"kernel regression trains a KernelRegressor, got {type(model).__name__}; choose model=kernel_regressor"
             )
-        if noise_weight < 0:
-            raise InputError(f"noise_weight must be at least 0, got {noise_weight}")
+        require_at_least(0, noise_weight=noise_weight)
         self.rate = rate
         self.noise_weight = noise_weight
 

@@ -34,7 +34,7 @@ class MetaTransfer(Recipe):
         inner_steps: gradient steps per task (MZSR: 5); with 0, and fixed rates, this is plain training on the queries.
         inner_rate: the fixed inner rate, or where the learned ones start.
         rates: ``fixed``, ``per_step`` or ``meta_sgd``.
-        rates_rate: learning rate of the inner rates; none for ten times less than where they start.
+        rates_lr: learning rate of the inner rates; none for ten times less than where they start.
         order: ``second`` (MAML) or ``first``.
         step_weights: how the query losses after each inner step are weighted.
         schedule: of both learning rates.
@@ -57,7 +57,7 @@ class MetaTransfer(Recipe):
         inner_steps: int = 5,
         inner_rate: float = 1e-2,
         rates: RatesKind = "per_step",
-        rates_rate: float | None = None,
+        rates_lr: float | None = None,
         order: Literal["second", "first"] = "second",
         step_weights: StepWeights | None = None,
         schedule: Schedule = "cosine",
@@ -74,15 +74,15 @@ class MetaTransfer(Recipe):
         self.order = order
         self.step_weights = step_weights or StepWeights()
         self.rates = make_rates(rates, model, steps=inner_steps, initial=inner_rate)
-        self.rates_rate = inner_rate / 10 if rates_rate is None else rates_rate
+        self.rates_lr = inner_rate / 10 if rates_lr is None else rates_lr
         self.engine = Engine(engine)
         self.precision = Precision(arithmetic=precision, layout=layout)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The network's weights at ``rate``, the inner rates at ``rates_rate``."""
+        """The network's weights at ``rate``, the inner rates at ``rates_lr``."""
         groups = [{"params": list(self.model.parameters()), "lr": self.rate}]
         if list(self.rates.parameters()):
-            groups.append({"params": list(self.rates.parameters()), "lr": self.rates_rate})
+            groups.append({"params": list(self.rates.parameters()), "lr": self.rates_lr})
         return groups
 
     def training_step(self, batch: Sequence[Task], batch_idx: int) -> Tensor:
@@ -95,14 +95,15 @@ class MetaTransfer(Recipe):
             steps=self.inner_steps,
             order=self.order,
             step_weights=weights,
+            before=self.step_weights.before,
             precision=self.precision,
             engine=self.engine,
             enlarge_first=self.enlarge_first,
         )
         self.require_finite(meta.loss, of=lambda: f"tasks {', '.join(str(t.degradation) for t in batch)}")
         self.log("train/loss", meta.loss, prog_bar=True)
-        for step, value in enumerate(meta.query):
-            if step and weights[step - 1]:
+        for step, (weight, value) in enumerate(zip([self.step_weights.before, *weights], meta.query, strict=False)):
+            if weight:
                 self.log(f"train/query_after_{step}", value)
         return surrogate_loss(meta_parameters(self.model, self.rates), meta.gradients)
 

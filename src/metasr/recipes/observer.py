@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.models.mln import MLN
 from metasr.models.teacher import View, check_view
 
@@ -34,8 +34,7 @@ class Observer(nn.Module):
     def __init__(self, view: View, *, mln: MLN | None = None, reset: Reset = "per_batch") -> None:
         super().__init__()
         check_view(view, mln)
-        if reset not in get_args(Reset):
-            raise InputError(f"mln_reset must be one of {', '.join(get_args(Reset))}, got {reset!r}")
+        require_one_of(reset, Reset, name="mln_reset")
         if reset == "never" and not view.adapts:
             raise InputError(
                 f"mln_reset='never' lets an adapted network drift, but {type(view).__name__} adapts none; leave it out"

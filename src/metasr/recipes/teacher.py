@@ -140,9 +140,12 @@ class Teacher(Recipe):
     def load_parent(self, state: dict[str, Tensor], *, origin: str) -> str:
         """Start with an MLN that was learned before: every tensor of it must be there. Encoder and body are fresh.
 
-        Without an MLN, all tensors of encoder and body are the parent's.
+        Without an MLN, all tensors of encoder and body are the parent's. What a teacher exported is taken whole.
         """
         own = self.observer.state()
+        if state.keys() == self.export().keys():
+            self.restore(state, origin=origin)
+            return f"{len(state)} of {len(state)} encoder, body and MLN tensors from {origin}"
         if not own:
             return super().load_parent(state, origin=origin)
         mln_state = {f"mln.{k}": v for k, v in state.items() if not k.startswith(RATE_PREFIXES)}

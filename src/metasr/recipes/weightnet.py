@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from metasr.checks import check_state
 from metasr.data.meta_set import Sampling, WeightedBatch, take
 from metasr.data.tasks import Pairs
 from metasr.degradation.pipeline import Degradation
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.meta.meta_gradient import enlarge, surrogate_loss
 from metasr.models.weight_net import WEIGHT_NET_PREFIX, WeightNet
 from metasr.recipes.base import Recipe, Schedule
@@ -106,8 +106,7 @@ class WeightNetRecipe(Recipe):
             ("reward", reward, Reward), ("level", level, Level), ("meta_at", meta_at, MetaAt),
             ("sampling", sampling, Sampling),
         ):  # fmt: skip
-            if value not in get_args(known):
-                raise InputError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
+            require_one_of(value, known, name=name)
         if every < 1 or not inner_rate > 0 or not sampling_temperature > 0:
             raise InputError(
                 "every must be at least 1, inner_rate and sampling_temperature above 0, "

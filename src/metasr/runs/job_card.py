@@ -22,7 +22,7 @@ def read_job(folder: Path) -> dict[str, Any]:
 
 def write_job(folder: Path, card: dict[str, Any]) -> None:
     """Write a job's card, making its folder where needed."""
-    from metasr.runs.card import write_text
+    from metasr.io.files import write_text
 
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / JOB_NAME, json.dumps(card, indent=1) + "\n")

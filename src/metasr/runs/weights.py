@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from metasr.checks import check_state
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import StageError, WeightsError, nearest
+from metasr.io.files import file_hash
 from metasr.meta.rates import RATE_PREFIXES
 from metasr.models.weight_net import WEIGHT_NET_PREFIX
 from metasr.paths import weights_folder
-from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, file_hash, read_card
+from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, read_card
 from metasr.runs.folder import interpreter, run_folders
 from metasr.runs.reading import check_card, read_object
 from metasr.runs.tensors import read_tensors, without_prefix

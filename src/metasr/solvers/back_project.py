@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError
+from metasr.errors import require_at_least
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.ensemble import back_project
 
@@ -27,8 +27,7 @@ class BackProjectSolver:
     uses_kernel: ClassVar[bool] = True
 
     def __init__(self, *, rounds: int = 10) -> None:
-        if rounds < 0:
-            raise InputError(f"rounds must be at least 0, got {rounds}")
+        require_at_least(0, rounds=rounds)
         self.rounds = rounds
 
     @torch.no_grad()

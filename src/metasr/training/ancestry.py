@@ -16,9 +16,11 @@ from torch import Tensor
 from metasr.config import build
 from metasr.data.meta_set import MetaSet
 from metasr.errors import StageError
-from metasr.runs.card import WEIGHTS_NAME, config_hash, file_hash, read_card
+from metasr.io.files import file_hash
+from metasr.paths import weights_folder
+from metasr.runs.card import WEIGHTS_NAME, config_hash, read_card
 from metasr.runs.folder import interpreter
-from metasr.runs.weights import read_tensors
+from metasr.runs.weights import Weights, read_tensors, resolve
 
 _HARMLESS = {
     "_target_", "accelerator", "log_every_n_steps", "num_sanity_val_steps", "default_root_dir", "logger", "callbacks",
@@ -35,11 +37,13 @@ class Place:
         name: the stage.
         folder: ``<run>/<nn>_<stage>``.
         parent: where it starts from, or none.
+        init: hash of the tensors given to it from outside the run to start from, instead of a parent's; or none.
     """
 
     name: str
     folder: Path
     parent: Place | None
+    init: str | None = None
 
     def ancestors(self) -> Iterator[Place]:
         """Its parent, that one's parent, and so on."""
@@ -64,9 +68,20 @@ def identity(cfg: DictConfig, place: Place, fingerprint: str, meta_set: MetaSet 
         "trainer": {k: v for k, v in trainer.items() if k not in _HARMLESS and not str(k).startswith("enable_")},
         "parent": None if place.parent is None else file_hash(place.parent.folder / WEIGHTS_NAME),
     }
+    if place.init is not None:
+        found["init"] = place.init
     if meta_set is not None:
         found["sampler_data"] = meta_set.fingerprint()
     return found
+
+
+def given_weights(cfg: DictConfig) -> Weights | None:
+    """What ``init`` names, or none: the weights that the first of the stages that run starts from.
+
+    Raises:
+        WeightsError, StageError: if there are none.
+    """
+    return None if cfg.init is None else resolve(cfg.init, folder=weights_folder())
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
@@ -119,7 +134,7 @@ def require_current(cfg: DictConfig, place: Place, fingerprint: str, again: str)
             raise StageError(
                 f"stage {place.name!r} builds on stage {ancestor.name!r} in {ancestor.folder}, which is stale: it was "
                 f"made with other choices ({changed}). Take them back, or start a new run by leaving run= out, or "
-                f"remove {ancestor.folder} and train it again with: {again} 'only=[{ancestor.name}]'"
+                f"remove {ancestor.folder} and train it again with: {again} 'stages_to_run=[{ancestor.name}]'"
             )
 
 
@@ -130,7 +145,7 @@ def _require_whole(cfg: DictConfig, ancestor: Place, child: Place, again: str) -
         state = "was cut short" if card else "is missing"
         raise StageError(
             f"stage {child.name!r} needs stage {ancestor.name!r} first, which {state} in {ancestor.folder}; run it "
-            f"with: {again} 'only=[{ancestor.name}]'"
+            f"with: {again} 'stages_to_run=[{ancestor.name}]'"
         )
     if card.get("experiment") != cfg.name or card.get("stage") != ancestor.name:
         raise StageError(

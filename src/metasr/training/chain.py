@@ -8,7 +8,6 @@ what differs and what to type.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
 import time
@@ -25,19 +24,20 @@ from torch import Tensor
 
 from metasr.config import build
 from metasr.errors import InputError, MetasrError, OutputError, SliceOverError, StageError, nearest
+from metasr.io.files import file_hash, write_bytes
 from metasr.recipes.base import Recipe, require_finite_weights
 from metasr.runs.card import (
     CARD_NAME,
     WEIGHTS_NAME,
     config_hash,
     environment,
-    file_hash,
     read_card,
+    tensors_hash,
     write_card,
 )
 from metasr.runs.folder import command
 from metasr.runs.weights import Weights, read_tensors
-from metasr.training.ancestry import Place, differences, identity, parent_state, require_current
+from metasr.training.ancestry import Place, differences, given_weights, identity, parent_state, require_current
 from metasr.training.callbacks import RESUME_NAME, ResumePoint, Slice, StageProgress, Validation
 from metasr.training.progress import StageTable
 from metasr.training.validation import draw
@@ -50,11 +50,17 @@ Score = Callable[[DictConfig, str, Recipe], dict[str, float]]
 def places(cfg: DictConfig, run: Path) -> dict[str, Place]:
     """All stages of an experiment, in order.
 
+    With ``init`` the first of those that run (``stages_to_run``) starts from given weights, so it has no parent. One
+    that is not to run now and was started so before is taken as it is.
+
     Raises:
         StageError: if there are none, or a parent is not an earlier stage.
+        WeightsError: if there are no such weights.
     """
     if not cfg.stages:
         raise StageError("no stages to run: choose an experiment, for instance +experiment=mzsr_x2")
+    given = given_weights(cfg)
+    runs = [str(name) for name in cfg.stages if cfg.stages_to_run is None or name in cfg.stages_to_run]
     found: dict[str, Place] = {}
     for number, (name, part) in enumerate(cfg.stages.items(), start=1):
         parent = part.parent
@@ -64,7 +70,11 @@ def places(cfg: DictConfig, run: Path) -> dict[str, Place]:
                 f"{nearest(parent, found) if found else 'it is the first'}"
             )
         folder = run / f"{number:02d}_{name}"
-        found[str(name)] = Place(str(name), folder, None if parent is None else found[parent])
+        if str(name) not in runs:
+            init = read_card(folder).get("identity", {}).get("init")
+        else:
+            init = tensors_hash(given.state) if given is not None and name == runs[0] else None
+        found[str(name)] = Place(str(name), folder, None if parent is None or init else found[parent], init)
     return found
 
 
@@ -72,7 +82,7 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
     """Run an experiment's stages in order and give the last one's weights.
 
     Args:
-        cfg: the run's config; with ``slice_minutes`` training ends at a resume point after so long.
+        cfg: the run's config; with ``max_minutes`` training ends at a resume point after so long.
         run: the run folder.
         score: validation metrics of a recipe in the making.
 
@@ -81,20 +91,23 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
         SliceOverError: when the time was over before the last stage was finished.
     """
     deadline = None
-    if cfg.slice_minutes is not None:
-        if not cfg.slice_minutes > 0:
-            raise InputError(f"slice_minutes must be above 0, or null for no limit, got {cfg.slice_minutes}")
-        deadline = time.monotonic() + 60 * cfg.slice_minutes
+    if cfg.max_minutes is not None:
+        if not cfg.max_minutes > 0:
+            raise InputError(f"max_minutes must be above 0, or null for no limit, got {cfg.max_minutes}")
+        deadline = time.monotonic() + 60 * cfg.max_minutes
     chain = places(cfg, run)
-    wanted = list(chain) if cfg.only is None else list(cfg.only)
+    wanted = list(chain) if cfg.stages_to_run is None else list(cfg.stages_to_run)
     for name in wanted:
         if name not in chain:
             raise StageError(f"no stage {name!r} in {cfg.name}: {nearest(name, chain)}")
     if not wanted:
-        raise StageError(f"only=[] leaves no stage to run: leave it out, or name some of {', '.join(chain)}")
+        raise StageError(f"stages_to_run=[] leaves no stage to run: leave it out, or name some of {', '.join(chain)}")
     chosen = [place for name, place in chain.items() if name in wanted]
     for place in chosen:  # made here to be thrown away: an error in the last stage is not to cost the first
-        build.recipe(cfg, place.name).require_sampler(build.sampler(cfg, place.name))
+        recipe = build.recipe(cfg, place.name)
+        recipe.require_sampler(build.sampler(cfg, place.name))
+        if place.init is not None:
+            _begin(cfg, recipe)
     with StageTable({place.name: cfg.stages[place.name].steps for place in chosen}, shown=is_rank_zero()) as table:
         for place in chosen:
             run_stage(cfg, place, run, score=score, deadline=deadline, table=table)
@@ -112,7 +125,7 @@ def run_stage(
         SliceOverError: when the deadline came first; the resume point is written.
     """
     again = command(cfg.name, run)
-    anew = command(cfg.name, run, without=("only",))
+    anew = command(cfg.name, run, without=("stages_to_run",))
     parent = parent_state(cfg, place, anew)
     data = build.stage_data(cfg, place.name)
     meta_set = build.meta_set(data.sampler)
@@ -135,7 +148,9 @@ def run_stage(
         _make(place.folder)
     recipe = build.recipe(cfg, place.name)
     origin = "no parent: freshly initialised"
-    if place.parent is not None:
+    if place.init is not None:
+        origin = _begin(cfg, recipe)
+    elif place.parent is not None:
         assert parent is not None
         origin = recipe.load_parent(parent, origin=place.parent.folder.name)
     log.info("stage %s: %s", place.name, origin)
@@ -148,6 +163,7 @@ def run_stage(
         "identity": wanted,
         "hash": config_hash(wanted),
         "weights_from": origin,
+        "init": cfg.init if place.init is not None else None,
         "data": {"name": cfg.data.name, "split": "train", "images": len(data.images), **wanted["data"]},
         "profile": cfg.profile_name,
         "meta_set": {} if meta_set is None else meta_set.contents(),
@@ -196,7 +212,7 @@ def run_stage(
         if is_rank_zero():
             write_card(place.folder, card | {"seconds": round(spent + time.perf_counter() - start, 2)})
         raise SliceOverError(
-            f"slice_minutes={cfg.slice_minutes:g} are over in stage {place.name!r} at {recipe.unit} "
+            f"max_minutes={cfg.max_minutes:g} are over in stage {place.name!r} at {recipe.unit} "
             f"{trainer.global_step} of {total}; go on with: {again}"
         )
     if trainer.interrupted or trainer.global_step < total:
@@ -208,6 +224,13 @@ def run_stage(
         _finish(place, recipe, trainer, card, validation=validation)
     trainer.strategy.barrier()  # the others read the weights in the next stage
     resume.unlink(missing_ok=True)
+
+
+def _begin(cfg: DictConfig, recipe: Recipe) -> str:
+    """Load the weights that ``init`` names into a recipe, and count them."""
+    given = given_weights(cfg)
+    assert given is not None
+    return recipe.load_parent(given.state, origin=f"init={cfg.init}")
 
 
 def is_rank_zero() -> bool:
@@ -280,17 +303,9 @@ def save_tensors(state: dict[str, Tensor], path: Path) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        save_file({k: v.contiguous() for k, v in state.items()}, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error}; choose a writable place with room") from error
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in state.items()}))
 
 
 def _make(folder: Path) -> None:

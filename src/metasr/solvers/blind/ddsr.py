@@ -6,7 +6,7 @@ from torch import Tensor
 
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation, Downsample
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least
 from metasr.solvers.base import check_problem, clock
 from metasr.solvers.blind.base import Estimate, assume
 from metasr.solvers.blind.parametric import unfit
@@ -35,8 +35,7 @@ class DDSREstimator:
     """
 
     def __init__(self, solver: DDSRSolver, *, crop: int | None = 48) -> None:
-        if crop is not None and crop < 1:
-            raise InputError(f"crop must be at least 1 pixel, or none for the whole image, got {crop}")
+        require_at_least(1, crop=crop)
         self.solver = solver
         self.crop = crop
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.solvers.ddsr.random_kernels import Widths
 
 Mode = Literal["faithful", "better"]
@@ -79,8 +79,7 @@ class DDSROptions:
         if self.average >= 1:
             raise InputError(f"average must be a share below 1 of the steps so far, got {self.average}")
         for name, known in (("widths", Widths), ("optimisers", Optimisers), ("stop", Stop), ("precision", Arithmetic)):
-            if getattr(self, name) not in get_args(known):
-                raise InputError(f"{name} must be one of {', '.join(get_args(known))}, got {getattr(self, name)!r}")
+            require_one_of(getattr(self, name), known, name=name)
 
     def gradient_kept(self, step: int) -> bool:
         """Whether the kernel net will ever see the data loss of an image step (from 1)."""
@@ -118,7 +117,6 @@ def options_of(mode: Mode, changes: dict[str, Any]) -> DDSROptions:
     Raises:
         InputError: for an unknown mode, or a value out of its range.
     """
-    if mode not in get_args(Mode):
-        raise InputError(f"mode must be 'faithful' or 'better', got {mode!r}")
+    require_one_of(mode, Mode, name="mode")
     base = FAITHFUL if mode == "faithful" else BETTER
     return replace(base, **{k: v for k, v in changes.items() if v is not None})

@@ -19,7 +19,7 @@ from metasr.degradation.pipeline import Degradation
 from metasr.degradation.published_ddsr import SCALES
 from metasr.degradation.published_ddsr import kernel_size as published_size
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least
 from metasr.meta.precision import Precision
 from metasr.models.kernel_net import KernelNet
 from metasr.models.skip_net import SkipNet
@@ -101,11 +101,9 @@ class DDSRSolver:
         share_forward: bool | None = None,
         precision: Arithmetic | None = None,
     ) -> None:
-        if steps < 1:
-            raise InputError(f"steps must be at least 1, got {steps}")
+        require_at_least(1, steps=steps)
         check_budget(budget_seconds)
-        if max_pixels is not None and max_pixels < 1:
-            raise InputError(f"max_pixels must be at least 1, or none for the whole image, got {max_pixels}")
+        require_at_least(1, max_pixels=max_pixels)
         self.choices: DDSROptions = options_of(
             mode,
             {

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize, middle
-from metasr.errors import DivergenceError, InputError
+from metasr.errors import DivergenceError, InputError, require_at_least, require_one_of
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates
 from metasr.solvers.base import Solution, check_problem, clock
@@ -100,12 +100,10 @@ class MAMLSRSolver:
                 f"{type(network).__name__} gives none; take one with deep_supervision=true, or solver=network"
             )
         make_rule(stop, threshold=threshold, mixed=mixed, lr_error=_no_error)  # refuses what it does not know
-        if optimiser not in get_args(Optimiser):
-            raise InputError(f"optimiser must be 'adam' or 'sgd', got {optimiser!r}")
+        require_one_of(optimiser, Optimiser, name="optimiser")
         if not 0 < rate < math.inf:
             raise InputError(f"rate must be above 0, got {rate}")
-        if max_steps < 0:
-            raise InputError(f"max_steps must be at least 0, got {max_steps}")
+        require_at_least(0, max_steps=max_steps)
         check_tiling(tile, adapt_pixels=adapt_pixels)
         self.network = network
         self.rate = rate

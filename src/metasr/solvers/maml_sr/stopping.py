@@ -27,7 +27,7 @@ from typing import Literal, NamedTuple, Protocol, get_args
 from torch import Tensor
 
 from metasr.degradation.resize import middle, pad_symmetric
-from metasr.errors import DivergenceError, InputError
+from metasr.errors import DivergenceError, InputError, require_one_of
 from metasr.metrics.color import luma_bt601
 from metasr.metrics.psnr_ssim import psnr, ssim
 
@@ -184,8 +184,7 @@ def make_rule(stop: Stop, *, threshold: float, mixed: Mixed, lr_error: Callable[
     Raises:
         InputError: for an unknown name, or a threshold that is not a number.
     """
-    if mixed not in get_args(Mixed):
-        raise InputError(f"mixed must be 'continue' or 'stop', got {mixed!r}")
+    require_one_of(mixed, Mixed, name="mixed")
     if threshold != threshold:
         raise InputError("threshold must be a number, got nan")
     if stop == "metric":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
-from metasr.errors import InputError
+from metasr.errors import require_one_of
 
 Schedule = Literal["cosine", "published"]
 
@@ -129,6 +129,5 @@ def make_rule(schedule: Schedule, *, rate: float) -> RateRule:
     Raises:
         InputError: for an unknown name.
     """
-    if schedule not in get_args(Schedule):
-        raise InputError(f"schedule must be 'cosine' or 'published', got {schedule!r}")
+    require_one_of(schedule, Schedule, name="schedule")
     return CosineRule(rate) if schedule == "cosine" else SlopeRule(rate)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import middle
-from metasr.errors import DivergenceError, InputError
+from metasr.errors import DivergenceError, InputError, require_one_of
 from metasr.meta.cuda_graph import Engine, EngineKind
 from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers.base import Solution, check_problem, clock
@@ -120,8 +120,7 @@ class ZSSRSolver:
             raise InputError(f"whole_share must be between 0 and 1, got {whole_share}")
         if son_noise is not None and not 0 <= son_noise < math.inf:
             raise InputError(f"son_noise must be at least 0 (on the 0-255 scale), got {son_noise}")
-        if precision not in get_args(Precision):
-            raise InputError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
+        require_one_of(precision, Precision, name="precision")
         if sorted(set(gradual)) != list(gradual) or any(s <= 1 for s in gradual):
             raise InputError(f"gradual takes scales above 1 in rising order, got {list(gradual)}")
         check_tiling(tile, adapt_pixels=adapt_pixels)
