@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from metasr.io.files import file_hash
 from metasr.models.plain_cnn import PlainCNN
-from metasr.runs.card import file_hash
 
 OWN = "metasr.models.plain_cnn.PlainCNN"
 Node = dict[str, Any]
