@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from metasr.degradation.kernels import delta
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 
@@ -52,6 +54,30 @@ def symmetries_of(degradation: Degradation, *, size: tuple[int, int] | None = No
         for s in allowed
         if transform(kernel, s).shape == kernel.shape and bool((transform(kernel, s) - kernel).abs().max() <= tolerance)
     )
+
+
+def turned_problem(lr: Tensor, degradation: Degradation, symmetry: Symmetry) -> tuple[Tensor, Degradation]:
+    """An LR image turned, and the degradation that it then comes from.
+
+    The kernel is turned along. Direct subsampling keeps the upper left pixel of each block, and after a turn another
+    one: the kernel is moved by as much.
+
+    Args:
+        lr: ``(B, C, h, w)``.
+        degradation: at a scale that is whole, or else not ``direct``.
+        symmetry: what to turn by.
+    """
+    image = transform(lr, symmetry)
+    kernel = degradation.kernel
+    step = int(degradation.scale) - 1 if degradation.downsample == "direct" else 0
+    if step:
+        kernel = delta() if kernel is None else kernel
+        kernel = F.pad(kernel, (0, step, 0, step))  # now its middle is the block's middle, which turns keep in place
+        kernel = F.pad(transform(kernel, symmetry), (step, 0, step, 0))  # and now the kept pixel again
+    elif kernel is not None:
+        kernel = transform(kernel, symmetry)
+    mask = None if degradation.mask is None else transform(degradation.mask, symmetry)
+    return image, replace(degradation, kernel=kernel, mask=mask, name="")
 
 
 def self_ensemble(
