@@ -13,7 +13,6 @@ from metasr.degradation.data_step import FourierStep, prepare
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
-from metasr.models.plain_cnn import PlainCNN
 
 ROUNDING = 1 / 255 / math.sqrt(12)  # standard deviation of what 8-bit rounding does
 FIRST_MU = 1e-3  # of the first round at the start, without noise; each later round begins with twice its forerunner's
@@ -32,8 +31,8 @@ class UnfoldedNet(nn.Module):
     numbers a round, instead of a network.
 
     Args:
-        prior: a network of (image, condition), such as :class:`metasr.models.resunet.ResUNet`, or a
-            :class:`metasr.models.plain_cnn.PlainCNN`, which takes no condition.
+        prior: a network of (image, condition): a :class:`metasr.models.plain_cnn.ConditionedCNN` or a
+            :class:`metasr.models.resunet.ResUNet`.
         rounds: of data step and prior, at least 1.
         shared: whether all rounds have the same prior; otherwise each has a copy of its own.
     """
@@ -70,7 +69,7 @@ class UnfoldedNet(nn.Module):
             share = step.blind_share(mu) if isinstance(step, FourierStep) else 1 - 1 / degradation.scale**2 + 0 * mu
             shown = torch.stack(torch.broadcast_tensors(noise * SCALE_OF_NOISE, share), 1)  # (1 or B, 2)
             condition = shown.expand(len(lr), -1)
-            image = _run(prior, image, condition) if run_prior is None else run_prior(prior, image, condition)
+            image = prior(image, condition) if run_prior is None else run_prior(prior, image, condition)
         return image
 
     def mu(self, index: int, noise: Tensor, scale: float) -> Tensor:
@@ -78,10 +77,6 @@ class UnfoldedNet(nn.Module):
         louder = torch.log1p((noise / ROUNDING).square())  # 0 without noise
         log_scale = math.log(scale / 2)
         return torch.exp(self.log_mu[index] + self.noise_power[index] * louder + self.scale_power[index] * log_scale)
-
-
-def _run(prior: nn.Module, image: Tensor, condition: Tensor) -> Tensor:
-    return prior(image) if isinstance(prior, PlainCNN) else prior(image, condition)
 
 
 def _enlarged(lr: Tensor, degradation: Degradation) -> Tensor:

@@ -6,15 +6,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from metasr.checks import check_state
 from metasr.data.tasks import Pairs
+from metasr.models.unfolded import UnfoldedNet
 from metasr.recipes.base import Recipe, Schedule
+from metasr.text import pluralize
 
 
 class UnfoldedTraining(Recipe):
     """Minimise E‖HR - f_θ(LR, degradation)‖₁ with Adam, over sampled kernels, scales and noise levels.
 
     Args:
-        model: takes (LR, degradation), such as :class:`metasr.models.unfolded.UnfoldedNet`.
+        model: the network.
         steps: optimiser steps of the stage.
         rate: learning rate of the networks.
         mu_rate: learning rate of the numbers that ``mu`` is made of.
@@ -23,7 +26,7 @@ class UnfoldedTraining(Recipe):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: UnfoldedNet,
         *,
         steps: int,
         rate: float = 1e-3,
@@ -48,3 +51,20 @@ class UnfoldedTraining(Recipe):
         self.require_finite(loss, of=lambda: f"degradation {batch.degradation}")
         self.log("train/loss", loss, prog_bar=True)
         return self.touching_all(loss)
+
+    def load_parent(self, state: dict[str, Tensor], *, origin: str) -> str:
+        """Start from an unfolded network's tensors, or from a plain network's: these go to every prior.
+
+        Returns:
+            One line that counts what came from where.
+
+        Raises:
+            WeightsError: naming the tensors that are missing, of another shape, or left over.
+        """
+        if any(name.startswith("priors.") for name in state):
+            return super().load_parent(state, origin=origin)
+        for prior in self.model.priors:
+            fresh = {name: t for name, t in prior.state_dict().items() if name.startswith("told.")}
+            check_state(prior.state_dict(), fresh | state, origin=origin)
+            prior.load_state_dict(fresh | state)
+        return f"{len(state)} tensors from {origin} for each of {pluralize(len(self.model.priors), 'prior')}"

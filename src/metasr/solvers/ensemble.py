@@ -30,7 +30,9 @@ def undo(image: Tensor, symmetry: Symmetry) -> Tensor:
     return turned.rot90(-symmetry[0], (-2, -1))
 
 
-def symmetries_of(degradation: Degradation, *, size: tuple[int, int] | None = None) -> tuple[Symmetry, ...]:
+def symmetries_of(
+    degradation: Degradation, *, size: tuple[int, int] | None = None, own_centre: bool = False
+) -> tuple[Symmetry, ...]:
     """Turns and flips that commute with a degradation: those under which its kernel and sampling grid stay the same.
 
     Averaging over the others would average images that were degraded in another way than the network expects. Bicubic
@@ -41,6 +43,8 @@ def symmetries_of(degradation: Degradation, *, size: tuple[int, int] | None = No
     Args:
         degradation: what made the LR image.
         size: of the LR image, ``(H, W)``; without it whole SR sides are taken for granted.
+        own_centre: turn the kernel about its centre of mass instead of its middle tap, for solvers that put back what
+            an off-centre kernel displaces, turn by turn (see :func:`turned`).
     """
     whole = size is None or all(abs(n * degradation.scale - round(n * degradation.scale)) < 1e-9 for n in size)
     anchored = degradation.downsample == "direct" or not whole
@@ -48,12 +52,33 @@ def symmetries_of(degradation: Degradation, *, size: tuple[int, int] | None = No
     kernel = degradation.kernel
     if kernel is None:
         return allowed
-    tolerance = 1e-6 * float(kernel.abs().max())
+    shape = _centred(kernel, degradation.off_centre) if own_centre else kernel
+    tolerance = 1e-6 * float(shape.abs().max())
     return tuple(
         s
         for s in allowed
-        if transform(kernel, s).shape == kernel.shape and bool((transform(kernel, s) - kernel).abs().max() <= tolerance)
+        if transform(shape, s).shape == shape.shape and bool((transform(shape, s) - shape).abs().max() <= tolerance)
     )
+
+
+def _centred(kernel: Tensor, off_centre: tuple[float, float]) -> Tensor:
+    """A kernel in an array whose middle is its centre of mass, as near as half a tap; a square one where it can be."""
+    down, right = (round(2 * off) for off in off_centre)
+    if not (down or right):
+        return kernel
+    # one more row above moves the array's middle up by half a tap
+    shape = F.pad(kernel, (max(0, -right), max(0, right), max(0, -down), max(0, down)))
+    side = max(shape.shape[-2:])
+    tall, wide = ((side - n) // 2 for n in shape.shape[-2:])
+    return F.pad(shape, (wide, wide, tall, tall))
+
+
+def turned(offset: tuple[float, float], symmetry: Symmetry) -> tuple[float, float]:
+    """A displacement (down, right), as it is seen after :func:`transform`."""
+    down, right = offset
+    for _ in range(symmetry[0] % 4):  # a quarter turn, counter-clockwise: right becomes up
+        down, right = -right, down
+    return (down, -right) if symmetry[1] else (down, right)
 
 
 def turned_problem(lr: Tensor, degradation: Degradation, symmetry: Symmetry) -> tuple[Tensor, Degradation]:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metasr.degradation.pipeline import Degradation
-from metasr.models.plain_cnn import PlainCNN
 from metasr.models.unfolded import UnfoldedNet
 from metasr.errors import InputError
 from metasr.solvers.base import Solution, check_problem, clock
@@ -62,8 +61,6 @@ class UnfoldedSolver:
 
     def _run_prior(self, prior: nn.Module, image: Tensor, condition: Tensor) -> Tensor:
         """A prior in tiles, cut where its own grid of pixels allows."""
-        if isinstance(prior, PlainCNN):
-            return apply_tiled(prior, image, tile=self.tile, overlap=overlap_of(prior))
         step = int(getattr(prior, "multiple", 1))
         height, width = image.shape[-2:]
         if self.tile is None or max(height, width) <= self.tile:
