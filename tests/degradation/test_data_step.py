@@ -8,15 +8,17 @@ from torch import Tensor
 
 from metasr.degradation.data_step import FourierStep, conjugate_step, data_step, is_closed
 from metasr.degradation.kernels import anisotropic, isotropic
-from metasr.degradation.pipeline import Degradation
+from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError
 from small_problems import picture
 
-SUBSAMPLINGS = ("direct", "bicubic", "area")
+SUBSAMPLINGS: tuple[Downsample, ...] = ("direct", "bicubic", "area")
 MU = 0.01
 
 
-def problem(seed: int = 0, *, lr: tuple[int, int] = (9, 10), scale: int = 2, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+def problem(
+    seed: int = 0, *, lr: tuple[int, int] = (9, 10), scale: int = 2, batch: int = 2
+) -> tuple[Tensor, Tensor, Tensor]:
     """A guess, an LR batch and a lopsided kernel for each image, none of which has to do with the others."""
     generator = torch.Generator().manual_seed(seed)
     guess, observed, kernel = (
@@ -45,7 +47,7 @@ def solved(forward: Tensor, guess: Tensor, observed: Tensor, mu: float) -> Tenso
 
 @pytest.mark.parametrize("scale", [1, 2, 3])
 @pytest.mark.parametrize("downsample", SUBSAMPLINGS)
-def test_closed_form_is_the_dense_solution_of_a_periodic_image(downsample: str, scale: int) -> None:
+def test_closed_form_is_the_dense_solution_of_a_periodic_image(downsample: Downsample, scale: int) -> None:
     guess, observed, kernel = problem(scale=scale)
     degradation = Degradation(scale=scale, kernel=kernel, downsample=downsample, padding="circular", gain=0.7)
     found = data_step(guess, observed, degradation, MU)
@@ -56,7 +58,7 @@ def test_closed_form_is_the_dense_solution_of_a_periodic_image(downsample: str, 
 
 
 @pytest.mark.parametrize("downsample", SUBSAMPLINGS)
-def test_each_image_has_its_own_mu(downsample: str) -> None:
+def test_each_image_has_its_own_mu(downsample: Downsample) -> None:
     guess, observed, kernel = problem()
     degradation = Degradation(scale=2, kernel=kernel, downsample=downsample)
     both = data_step(guess, observed, degradation, torch.tensor([0.1, 0.001], dtype=torch.float64))
@@ -69,7 +71,7 @@ def test_each_image_has_its_own_mu(downsample: str) -> None:
 @pytest.mark.parametrize("scale", [2, 1.5])
 @pytest.mark.parametrize("downsample", ["direct", "bicubic"])
 def test_conjugate_gradients_give_the_dense_solution_with_mask_gain_and_broken_scale(
-    downsample: str, scale: float
+    downsample: Downsample, scale: float
 ) -> None:
     generator = torch.Generator().manual_seed(1)
     observed = torch.rand(1, 1, 8, 10, generator=generator, dtype=torch.float64)
@@ -79,7 +81,8 @@ def test_conjugate_gradients_give_the_dense_solution_with_mask_gain_and_broken_s
     kernel = anisotropic(2.0, 0.5, 0.4, size=5)
     degradation = Degradation(scale=scale, kernel=kernel, downsample=downsample, mask=mask, gain=0.6)
     assert not is_closed(degradation)
-    seen = matrix(degradation, guess.shape[-2:], periodic=False) * mask.flatten()[:, None]
+    size = (guess.shape[-2], guess.shape[-1])
+    seen = matrix(degradation, size, periodic=False) * mask.flatten()[:, None]
     truth = solved(seen, guess[0], (observed * mask)[0], MU)
     found = conjugate_step(guess, observed, degradation, MU, tolerance=1e-12)
     assert (found[0] - truth).abs().max() < 1e-9
@@ -99,7 +102,7 @@ def test_derivatives_of_first_and_second_order() -> None:
 
 
 @pytest.mark.parametrize("downsample", SUBSAMPLINGS)
-def test_nothing_rings_at_the_borders(downsample: str) -> None:
+def test_nothing_rings_at_the_borders(downsample: Downsample) -> None:
     """From the aligned image on, the step brings a ramp's border no further from the truth than its middle."""
     truth = picture(48, 60).double()
     degradation = Degradation(scale=2, kernel=isotropic(2.0, size=9), downsample=downsample, quantise=None)
@@ -130,7 +133,8 @@ def test_what_the_lr_image_tells_is_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mu", "told"), [(0.0, "above 0"), (-1.0, "above 0"), (float("nan"), "above 0"), (torch.ones(3), "one for each of 2")]
+    ("mu", "told"),
+    [(0.0, "above 0"), (-1.0, "above 0"), (float("nan"), "above 0"), (torch.ones(3), "one for each of 2")],
 )
 def test_a_mu_out_of_range_is_refused(mu: Tensor | float, told: str) -> None:
     guess, observed, kernel = problem()

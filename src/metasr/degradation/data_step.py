@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ class FourierStep:
 
     Args:
         lr: ``(B, C, h, w)``.
-        degradation: for which :func:`is_closed` holds.
+        degradation: for which ``is_closed`` holds.
         border: LR pixels that everything is mirrored by, none for what the kernel needs; 0 for periodic images.
 
     Attributes:
@@ -93,22 +94,24 @@ class FourierStep:
         height, width = (n + 2 * border for n in lr.shape[-2:])
         self.size = (height * self.scale, width * self.scale)
         self.otf = transfer(degradation, self.size, like=lr)
-        correlation = torch.fft.irfft2(self.otf.abs().square(), s=self.size)
+        correlation = torch.fft.irfft2((self.otf * self.otf.conj()).real, s=self.size)
         kept = correlation[..., :: self.scale, :: self.scale]
         self.power = torch.fft.rfft2(kept).real.clamp_min(0)
 
     def __call__(self, image: Tensor, mu: Tensor | float) -> Tensor:
-        """Take the step from a guess; see :func:`data_step`."""
+        """Take the step from a guess; see ``data_step``."""
         s, b = self.scale, self.border
         want = (self.lr.shape[-2] * s, self.lr.shape[-1] * s)
         _check_guess(image, self.lr, want)
         weight = _weight(mu, self.lr)
-        guess = pad_symmetric(image, (s * b,) * 4) if b else image  # type: ignore[arg-type]
+        guess = pad_symmetric(image, (s * b, s * b, s * b, s * b)) if b else image
         seen = torch.fft.irfft2(torch.fft.rfft2(guess) * self.otf, s=self.size)[..., ::s, ::s]  # H x0
         residual = self.lr - (seen[..., b:-b, b:-b] if b else seen)
         if b:
             residual = pad_symmetric(residual, (b, b, b, b))
-        z = torch.fft.irfft2(torch.fft.rfft2(residual) / (self.power + weight), s=(self.size[0] // s, self.size[1] // s))
+        z = torch.fft.irfft2(
+            torch.fft.rfft2(residual) / (self.power + weight), s=(self.size[0] // s, self.size[1] // s)
+        )
         filled = z.new_zeros(*z.shape[:-2], *self.size)
         filled[..., ::s, ::s] = z
         change = torch.fft.irfft2(torch.fft.rfft2(filled) * self.otf.conj(), s=self.size)  # Hᵀ z
@@ -176,8 +179,8 @@ def conjugate_step(
     Args:
         image: the guess, ``(B, C, ceil(scale · h), ceil(scale · w))``.
         lr: ``(B, C, h, w)``.
-        degradation: as in :func:`data_step`.
-        mu: as in :func:`data_step`.
+        degradation: as in ``data_step``.
+        mu: as in ``data_step``.
         iterations: at most.
         tolerance: at which share of its first size the residual is small enough.
     """
@@ -189,7 +192,8 @@ def conjugate_step(
         y = linear(x)[..., : lr.shape[-2], : lr.shape[-1]]
         return y if degradation.mask is None else y * degradation.mask.to(y)
 
-    seen, adjoint = torch.func.vjp(degrade, image)
+    answer: Any = torch.func.vjp(degrade, image)
+    seen, adjoint = answer
     residual = (lr if degradation.mask is None else lr * degradation.mask.to(lr)) - seen
     z, direction = torch.zeros_like(residual), residual
     energy = residual.square().sum((1, 2, 3), keepdim=True)

@@ -169,7 +169,9 @@ class Degradation:
 
     def of_one(self, index: int) -> Degradation:
         """The degradation of one image of a batch."""
-        kernel = self.kernel[index % len(self.kernel)] if self.kernel is not None and self.kernel.ndim == 3 else self.kernel
+        kernel = (
+            self.kernel[index % len(self.kernel)] if self.kernel is not None and self.kernel.ndim == 3 else self.kernel
+        )
         noise = float(self.noise_std[index]) if isinstance(self.noise_std, Tensor) else self.noise_std
         mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[index : index + 1]
         return replace(self, kernel=kernel, noise_std=noise, mask=mask)

@@ -25,14 +25,14 @@ class UnfoldedNet(nn.Module):
     """Solves a known blur instead of learning it (USRNet, Zhang et al., CVPR 2020, in few rounds).
 
     The first guess is the aligned bicubic enlargement. Each round is the data step of
-    :mod:`metasr.degradation.data_step`, then the prior network, which is told the noise level and how much of the image
+    ``metasr.degradation.data_step``, then the prior network, which is told the noise level and how much of the image
     the data step left to the guess. One set of weights serves every kernel, scale and noise level. Departures from
     USRNet: few rounds, each with a prior of its own; ``mu`` is a power law of noise and scale with three learned
     numbers a round, instead of a network.
 
     Args:
-        prior: a network of (image, condition): a :class:`metasr.models.plain_cnn.ConditionedCNN` or a
-            :class:`metasr.models.resunet.ResUNet`.
+        prior: a network of (image, condition): a ``metasr.models.plain_cnn.ConditionedCNN`` or a
+            ``metasr.models.resunet.ResUNet``.
         rounds: of data step and prior, at least 1.
         shared: whether all rounds have the same prior; otherwise each has a copy of its own.
     """

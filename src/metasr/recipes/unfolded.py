@@ -63,6 +63,7 @@ class UnfoldedTraining(Recipe):
         """
         if any(name.startswith("priors.") for name in state):
             return super().load_parent(state, origin=origin)
+        assert isinstance(self.model, UnfoldedNet)
         for prior in self.model.priors:
             fresh = {name: t for name, t in prior.state_dict().items() if name.startswith("told.")}
             check_state(prior.state_dict(), fresh | state, origin=origin)

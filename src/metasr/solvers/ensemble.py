@@ -44,7 +44,7 @@ def symmetries_of(
         degradation: what made the LR image.
         size: of the LR image, ``(H, W)``; without it whole SR sides are taken for granted.
         own_centre: turn the kernel about its centre of mass instead of its middle tap, for solvers that put back what
-            an off-centre kernel displaces, turn by turn (see :func:`turned`).
+            an off-centre kernel displaces, turn by turn (see ``turned``).
     """
     whole = size is None or all(abs(n * degradation.scale - round(n * degradation.scale)) < 1e-9 for n in size)
     anchored = degradation.downsample == "direct" or not whole
@@ -74,7 +74,7 @@ def _centred(kernel: Tensor, off_centre: tuple[float, float]) -> Tensor:
 
 
 def turned(offset: tuple[float, float], symmetry: Symmetry) -> tuple[float, float]:
-    """A displacement (down, right), as it is seen after :func:`transform`."""
+    """A displacement (down, right), as it is seen after ``transform``."""
     down, right = offset
     for _ in range(symmetry[0] % 4):  # a quarter turn, counter-clockwise: right becomes up
         down, right = -right, down

@@ -95,7 +95,7 @@ def enlarge(
     Args:
         lr: ``(1, 3, h, w)``.
         scale: to enlarge by.
-        off_centre: of the kernel (:attr:`metasr.degradation.pipeline.Degradation.off_centre`), in enlarged pixels.
+        off_centre: of the kernel (``metasr.degradation.pipeline.Degradation.off_centre``), in enlarged pixels.
         size: of the enlarged image; ``ceil(scale · (h, w))`` by default.
     """
     return imresize(lr, scale, size=size, shift=(-off_centre[0], -off_centre[1]))

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metasr.degradation.pipeline import Degradation
-from metasr.models.unfolded import UnfoldedNet
 from metasr.errors import InputError
+from metasr.models.unfolded import UnfoldedNet
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.ensemble import SYMMETRIES, turned_problem, undo
 from metasr.solvers.tiles import apply_tiled, check_tiling, overlap_of
 
 
 class UnfoldedSolver:
-    """Rounds of data step and prior (:class:`metasr.models.unfolded.UnfoldedNet`) with the degradation as told.
+    """Rounds of data step and prior (``metasr.models.unfolded.UnfoldedNet``) with the degradation as told.
 
     Args:
         network: its weights are used as they are and never changed.

@@ -16,8 +16,8 @@ from metasr.errors import DivergenceError, InputError, require_at_least, require
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates
 from metasr.solvers.base import Solution, check_problem, clock
-from metasr.solvers.network import enlarge
 from metasr.solvers.maml_sr.stopping import Mixed, Rule, Stop, make_rule
+from metasr.solvers.network import enlarge
 from metasr.solvers.tiles import Tile, apply_tiled, check_tiling, overlap_of, split
 
 Optimiser = Literal["adam", "sgd"]
