@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from solvers.solver_list import attentive, doubling, unfolded
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +24,7 @@ from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.unfolded import UnfoldedSolver
 from small_problems import picture
+from solvers.solver_list import attentive, doubling, unfolded
 
 MOVES = ((1, 0), (0, -1), (2, -2), (-1, 1))
 SHAVE = 20
