@@ -23,7 +23,7 @@ from metasr.data.download import fetch
 from metasr.data.known_sets import CATALOG, DatasetInfo
 from metasr.errors import DataError, InputError, nearest, require_one_of
 from metasr.io.files import file_hash
-from metasr.io.images import read_image, read_size
+from metasr.io.images import read_image, read_photo, read_size
 from metasr.io.listing import is_image, list_images, natural_key
 from metasr.text import pluralize
 
@@ -70,9 +70,13 @@ class ImageSet:
 
     def load(self, index: int) -> Tensor:
         """Read one image: ``(3, H, W)`` float32 RGB in [0, 1], cropped where the set asks for it."""
-        image = read_image(self.paths[index])
-        rows, columns = self._kept(image.shape[-2], image.shape[-1])
-        return image[:, :rows, :columns].contiguous()  # (3, min(H, rows), min(W, columns))
+        return self.load_with_kind(index)[0]
+
+    def load_with_kind(self, index: int) -> tuple[Tensor, bool]:
+        """Read one image as :meth:`load` does, and tell whether its file is greyscale."""
+        photo = read_photo(self.paths[index])
+        rows, columns = self._kept(photo.rgb.shape[-2], photo.rgb.shape[-1])
+        return photo.rgb[:, :rows, :columns].contiguous(), photo.grey  # (3, min(H, rows), min(W, columns))
 
     def load_lr(self, index: int) -> Tensor:
         """Read one image's LR image: ``(3, h, w)`` float32 RGB in [0, 1]."""
