@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ def test_without_a_resume_point_more_steps_are_other_choices(finished: Path, tmp
 
 
 @pytest.fixture
-def diverges(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def diverges(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Makes the loss infinite at a step as long as the learning rate is above a bound; notes steps and rates."""
     told: dict[str, Any] = {"at": 3, "above": 7e-4, "seen": []}
     kind = type(build.recipe(compose(*SMALL), "pretrain"))
@@ -86,7 +85,7 @@ def diverges(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         return honest(self, *args)
 
     monkeypatch.setattr(kind, "training_step", training_step)
-    yield told
+    return told
 
 
 def test_a_run_that_diverges_once_goes_on_with_half_the_rates(
