@@ -70,7 +70,11 @@ def test_every_solver_builds(solver: str) -> None:
         assert isinstance(build.oracle(cfg, cfg.compare_with.oracle), OracleMaker)
         assert cfg.compare_with.oracle.name == solver
         return
-    of_experiments = {"metric_constrained": "maml_sr_x2", "blind_back_project": "kernel_regressor"}
+    of_experiments = {
+        "metric_constrained": "maml_sr_x2",
+        "blind_back_project": "kernel_regressor",
+        "unfolded": "unfolded",
+    }
     base = (f"+experiment={of_experiments[solver]}", "profile=smoke") if solver in of_experiments else BASE
     cfg = compose(*base, f"solver={solver}")
     assert isinstance(build.solver(cfg, weights=None), Solver)

@@ -86,7 +86,7 @@ def diverges(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         return honest(self, *args)
 
     monkeypatch.setattr(kind, "training_step", training_step)
-    yield told
+    return told
 
 
 def test_a_run_that_diverges_once_goes_on_with_half_the_rates(
