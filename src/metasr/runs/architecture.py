@@ -42,12 +42,14 @@ def networks() -> dict[str, type]:
     from metasr.models.kernel_regressor import KernelRegressor
     from metasr.models.maml_sr_net import MAMLSRNet
     from metasr.models.mln import MLN
-    from metasr.models.plain_cnn import PlainCNN
+    from metasr.models.plain_cnn import ConditionedCNN, PlainCNN
     from metasr.models.rdan import RDAN
+    from metasr.models.resunet import ResUNet
+    from metasr.models.unfolded import UnfoldedNet
     from metasr.models.weight_net import WeightNet
 
-    return _by_name(BlindSR, DegradationEncoder, KDSRBody, KDSREncoder, KernelRegressor, MAMLSRNet, MLN, PlainCNN, RDAN,
-                    WeightNet)  # fmt: skip
+    return _by_name(BlindSR, ConditionedCNN, DegradationEncoder, KDSRBody, KDSREncoder, KernelRegressor, MAMLSRNet, MLN,
+                    PlainCNN, RDAN, ResUNet, UnfoldedNet, WeightNet)  # fmt: skip
 
 
 def recipes() -> dict[str, type]:
@@ -61,10 +63,11 @@ def recipes() -> dict[str, type]:
     from metasr.recipes.pretrain import Pretrain
     from metasr.recipes.student import Student
     from metasr.recipes.teacher import Teacher
+    from metasr.recipes.unfolded import UnfoldedTraining
     from metasr.recipes.weightnet import WeightNetRecipe
 
-    return _by_name(KernelRegression, MAMLSRRecipe, MetaTransfer, Pretrain, Student, Teacher, WeightNetRecipe,
-                    StepWeights, AdaptedFeatures, PairView, Staircase)  # fmt: skip
+    return _by_name(KernelRegression, MAMLSRRecipe, MetaTransfer, Pretrain, Student, Teacher, UnfoldedTraining,
+                    WeightNetRecipe, StepWeights, AdaptedFeatures, PairView, Staircase)  # fmt: skip
 
 
 def _by_name(*classes: type) -> dict[str, type]:
