@@ -20,8 +20,8 @@ from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
-from metasr.evaluation.evaluate import Entry
 from metasr.evaluation.evaluate import evaluate as evaluate_entries
+from metasr.evaluation.solved import Entry
 from metasr.io.images import list_images
 from metasr.jobs.photo_files import PathLike, home_path, kernels_for, pairs_of_files, without_existing
 from metasr.jobs.upscale import Upscaled, upscale_files

@@ -8,7 +8,8 @@ import torch
 from scipy.ndimage import correlate
 
 from metasr.degradation import kernels
-from metasr.degradation.kernels import GaussianSampler
+from metasr.degradation.kernels import GaussianSampler, isotropic
+from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation, DegradationSampler
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
@@ -178,7 +179,8 @@ def test_for_son_keeps_blur_and_scale_and_drops_the_rest():
     kept = ("scale", "kernel", "downsample", "padding")
     assert all(getattr(son, name) is getattr(parent, name) for name in kept)
     assert (son.noise_std, son.mask, son.gain, son.quantise) == (0.02, None, 1.0, None)
-    assert {f.name for f in dataclasses.fields(son)} == {*kept, "noise_std", "mask", "gain", "quantise", "name"}
+    public = {f.name for f in dataclasses.fields(son) if not f.name.startswith("_")}
+    assert public == {*kept, "noise_std", "mask", "gain", "quantise", "name"}
     lr = picture(1, 3, 12, 17).double()
     want = correlate(lr[0].numpy(), KERNEL.numpy()[None], mode="wrap")[:, ::2, ::2]
     np.testing.assert_allclose(parent.for_son()(lr)[0], want, rtol=0, atol=1e-14)
@@ -348,3 +350,14 @@ def test_a_sampler_without_kernels_blurs_nothing():
 def test_a_sampler_needs_a_scale():
     with pytest.raises(InputError, match="scales must name at least one"):
         DegradationSampler(scales=())
+
+
+def test_a_copy_with_another_kernel_does_not_keep_the_name() -> None:
+    named = parse("g2.0d", scale=2)
+    other = dataclasses.replace(named, kernel=isotropic(4.0))
+    assert (other.name, str(other).startswith("kernel_21x21_")) == ("", True)
+    assert dataclasses.replace(named, kernel=None).name == ""
+    assert dataclasses.replace(parse("bicubic", scale=2), kernel=isotropic(4.0)).name == ""
+    assert dataclasses.replace(named, kernel=isotropic(4.0), name="mine").name == "mine"
+    kept = (dataclasses.replace(named, quantise=None), dataclasses.replace(named, kernel=named.kernel.clone()))
+    assert [copy.name for copy in kept] == ["g2.0d", "g2.0d"]

@@ -12,7 +12,8 @@ from metasr.config import build
 from metasr.config.photos import ESTIMATE, is_estimated, problem_of
 from metasr.data.catalog import image_set
 from metasr.degradation import names
-from metasr.degradation.kernels import TEST_SIZE, delta, load_kernel
+from metasr.degradation.kernel_files import load_kernel
+from metasr.degradation.kernels import TEST_SIZE, delta
 from metasr.degradation.resize import middle
 from metasr.errors import InputError, OutputError
 from metasr.io.images import read_photo

@@ -20,6 +20,7 @@ from metasr.errors import DataError, InputError, MetasrError, told_of
 from metasr.figures import comparison as figures
 from metasr.io.files import check_new_file
 from metasr.io.images import Photo, check_output, read_photo, write_photo
+from metasr.io.transparency import fill_transparent
 from metasr.jobs.photo_files import (
     PathLike,
     kernel_path,
@@ -209,7 +210,8 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
         degradation: how the photo is taken to have come about; its scale is the factor.
         seed: of the solver's draws.
     """
-    solution = solver.solve(photo.rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
+    rgb = photo.rgb if photo.alpha is None else fill_transparent(photo.rgb, photo.alpha)
+    solution = solver.solve(rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
     sr = solution.sr[0].cpu()
     if photo.grey:
         sr = sr.mean(0, keepdim=True).expand(3, -1, -1)
