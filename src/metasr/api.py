@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import open_dict
 from torch import Tensor
 
 from metasr.checks import check_image
 from metasr.config import build
-from metasr.config.photos import photo_config, sampling_of, solver_for
+from metasr.config.photos import photo_config, plan_of, sampling_of, solver_for
 from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
@@ -199,11 +198,9 @@ def upscale(
     if solver is None or isinstance(solver, str):
         cfg = photo_config(
             solver=solver, weights=weights, scale=scale, kernel=kernel, steps=steps, device=device, seed=seed,
-            options=options,
+            overwrite=overwrite, options=options,
         )  # fmt: skip
-        with open_dict(cfg):
-            cfg.overwrite = overwrite
-        return list(upscale_files(cfg, sources, output, recursive=recursive, skip_existing=skip_existing))
+        return list(upscale_files(plan_of(cfg), sources, output, recursive=recursive, skip_existing=skip_existing))
     if weights is not None or steps is not None or options:
         raise InputError("weights, steps and options are those of the solver that was given; give them to load")
     loaded = solver if isinstance(solver, LoadedSolver) else None

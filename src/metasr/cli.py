@@ -193,19 +193,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _upscale(options: argparse.Namespace) -> Iterator[object]:
-    from omegaconf import open_dict
-
-    from metasr.config.photos import photo_config
+    from metasr.config.photos import photo_config, plan_of
     from metasr.jobs.upscale import upscale_files
 
-    cfg = photo_config(
-        solver=options.solver, weights=options.weights, scale=options.scale, kernel=options.kernel,
-        estimator=options.estimator, steps=options.steps, device=options.device, seed=options.seed,
-        save_kernel=options.save_kernel,
-        options={key: getattr(options, key) for key in _OF_SOLVER if getattr(options, key) is not None},
+    plan = plan_of(
+        photo_config(
+            solver=options.solver, weights=options.weights, scale=options.scale, kernel=options.kernel,
+            estimator=options.estimator, steps=options.steps, device=options.device, seed=options.seed,
+            save_kernel=options.save_kernel, side_by_side=options.side_by_side, overwrite=options.overwrite,
+            options={key: getattr(options, key) for key in _OF_SOLVER if getattr(options, key) is not None},
+        )
     )  # fmt: skip
-    with open_dict(cfg):
-        cfg.overwrite, cfg.side_by_side = options.overwrite, options.side_by_side
     with tempfile.TemporaryDirectory() as folder:
         sources, output = options.paths, options.output
         if _PIPE in sources:
@@ -216,7 +214,7 @@ def _upscale(options: argparse.Namespace) -> Iterator[object]:
         if output == _PIPE and sys.stdout.isatty():
             raise InputError("standard output is a terminal, where no picture can go; redirect it, or give -o FILE")
         chosen = {"recursive": options.recursive, "skip_existing": options.skip_existing}
-        for result in upscale_files(cfg, sources, target, **chosen):
+        for result in upscale_files(plan, sources, target, **chosen):
             yield replace(result, output=Path("standard output")) if output == _PIPE else result
         if output == _PIPE:
             sys.stdout.buffer.write(Path(target).read_bytes())

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig, open_dict
 
 from metasr.config import build
+from metasr.config.evaluation import choose_for
 from metasr.config.schema import register
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError, WeightsError, nearest
 from metasr.paths import conf_folder, weights_folder
-from metasr.runs.folder import register_resolvers
-from metasr.runs.weights import Weights, choose, released, resolve
+from metasr.runs.folder import key_of, register_resolvers, typed_choices
+from metasr.runs.weights import Weights, released, resolve
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import BlindSolver, blind, finds_kernel, takes_kernel
 from metasr.solvers.oracle import ORACLE
@@ -46,6 +49,51 @@ class PhotoSolver:
     degradations: tuple[Degradation, ...]
 
 
+@dataclass(frozen=True)
+class PhotoPlan:
+    """What an upscaling job is asked for; its solver is made once the photos' kernels are known.
+
+    Attributes:
+        scale: the factor.
+        kernel: a name, a file, a folder of files, or ``estimate``.
+        device: where the solver works.
+        seed: of the random draws.
+        overwrite: whether existing outputs may be replaced.
+        side_by_side: whether pictures beside plain enlargement are wanted.
+        save_kernel: whether the kernels that are found are wanted.
+        make: makes the solver and the degradations of each photo's kernel (see :func:`photo_solver`).
+    """
+
+    scale: float
+    kernel: str
+    device: torch.device
+    seed: int
+    overwrite: bool
+    side_by_side: bool
+    save_kernel: bool
+    make: Callable[[Sequence[str]], PhotoSolver]
+
+
+def plan_of(cfg: DictConfig) -> PhotoPlan:
+    """What a composed config asks of an upscaling job."""
+    return PhotoPlan(
+        scale=cfg.scale,
+        kernel=str(cfg.kernel),
+        device=build.device(cfg.device),
+        seed=cfg.seed,
+        overwrite=cfg.overwrite,
+        side_by_side=cfg.side_by_side,
+        save_kernel=cfg.save_kernel,
+        make=partial(photo_solver, cfg),
+    )
+
+
+def typed_scale(cfg: DictConfig) -> float | None:
+    """The scale, if the command line or an experiment asks for one."""
+    typed = "scale" in {key_of(choice) for choice in typed_choices(cfg.name)}
+    return float(cfg.scale) if typed or cfg.name is not None else None
+
+
 def compose(*choices: str) -> DictConfig:
     """The config that a command line of these choices would compose, without any logger."""
     from hydra import compose as hydra_compose
@@ -68,6 +116,8 @@ def photo_config(
     device: str = "auto",
     seed: int = 1,
     save_kernel: bool = False,
+    side_by_side: bool = False,
+    overwrite: bool = False,
     options: Mapping[str, object] | None = None,
 ) -> DictConfig:
     """The config of an upscaling job, composed of plain choices. Texts may hold any signs.
@@ -83,6 +133,8 @@ def photo_config(
         device: ``auto``, ``cpu``, ``cuda``.
         seed: of the random draws.
         save_kernel: whether the kernel that is found will be wanted.
+        side_by_side: whether a picture beside plain enlargement will be.
+        overwrite: whether existing outputs may be replaced.
         options: of the solver.
 
     Raises:
@@ -104,6 +156,7 @@ def photo_config(
             cfg.scale = float(named.card.get("scale") or cfg.scale)
         cfg.weights, cfg.kernel, cfg.device = verbatim(weights), verbatim(kernel), verbatim(device)
         cfg.adapt_steps, cfg.seed, cfg.save_kernel = steps, seed, save_kernel
+        cfg.side_by_side, cfg.overwrite = side_by_side, overwrite
         if steps is not None:
             _require_option(cfg, "steps")
         for key, value in (options or {}).items():
@@ -159,16 +212,7 @@ def solver_for(cfg: DictConfig, degradation: Degradation) -> tuple[Solver, str]:
         if cfg.weights is not None:
             raise InputError(f"weights={cfg.weights} (--weights): solver {cfg.solver.name} has none; leave it out")
         return build.solver(cfg, weights=None, steps=steps), "-"
-    weights = choose(
-        cfg.weights,
-        degradation=degradation,
-        store=weights_folder(),
-        outputs=Path(cfg.paths.outputs),
-        name=cfg.name,
-        method=cfg.method,
-        adapts=cfg.method != "mzsr" or "steps" in cfg.solver,
-        steps=steps,
-    )
+    weights = choose_for(cfg, cfg.weights, degradation, steps=steps)
     return build.solver(cfg, weights=weights, steps=steps), weights.label
 
 

@@ -10,12 +10,12 @@ from statistics import fmean
 
 from omegaconf import DictConfig
 
+from metasr.config.photos import typed_scale
 from metasr.degradation import names
 from metasr.errors import DataError, InputError, told_of
 from metasr.io.images import list_images, read_image
 from metasr.jobs.photo_files import PathLike, home_path, kernels_for
 from metasr.metrics.registration import Consistency, Offset, consistency, find_offset
-from metasr.runs.folder import key_of, typed_choices
 from metasr.text import pluralize
 
 _SCALED = re.compile(r"(.+?)_?x\d+(?:\.\d+)?")
@@ -90,12 +90,6 @@ def offsets(
         yield done[-1]
     if home_path(source).is_dir():
         yield Summary(tuple(done))
-
-
-def typed_scale(cfg: DictConfig) -> float | None:
-    """The scale, if the command line or an experiment asks for one."""
-    typed = "scale" in {key_of(choice) for choice in typed_choices(cfg.name)}
-    return float(cfg.scale) if typed or cfg.name is not None else None
 
 
 def pairs_of(source: Path, reference: Path) -> list[tuple[Path, Path]]:

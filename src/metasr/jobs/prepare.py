@@ -27,6 +27,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from metasr import __version__
+from metasr.config.photos import typed_scale
 from metasr.data.catalog import ImageSet
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
@@ -35,7 +36,6 @@ from metasr.errors import InputError, OutputError, told_of
 from metasr.figures.picture_book import file_name
 from metasr.io.files import check_new_file, file_hash, write_text
 from metasr.io.images import Photo, check_output, list_images, read_photo, write_photo
-from metasr.jobs.offset import typed_scale
 from metasr.jobs.photo_files import PathLike, home_path, require_apart, save_kernel
 from metasr.seeds import generator_from
 from metasr.text import pluralize

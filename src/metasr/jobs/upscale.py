@@ -12,8 +12,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from metasr.config import build
-from metasr.config.photos import photo_solver
+from metasr.config.photos import PhotoPlan, plan_of
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError, MetasrError, told_of
@@ -79,21 +78,23 @@ def upscale_task(cfg: DictConfig) -> Iterator[Upscaled]:
     """``task=upscale``: enlarge ``cfg.input`` to ``cfg.output``; see :func:`upscale_files`."""
     if not cfg.input:
         raise InputError("task=upscale needs input=FILE or input=FOLDER")
-    return upscale_files(cfg, [cfg.input], cfg.output, recursive=cfg.recursive, skip_existing=cfg.skip_existing)
+    return upscale_files(
+        plan_of(cfg), [cfg.input], cfg.output, recursive=cfg.recursive, skip_existing=cfg.skip_existing
+    )
 
 
 def upscale_files(
-    cfg: DictConfig,
+    plan: PhotoPlan,
     sources: Sequence[PathLike],
     output: PathLike | None,
     *,
     recursive: bool = False,
     skip_existing: bool = False,
 ) -> Iterator[Upscaled]:
-    """Enlarge photos by the solver and the kernels that a config tells; gives each result as soon as it is written.
+    """Enlarge photos by the solver and the kernels of a plan; gives each result as soon as it is written.
 
     Args:
-        cfg: the whole config.
+        plan: how they are enlarged.
         sources: image files and folders of them.
         output: a file or folder; none for beside the sources (see :func:`metasr.jobs.photo_files.pairs_of_files`).
         recursive: take the images of sub-folders too.
@@ -102,26 +103,25 @@ def upscale_files(
     Raises:
         MetasrError: see :func:`upscale`.
     """
-    if skip_existing and cfg.overwrite:
+    if skip_existing and plan.overwrite:
         raise InputError("skip_existing (--skip-existing) and overwrite (--overwrite) exclude each other: give one")
-    pairs = pairs_of_files(sources, output, scale=cfg.scale, recursive=recursive)
+    pairs = pairs_of_files(sources, output, scale=plan.scale, recursive=recursive)
     if skip_existing:
         pairs = without_existing(pairs)
     if not pairs:
         return
-    kernels = kernels_for(str(cfg.kernel), [source for source, _ in pairs])
-    made = photo_solver(cfg, kernels)
+    made = plan.make(kernels_for(plan.kernel, [source for source, _ in pairs]))
     yield from upscale(
         made.solver,
         [source for source, _ in pairs],
         [target for _, target in pairs],
         degradations=made.degradations,
         weights=made.weights,
-        device=build.device(cfg.device),
-        seed=cfg.seed,
-        overwrite=cfg.overwrite,
-        side_by_side=cfg.side_by_side,
-        save_kernels=cfg.save_kernel,
+        device=plan.device,
+        seed=plan.seed,
+        overwrite=plan.overwrite,
+        side_by_side=plan.side_by_side,
+        save_kernels=plan.save_kernel,
     )
 
 

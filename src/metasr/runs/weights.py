@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from metasr.checks import check_state
@@ -17,7 +16,7 @@ from metasr.errors import StageError, WeightsError, nearest
 from metasr.io.files import file_hash
 from metasr.meta.rates import RATE_PREFIXES
 from metasr.models.weight_net import WEIGHT_NET_PREFIX
-from metasr.paths import program, weights_folder
+from metasr.paths import program
 from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, config_hash, read_card, tensors_hash
 from metasr.runs.folder import run_folders
 from metasr.runs.reading import check_card, read_object
@@ -278,20 +277,6 @@ def choose(
             " to ".join(f"{s:g}" for s in sorted({min(trained), max(trained)})), degradation.scale,
         )  # fmt: skip
     return found
-
-
-def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *, steps: int | None = None) -> Weights:
-    """The weights that a user asks for, as they fit the configured solver (see :func:`choose`)."""
-    return choose(
-        source,
-        degradation=degradation,
-        store=weights_folder(),
-        outputs=Path(cfg.paths.outputs),
-        name=cfg.name,
-        method=cfg.method,
-        adapts=cfg.method != "mzsr" or "steps" in cfg.solver,
-        steps=steps,
-    )
 
 
 def resolve(source: str, *, folder: Path) -> Weights:
