@@ -5,12 +5,15 @@ VENV ?= .venv
 # them); without it pip's own choice is taken.
 TORCH_INDEX ?=
 
+# Whether `make docs` runs the notebooks of the gallery.
+EXECUTE ?= false
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.metasr-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint type format bench clean
+.PHONY: help setup run test test-all lint type format bench docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,9 +53,12 @@ format: $(STAMP)  ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(STAMP)  ## build the site into site/ (EXECUTE=true runs its notebooks too, some minutes)
+	DOCS_EXECUTE=$(EXECUTE) DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet
+
 bench: $(STAMP)  ## measure speed and memory
 	$(BIN)/python benchmarks/upscale.py
 
 clean:  ## remove .venv and caches (outputs/ is kept)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

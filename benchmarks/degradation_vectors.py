@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table, whole or not at all; numbers to six digits."""
-    from metasr.runs.card import write_text
+    from metasr.io.files import write_text
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -56,8 +56,10 @@ def say(what: str) -> None:
 
 def judge(run: Path, controls: dict[Kind, list[Path]], images: ImageSet, *, piece: int, draws: int) -> list[Claim]:
     """All rows."""
-    from metasr.config import build
+    from omegaconf import OmegaConf
+
     from metasr.degradation.names import expand
+    from metasr.runs.architecture import make_protocol
     from mrda import claims
     from mrda.blind_runs import blind_network, feed_forward, score, seed_of, ways_of
     from mrda.claims import Scores
@@ -69,7 +71,8 @@ def judge(run: Path, controls: dict[Kind, list[Path]], images: ImageSet, *, piec
     has_noise = cfg.stages.student.sampler.degradations.noise_std[1] > 0
     nine = "mrda9-estimated" if scale == 4 else "gaussian8"
     noisy = [expand([f"{nine}_n{n}" if n else nine], scale) for n in LEVELS] if has_noise else []
-    scores, protocol = Scores(), build.protocol(cfg)
+    told = OmegaConf.to_container(cfg.evaluation.protocol)
+    scores, protocol = Scores(), make_protocol(told, origin=f"the card of {run}")
     runs = {"student": run} | {f"student {i}": path for i, path in enumerate(controls.get("student", []), start=2)}
     ways, pairs = {}, {}
     for name, path in runs.items():

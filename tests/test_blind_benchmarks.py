@@ -27,8 +27,6 @@ def status(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
 
 
 @pytest.mark.parametrize(("command", "message"), [
-    ("dynamic_conv --device cuda", "no CUDA device is available here; use --device cpu"),
-    ("dynamic_conv --repeats 0", "--repeats must be at least 1, got 0"),
     ("mrda_speed --lr 48", "--lr takes width and height in pixels, such as 48x48, got 48"),
     ("mrda_speed --lr 0x8", "such as 48x48, got 0x8"),
     ("mrda_speed --batch 0", "--batch must be at least 1, got 0"),
@@ -60,7 +58,7 @@ def test_bad_input_is_one_line_with_status_two(
 def test_claims_want_a_chain_and_known_controls(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, other = untrained_run(Path("run")), untrained_run(Path("other"), "only=[pretrain]")
+    run, other = untrained_run(Path("run")), untrained_run(Path("other"), "stages_to_run=[pretrain]")
     assert status(monkeypatch, "mrda_claims", str(other)) == 2
     assert "is no run of a whole chain ending in a student" in capsys.readouterr().err
     assert status(monkeypatch, "mrda_claims", str(run), str(other)) == 2

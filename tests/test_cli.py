@@ -122,7 +122,7 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["a.png", "-w", "text.png"], "text.png cannot be read as plain tensors and was not executed"),
         (["a.png", "--device", "gpu"], "device 'gpu' is not available"),
-        (["a.png", "--tile", "0"], "error: tile must be at least 1 pixel"),
+        (["a.png", "--tile", "0"], "error: tile must be at least 1"),
         (["a.png", "--son-noise", "-3"], "error: son_noise must be at least 0"),
         (["a.png", "-s", "0.5"], "upscaling needs a scale above 1, got 0.5"),
         (["a.png", "-s", "1"], "upscaling needs a scale above 1, got 1"),

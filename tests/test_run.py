@@ -148,7 +148,7 @@ def test_run_folder_skips_what_is_finished_and_refuses_other_choices(copy: Path,
 @pytest.mark.slow
 def test_two_runs_never_share_a_folder(tmp_path: Path, short: tuple[str, ...]) -> None:
     for _ in range(2):
-        assert run_py(*short, "only=[pretrain]", outputs=tmp_path).returncode == 0
+        assert run_py(*short, "stages_to_run=[pretrain]", outputs=tmp_path).returncode == 0
     assert len([p for p in (tmp_path / "mzsr_x2").iterdir() if not p.is_symlink()]) == 2
 
 
@@ -180,7 +180,7 @@ def test_killed_and_started_again_gives_the_same_bits(tmp_path: Path, short: tup
     longer = (*short, "stages.pretrain.steps=40", "stages.pretrain.checkpoint_every=4", "stages.meta_transfer.steps=20",
               "stages.meta_transfer.checkpoint_every=2")  # fmt: skip
     if stage == FIRST:
-        longer = (*longer, "stages.pretrain.steps=120", "only=[pretrain]")
+        longer = (*longer, "stages.pretrain.steps=120", "stages_to_run=[pretrain]")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert run_py(*longer, f"run={whole}", outputs=tmp_path / "out").returncode == 0
     arguments, resume = (*longer, f"run={cut}"), cut / stage / "resume.ckpt"
@@ -200,7 +200,7 @@ def test_killed_and_started_again_gives_the_same_bits(tmp_path: Path, short: tup
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_politely_it_says_how_to_go_on(tmp_path: Path, short: tuple[str, ...], how: signal.Signals) -> None:
-    arguments = (*short, "stages.pretrain.steps=150", "only=[pretrain]", "seed=3")
+    arguments = (*short, "stages.pretrain.steps=150", "stages_to_run=[pretrain]", "seed=3")
     whole, cut = tmp_path / "whole", tmp_path / "cut here"
     assert run_py(*arguments, f"run={whole}", outputs=tmp_path).returncode == 0
     resume = cut / FIRST / "resume.ckpt"
@@ -211,7 +211,7 @@ def test_stopped_politely_it_says_how_to_go_on(tmp_path: Path, short: tuple[str,
     assert told.startswith("stopped in stage 'pretrain' at step ")
     assert re.search(r" of 150; go on with: \S*python src/run\.py \+experiment=mzsr_x2 profile=smoke ", told)
     command = re.sub(r"^\S*python ", f"{sys.executable} ", told.partition("go on with: ")[2])
-    assert "'only=[pretrain]'" in command
+    assert "'stages_to_run=[pretrain]'" in command
     done = subprocess.run(
         command, shell=True, cwd=PROJECT, env=environment(tmp_path), capture_output=True,
         text=True, timeout=180, check=False,
@@ -237,8 +237,11 @@ def test_stopped_politely_it_says_how_to_go_on(tmp_path: Path, short: tuple[str,
             "Invalid value 'evalute', expected one of [run, evaluate, upscale, report, prepare, offset]",
         ),
         (["+experiment=mzsr_x2", "run={file}"], "is a file; give a folder, 'last', or leave it out for a new run"),
-        (["+experiment=mzsr_x2", "run={file}/x"], "is not a folder; set METASR_OUTPUTS, or run=FOLDER"),
-        (["+experiment=mzsr_x2", "paths.outputs={file}/x"], "is not a folder; set METASR_OUTPUTS, or run=FOLDER"),
+        (["+experiment=mzsr_x2", "run={file}/x"], "is a file, not a folder; set METASR_OUTPUTS, or run=FOLDER"),
+        (
+            ["+experiment=mzsr_x2", "paths.outputs={file}/x"],
+            "is a file, not a folder; set METASR_OUTPUTS, or run=FOLDER",
+        ),
     ],
 )
 def test_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -263,7 +266,10 @@ def test_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
             "error: testset 'set6' is neither a folder nor a known set: did you mean 'set5'",
         ),
         (["task=upscale", "input=none.png"], "error: no file or folder none.png"),
-        (["only=[meta_transfer]"], "error: stage 'meta_transfer' needs stage 'pretrain' first, which is missing in"),
+        (
+            ["stages_to_run=[meta_transfer]"],
+            "error: stage 'meta_transfer' needs stage 'pretrain' first, which is missing in",
+        ),
     ],
 )
 def test_mistakes_that_need_more_than_the_config(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -278,7 +284,7 @@ def test_outputs_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run_py(*SMOKE, outputs=tmp_path / "file" / "outputs")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"{tmp_path / 'file'} is not a folder; set METASR_OUTPUTS" in done.stderr
+    assert f"{tmp_path / 'file'} is a file, not a folder; set METASR_OUTPUTS" in done.stderr
 
 
 @pytest.mark.slow
@@ -290,7 +296,7 @@ def test_outputs_below_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_full_disk(tmp_path: Path, short: tuple[str, ...], limit: int, more: tuple[str, ...], message: str) -> None:
-    arguments = (*short, *more, "only=[pretrain]", f"run={tmp_path / 'run'}")
+    arguments = (*short, *more, "stages_to_run=[pretrain]", f"run={tmp_path / 'run'}")
     done = subprocess.run(
         [sys.executable, "src/run.py", *arguments], cwd=PROJECT, env=environment(tmp_path), capture_output=True,
         text=True, timeout=180, check=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit,

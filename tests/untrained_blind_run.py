@@ -16,7 +16,7 @@ def untrained_run(folder: Path, *choices: str, experiment: str = "mrda_x4_iso") 
     """Every stage's folder with a card and the weights that its recipe begins with."""
     cfg = compose(f"+experiment={experiment}", *SMALL, *choices)
     config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    for number, stage in enumerate(cfg.only or cfg.stages, start=1):
+    for number, stage in enumerate(cfg.stages_to_run or cfg.stages, start=1):
         place = folder / f"{number:02d}_{stage}"
         place.mkdir(parents=True)
         save_file(build.recipe(cfg, stage).export(), place / WEIGHTS_NAME)

@@ -1,4 +1,7 @@
-"""What a run learned, as networks: a finished stage's recipe with its weights, as its own card tells it."""
+"""What a run learned, as networks: a finished stage's recipe with its weights, as its own card tells it.
+
+A card may be anyone's: what it names is looked up in a closed table, and nothing in it is ever resolved or executed.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from metasr.config import build
 from metasr.errors import InputError, StageError
 from metasr.recipes.base import Recipe
+from metasr.runs.architecture import make_recipe
 from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, read_card
 from metasr.runs.folder import interpreter
+from metasr.runs.reading import require_plain
 from metasr.runs.weights import read_tensors
 
 
@@ -42,8 +46,31 @@ def stage_config(folder: Path) -> DictConfig:
     config = read_card(folder).get("config")
     if not config:
         raise StageError(f"{folder / CARD_NAME} tells no config; remove the stage's folder and train it again")
+    require_plain(config, str(folder / CARD_NAME), error=StageError)
     made = OmegaConf.create(config)
     assert isinstance(made, DictConfig)
+    return made
+
+
+def stage_recipe(folder: Path, stage: str, *, seed: int | None = None) -> Recipe:
+    """The recipe that a stage was trained by, with fresh networks.
+
+    Args:
+        folder: the stage's.
+        stage: its name.
+        seed: that networks are drawn by; the run's own by default.
+
+    Raises:
+        StageError: if the card does not tell the recipe.
+        WeightsError: if it is none of this package's.
+    """
+    cfg = stage_config(folder)
+    told = OmegaConf.to_container(cfg, resolve=False).get("stages", {}).get(stage, {}).get("recipe")
+    if told is None or cfg.get("seed") is None:
+        raise StageError(
+            f"{folder / CARD_NAME} tells no recipe of stage {stage!r}; remove the folder and train it again"
+        )
+    made: Recipe = make_recipe(told, origin=str(folder / CARD_NAME), seed=cfg.seed if seed is None else seed)
     return made
 
 
@@ -61,8 +88,7 @@ def untrained_recipe(run: Path, stage: str, *, seed: int) -> Recipe:
     cfg = stage_config(finished_stages(run)[stage])
     if seed == cfg.seed:
         raise InputError(f"seed {seed} is that of {run} itself; give another one")
-    cfg.seed = seed
-    return build.recipe(cfg, stage).eval().requires_grad_(False)
+    return stage_recipe(finished_stages(run)[stage], stage, seed=seed).eval().requires_grad_(False)
 
 
 def trained_recipe(run: Path, stage: str) -> Recipe:
@@ -83,6 +109,6 @@ def trained_recipe(run: Path, stage: str) -> Recipe:
             f"`{interpreter()} src/run.py +experiment={cfg.get('name')} run={run}`"
         )
     folder = folders[stage]
-    recipe = build.recipe(stage_config(folder), stage)
+    recipe = stage_recipe(folder, stage)
     recipe.restore(read_tensors(folder / WEIGHTS_NAME), origin=folder.name)
     return recipe.eval().requires_grad_(False)

@@ -127,7 +127,7 @@ def require_one_kernel(degradation: HasKernel) -> None:
 
 
 def check_state(own: dict[str, Tensor], given: dict[str, Tensor], *, origin: str) -> None:
-    """Require two state dicts to have the same names and shapes.
+    """Require two state dicts to have the same names and shapes, and whole numbers in the same places.
 
     Raises:
         WeightsError: with the first few differences.
@@ -139,10 +139,17 @@ def check_state(own: dict[str, Tensor], given: dict[str, Tensor], *, origin: str
         for k in own
         if k in given and own[k].shape != given[k].shape
     ]
-    if not (missing or extra or shapes):
+    kinds = [
+        f"{k}: expected {own[k].dtype}, got {given[k].dtype}".replace("torch.", "")
+        for k in own
+        if k in given and own[k].is_floating_point() != given[k].is_floating_point()
+    ]
+    if not (missing or extra or shapes or kinds):
         return
     parts = []
-    for label, names in (("missing", missing), ("unknown", extra), ("of another shape", shapes)):
+    for label, names in (
+        ("missing", missing), ("unknown", extra), ("of another shape", shapes), ("of another kind", kinds),
+    ):  # fmt: skip
         if names:
             parts.append(f"{len(names)} {label} ({'; '.join(names[:3])}{'; ...' if len(names) > 3 else ''})")
     raise WeightsError(

@@ -1,6 +1,6 @@
 """The errors metasr raises on purpose.
 
-Every message says what was expected, what came, and what to do. They are all :class:`MetasrError`, so that a
+Every message says what was expected, what came, and what to do. They are all ``MetasrError``, so that a
 program (the command line among them) can tell a user's mistake from a defect: the former prints one paragraph, the
 latter a traceback.
 """
@@ -8,8 +8,9 @@ latter a traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 
 class MetasrError(Exception):
@@ -69,3 +70,30 @@ def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
     original = {k.lower(): k for k in known}
     question = f"did you mean {' or '.join(repr(original[c]) for c in close)}? " if close else ""
     return f"{question}known: {', '.join(known)}"
+
+
+def require_one_of(value: object, choices: object, *, name: str) -> None:
+    """Require one of the known choices.
+
+    Args:
+        value: what came.
+        choices: a ``Literal``, or a collection of the choices.
+        name: what it is called where the user sets it.
+
+    Raises:
+        InputError: listing them all.
+    """
+    known = choices if isinstance(choices, Collection) else get_args(choices)
+    if value not in known:
+        raise InputError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
+
+
+def require_at_least(least: float, **values: float | None) -> None:
+    """Require that each value, named as the user sets it, is at least ``least``; none is left alone.
+
+    Raises:
+        InputError: naming the first that is not.
+    """
+    for name, value in values.items():
+        if value is not None and not value >= least:
+            raise InputError(f"{name} must be at least {least:g}, got {value}")

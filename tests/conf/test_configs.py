@@ -65,8 +65,8 @@ def test_every_experiment_builds_in_every_profile(experiment: str, profile: str,
 def test_every_solver_builds(solver: str) -> None:
     if solver == "teacher_oracle":  # which is none by itself
         cfg = compose("+experiment=mrda_x4_iso", "profile=smoke")
-        assert isinstance(build.oracle(cfg, cfg.beside.oracle), OracleMaker)
-        assert cfg.beside.oracle.name == solver
+        assert isinstance(build.oracle(cfg, cfg.compare_with.oracle), OracleMaker)
+        assert cfg.compare_with.oracle.name == solver
         return
     of_experiments = {"metric_constrained": "maml_sr_x2", "blind_back_project": "kernel_regressor"}
     base = (f"+experiment={of_experiments[solver]}", "profile=smoke") if solver in of_experiments else BASE
@@ -107,7 +107,7 @@ def test_ablations_compose_on_the_experiments_that_they_are_for(ablation: str) -
     assert fitting
     for experiment in fitting:
         cfg = compose(f"+experiment={experiment}", f"+ablation={ablation}", "profile=smoke")
-        assert build.recipe(cfg, list(cfg.only or cfg.stages)[-1])
+        assert build.recipe(cfg, list(cfg.stages_to_run or cfg.stages)[-1])
         check_solvers(cfg)
 
 
@@ -121,7 +121,7 @@ def test_every_data_config_names_its_set() -> None:
     [
         "sead=2", "data.rot=x", "stages.pretrain.stps=2", "stages.pretrain.recipe.rat=1",
         "budget.pretrain.stps=2", "solver.step=3", "model.chanels=3", "trainer.foo=1", "evaluation.foo=1",
-        "seed=one", "task=evalute", "only=pretrain", "profile=smok", "stages.pretrain.steps=1.5",
+        "seed=one", "task=evalute", "stages_to_run=pretrain", "profile=smok", "stages.pretrain.steps=1.5",
     ],
 )  # fmt: skip
 def test_a_mistyped_key_or_value_is_an_error(override: str) -> None:

@@ -208,7 +208,7 @@ def test_training_images_must_be_findable(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("stage", "rate"), [("pretrain", "rate"), ("meta_transfer", "rate"), ("meta_transfer", "rates_rate")]
+    ("stage", "rate"), [("pretrain", "rate"), ("meta_transfer", "rate"), ("meta_transfer", "rates_lr")]
 )
 def test_a_stages_learning_rates_are_checked_before_any_training(stage: str, rate: str) -> None:
     with pytest.raises(InputError, match=rf": {rate} must be a finite number above 0, got -1"):

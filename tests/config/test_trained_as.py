@@ -12,7 +12,7 @@ from metasr.config import build
 from metasr.config.entries import solver_nodes
 from metasr.data.catalog import image_set
 from metasr.degradation.names import parse
-from metasr.errors import DataError, InputError
+from metasr.errors import DataError, InputError, WeightsError
 from metasr.jobs.run import check_evaluation, execute
 from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.runs.folder import command, evaluate_command
@@ -54,9 +54,12 @@ def test_weights_are_run_as_the_network_that_their_card_tells(tmp_path: Path, ph
 def test_a_card_makes_no_class_from_elsewhere() -> None:
     cfg = compose(*SMALL)
     card = {"config": {"model": {"_target_": "os.system", "command": "true"}}}
-    assert build.as_trained(cfg, Weights("file", {}, card)) is cfg
+    with pytest.raises(WeightsError, match=r"the card of file: its network is told to be 'os\.system'.*command line"):
+        build.as_trained(cfg, Weights("file", {}, card))
+    typed = compose("+experiment=mzsr_x2", "model=own", "model._target_=collections.OrderedDict")
+    assert build.as_trained(typed, Weights("file", {}, card)) is typed  # the user's word counts, not the file's
     mine = {"config": {"model": {"_target_": "metasr.models.maml_sr_net.MAMLSRNet", "width": 2}}}
-    changed = build.as_trained(cfg, Weights("file", {}, mine))
+    changed = build.as_trained(cfg, Weights("file", MAMLSRNet(2).state_dict(), mine))
     assert isinstance(build.model(changed), MAMLSRNet)
     assert cfg.model._target_.endswith("PlainCNN")
 
@@ -126,19 +129,23 @@ def typed(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_commands_keep_what_made_the_weights(typed) -> None:
-    typed("+experiment=e", "profile=smoke", "only=[b]", "scale=3", "+ablation=x", "max_images=1", "logger=none")
-    assert command("e", "/r").endswith("profile=smoke 'only=[b]' scale=3 +ablation=x max_images=1 logger=none run=/r")
-    assert "only" not in command("e", "/r", without=("only",))
+    typed(
+        "+experiment=e", "profile=smoke", "stages_to_run=[b]", "scale=3", "+ablation=x", "max_images=1", "logger=none"
+    )
+    assert command("e", "/r").endswith(
+        "profile=smoke 'stages_to_run=[b]' scale=3 +ablation=x max_images=1 logger=none run=/r"
+    )
+    assert "stages_to_run" not in command("e", "/r", without=("stages_to_run",))
     assert evaluate_command("e", "/r").endswith(
         "src/run.py +experiment=e scale=3 +ablation=x task=evaluate weights=/r testset=set5 testset_root=FOLDER"
     )
 
 
 def test_solvers_side_by_side_need_names_of_their_own() -> None:
-    cfg = compose("+experiment=maml_sr_x2", "beside.network.name=metric_constrained")
+    cfg = compose("+experiment=maml_sr_x2", "compare_with.network.name=metric_constrained")
     with pytest.raises(InputError, match="two solvers are named 'metric_constrained'"):
         solver_nodes(cfg)
-    assert [n.name for n in solver_nodes(compose("+experiment=maml_sr_x2", "beside.loss=null"))] == [
+    assert [n.name for n in solver_nodes(compose("+experiment=maml_sr_x2", "compare_with.loss=null"))] == [
         "metric_constrained", "network", "adapt_consistency", "adapt_fixed",
     ]  # fmt: skip
 

@@ -237,7 +237,7 @@ def test_bad_samplers_are_refused(folder: Path) -> None:
     cases = [
         ({"batch_size": 0}, "must each be at least 1, got 0, 5 and 21"),
         ({"meta_batch": 0}, "got 4, 0 and 21"),
-        ({"sampling": "best"}, "'none', 'choose' or 'weight', got 'best'"),
+        ({"sampling": "best"}, "one of none, choose, weight, got 'best'"),
         ({"sampling": "choose", "candidates": 4}, "sampling=choose needs more candidates than the 4 pairs .* got 4"),
         ({"sampling": "weight"}, "sampling=weight needs more candidates than the 4 pairs of a batch, got 1"),
     ]

@@ -139,7 +139,7 @@ def test_mixed_degradations_where_one_is_required(mixed, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: replace(NOISY, per="pixel"), "per must be 'kernel', 'image' or 'batch', got 'pixel'"),
+        (lambda: replace(NOISY, per="pixel"), "per must be one of kernel, image, batch, got 'pixel'"),
         (lambda: replace(NOISY, noise_std=(0.2, 0.1)), r"noise_std must be a range .* got \(0\.2, 0\.1\)"),
         (lambda: replace(NOISY, noise_std=(-0.1, 0.1)), "0 <= low <= high"),
         (lambda: replace(NOISY, variance_per_scale=2.5), "these are drawn by std; leave one of them out"),

@@ -196,7 +196,7 @@ def test_other_names(name: str) -> None:
     ("arguments", "message"),
     [
         ({"scale": 5}, "for scale 2, 3, 4, 8, got 5"),
-        ({"blur": "motion"}, "blur must be gaussian or disc, got 'motion'"),
+        ({"blur": "motion"}, "blur must be one of gaussian, disc, got 'motion'"),
         ({"shift": "left"}, r"shift must be 'published' .* or 'centre' .*, got 'left'"),
         ({"noise_std": -1.0}, "noise_std must be finite and at least 0"),
         ({"seed": -1}, r"a seed from 0 to 2\*\*32 - 1, got -1"),

@@ -1,13 +1,11 @@
-"""Conversion of values, a photo's fields, and listing image files."""
-
-from pathlib import Path
+"""Conversion of values, a photo's fields."""
 
 import pytest
 import torch
 
 from data.image_files import H, W
-from metasr.errors import DataError, InputError
-from metasr.io.images import IMAGE_SUFFIXES, Photo, from_uint8, list_images, read_photo, to_uint8
+from metasr.errors import InputError
+from metasr.io.images import Photo, from_uint8, to_uint8
 
 
 def test_every_uint8_survives() -> None:
@@ -45,32 +43,3 @@ def test_photo_checks_its_fields() -> None:
     ):
         with pytest.raises(InputError, match=message):
             Photo(**fields)
-
-
-def test_natural_order(tmp_path: Path) -> None:
-    names = ["IMG_1.png", "img_2.JPG", "img_2b.png", "img_010.png", "img_10.png", "img_11.TIFF", "z.webp"]
-    for name in [*reversed(names), ".hidden.png", "._z.png", "notes.txt", "kernel.npy"]:
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    assert [path.name for path in list_images(str(tmp_path))] == names
-    assert {Path(name).suffix.lower() for name in names} <= IMAGE_SUFFIXES
-
-
-def test_a_broken_link_is_listed(tmp_path: Path) -> None:
-    (tmp_path / "a.png").symlink_to(tmp_path / "gone.png")
-    (path,) = list_images(tmp_path)
-    with pytest.raises(DataError, match="there is none"):
-        read_photo(path)
-
-
-def test_list_errors(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").touch()
-    (tmp_path / "empty").mkdir()
-    for name, message in {
-        "none": "expected a folder of images at .*there is none; check the path",
-        "a.txt": "that is a file; give its folder",
-        "empty": "found no file; sub-folders are not searched",
-        ".": r"found 1 other file\(s\) \(\.txt\); sub-folders",
-    }.items():
-        with pytest.raises(DataError, match=message):
-            list_images(tmp_path / name)

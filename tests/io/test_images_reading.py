@@ -1,7 +1,6 @@
 """Reading image files: every mode and depth against numpy or Pillow's own conversion."""
 
 import io
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -176,35 +175,3 @@ def test_content_tells_the_format(tmp_path: Path) -> None:
     Image.fromarray(values).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
     assert (levels(read_photo(str(tmp_path / "a.jpg"))) == values).all()
-
-
-def colour_tiff(values: np.ndarray) -> bytes:
-    """The plainest TIFF of 16-bit RGB: one strip."""
-    height, width, _ = values.shape
-    data = values.astype("<u2").tobytes()
-    bits_at = 8 + len(data)
-    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, bits_at), (259, 3, 1, 1), (262, 3, 1, 2)]
-    tags += [(273, 4, 1, 8), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, len(data))]
-    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
-    return b"II*\0" + struct.pack("<I", bits_at + 6) + data + struct.pack("<3H", 16, 16, 16) + directory
-
-
-def test_bits_that_are_lost_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    values = noise(3, 65535)
-    (tmp_path / "a.tif").write_bytes(colour_tiff(values))
-    (tmp_path / "a.ppm").write_bytes(b"P6 5 7 65535\n" + values.astype(">u2").tobytes())
-    for name in ("a.tif", "a.ppm"):
-        caplog.clear()
-        photo = read_photo(tmp_path / name)
-        assert photo.bits == 8
-        assert np.abs(levels(photo, 255).astype(int) - as_rgb(values) / 257).max() <= 1
-        assert f"{tmp_path / name} has more than 8 bits per colour" in caplog.text
-        assert "PNG keeps 16 bits" in caplog.text
-    caplog.clear()
-    Image.fromarray(noise(3).astype(np.uint8)).save(tmp_path / "b.tif")
-    Image.fromarray(noise(3).astype(np.uint8)).save(tmp_path / "b.ppm")
-    Image.fromarray(noise(1, 65535)[..., 0].astype(np.uint16)).save(tmp_path / "c.tif")
-    save_png(tmp_path / "c.png", values)
-    for name in ("b.tif", "b.ppm", "c.tif", "c.png"):
-        read_photo(tmp_path / name)
-    assert not caplog.records

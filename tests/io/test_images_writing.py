@@ -58,7 +58,7 @@ def test_round_trip_of_16_bits(tmp_path: Path, channels: int) -> None:
 
 def test_16_bits_become_8_where_the_format_has_no_more(tmp_path: Path) -> None:
     values = np.array([[[0, 128, 129]], [[65535, 65406, 65407]]], dtype=np.uint16)
-    for suffix in (".tif", ".bmp", ".webp"):
+    for suffix in (".bmp", ".webp"):
         photo = read_photo(write_photo(photo_of(values), tmp_path / f"a{suffix}"))
         assert photo.bits == 8
         assert (levels(photo) == [[[0, 0, 1]], [[255, 254, 255]]]).all()  # round(v / 257)
@@ -165,7 +165,7 @@ def test_unwritable_paths(tmp_path: Path) -> None:
 def test_unwritable_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(OutputError, match=r"cannot write .*Permission denied"):
+        with pytest.raises(OutputError, match=r"cannot write in .*: no permission; choose"):
             write_photo(photo_of(noise(3)), tmp_path / "a.png")
     finally:
         tmp_path.chmod(0o700)

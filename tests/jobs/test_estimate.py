@@ -150,7 +150,7 @@ def test_a_saved_kernel_is_not_written_over_unasked(tmp_path: Path) -> None:
     cfg = job(tmp_path, kernel="estimate_d", save_kernel=True)
     there = kernel_path(tmp_path / "out.png")
     there.write_bytes(b"mine")
-    with pytest.raises(OutputError, match=r"out_kernel\.npy exists already; choose another output, or allow it"):
+    with pytest.raises(OutputError, match=r"out_kernel\.npy exists already; choose another name, or allow it"):
         list(upscale(cfg))
     assert there.read_bytes() == b"mine"
     with open_dict(cfg):
@@ -165,5 +165,5 @@ def test_a_saved_kernel_is_not_written_over_unasked(tmp_path: Path) -> None:
 
 def test_a_kernel_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot write .*; choose a writable place with room"):
+    with pytest.raises(OutputError, match=r"cannot write .*; nothing was left there: .*choose another place"):
         save_kernel(delta(size=3), tmp_path / "file" / "kernel.npy")

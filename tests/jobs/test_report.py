@@ -259,17 +259,16 @@ def test_places_that_a_report_cannot_go_to(tmp_path: Path):
     assert existing.read_text() == "kept"
     report(tmp_path, write_run(tmp_path / "a"), output=existing, overwrite=True)
     assert existing.read_text() != "kept"
-    with pytest.raises(OutputError, match=rf"is a folder; give a file name in it, for instance .*{os.sep}report\.html"):
-        check_report_path(tmp_path, overwrite=True)
-    with pytest.raises(OutputError, match=r"there is no folder .*none; make it, or choose another one"):
-        check_report_path(tmp_path / "none" / "r.html", overwrite=False)
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(OutputError, match=r"is a folder; give a file name in it"):
+        check_report_path(tmp_path / "folder.html", overwrite=True)
     with pytest.raises(OutputError, match=r"r\.pdf must end in \.html"):
         check_report_path(tmp_path / "r.pdf", overwrite=False)
 
 
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "access", lambda *_: False)  # whoever runs the tests may write everywhere
-    with pytest.raises(OutputError, match=r"cannot write in .*: no permission; give .* elsewhere as output=FILE"):
+    with pytest.raises(OutputError, match=r"cannot write in .*: no permission; choose another output=FILE"):
         check_report_path(tmp_path / "r.html", overwrite=False)
 
 

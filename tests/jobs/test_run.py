@@ -136,10 +136,10 @@ def test_a_table_is_not_written_over(
 def test_a_table_that_cannot_be_written(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     fixed = (*EVALUATE, f"testset={photos}", "solver=interpolate")
-    with pytest.raises(OutputError, match=r"cannot be written: .*file is not a folder"):
+    with pytest.raises(OutputError, match=r"cannot write in .*file is a file, not a folder; choose another table=FILE"):
         execute(compose(*fixed, f"table={tmp_path / 'file' / 'new' / 'out.csv'}"), tmp_path / "job")
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
-    with pytest.raises(OutputError, match=r"cannot write in .*: no permission; give a file name elsewhere"):
+    with pytest.raises(OutputError, match=r"cannot write in .*: no permission; choose another table=FILE"):
         execute(compose(*fixed, f"table={tmp_path / 'new' / 'out.csv'}"), tmp_path / "job")
 
 

@@ -165,7 +165,7 @@ def test_what_a_job_is_validated_by(tmp_path: Path):
     made = sweep._score(compose("+experiment=mzsr_x2", "prune.startup=3", "prune.warmup=7"), tmp_path)
     assert isinstance(made, MedianPruning)
     assert (made.stage, made.startup, made.warmup, made.path.parent) == ("meta_transfer", 3, 7, tmp_path)
-    only = sweep._score(compose("+experiment=mzsr_x2", "prune.startup=1", "only=[pretrain]"), tmp_path)
+    only = sweep._score(compose("+experiment=mzsr_x2", "prune.startup=1", "stages_to_run=[pretrain]"), tmp_path)
     assert isinstance(only, MedianPruning)
     assert (only.stage, only.startup, only.warmup) == ("pretrain", 1, 0)
     with pytest.raises(

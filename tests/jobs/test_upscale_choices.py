@@ -30,7 +30,7 @@ def test_an_output_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.M
     source = save_picture(tmp_path / "a.png", 9, 9)
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
     monkeypatch.setattr(InterpolateSolver, "solve", lambda *_, **__: pytest.fail("work began"))
-    with pytest.raises(OutputError, match=rf"cannot write in {tmp_path}: no permission; choose another output"):
+    with pytest.raises(OutputError, match=rf"cannot write in {tmp_path}: no permission; choose another path"):
         interpolate(source, tmp_path / "new" / "o.png")
 
 

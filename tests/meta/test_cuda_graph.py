@@ -92,7 +92,7 @@ def test_differences_are_relative_to_each_tensor_and_a_thousandth_of_all() -> No
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"kind": "graph"}, "engine must be 'auto', 'eager' or 'captured', got 'graph'"), ({"graphs": 0}, "at least one")],
+    [({"kind": "graph"}, "engine must be one of auto, eager, captured, got 'graph'"), ({"graphs": 0}, "at least one")],
 )
 def test_impossible_engines_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):

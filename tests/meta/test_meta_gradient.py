@@ -386,7 +386,7 @@ def test_impossible_meta_batches_are_refused(tasks: list[object], weights: list[
 
 @pytest.mark.parametrize("order", ["none", "third"])
 def test_orders_that_would_learn_nothing_are_refused(order: str) -> None:
-    with pytest.raises(InputError, match=f"order must be 'second' or 'first' to train, got '{order}'"):
+    with pytest.raises(InputError, match=f"order must be one of second, first, got '{order}'"):
         require_training_order(order)
-    with pytest.raises(InputError, match="order must be 'second' or 'first' to train"):
+    with pytest.raises(InputError, match="order must be one of second, first"):
         MetaTransfer(PlainCNN(4, 2), steps=1, order=order)  # type: ignore[arg-type]

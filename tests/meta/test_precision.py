@@ -87,8 +87,8 @@ def test_cudnn_is_set_and_put_back(new: bool, arithmetic: str, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"arithmetic": "fp16"}, "precision must be 'fp32', 'tf32' or 'bf16', got 'fp16'"),
-        ({"layout": "nhwc"}, "layout must be 'auto', 'channels_last' or 'contiguous', got 'nhwc'"),
+        ({"arithmetic": "fp16"}, "precision must be one of fp32, tf32, bf16, got 'fp16'"),
+        ({"layout": "nhwc"}, "layout must be one of auto, channels_last, contiguous, got 'nhwc'"),
     ],
 )
 def test_unknown_choices_are_refused(options: dict[str, str], message: str) -> None:

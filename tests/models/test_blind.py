@@ -121,5 +121,5 @@ def test_he_begins_anew_what_makes_kernels_and_leaves_the_rest_of_the_body() -> 
     changed = {k for k, v in plain.items() if not torch.equal(v, he[k])}
     steered = {k for k in plain if "kernel" in k or "compress" in k}
     assert changed == {k for k in plain if k.startswith("encoder.")} | steered
-    with pytest.raises(InputError, match="init must be 'torch' or 'he', got 'xavier'"):
+    with pytest.raises(InputError, match="init must be one of torch, he, got 'xavier'"):
         BlindSR(DegradationEncoder(), RDAN(), init="xavier")

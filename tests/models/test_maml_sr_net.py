@@ -295,7 +295,7 @@ def test_an_image_does_not_depend_on_its_batch() -> None:
     [
         ({"width": 5}, "width must be an even number of at least 2, got 5"),
         ({"width": 0}, "width must be an even number of at least 2, got 0"),
-        ({"residual": "local"}, "residual must be 'global' or 'none', got 'local'"),
+        ({"residual": "local"}, "residual must be one of global, none, got 'local'"),
         ({"attention": "self"}, "attention must be one of both, spatial, spectral, none, got 'self'"),
         ({"norm": "layer"}, "norm must be one of group, batch, none, got 'layer'"),
     ],

@@ -201,7 +201,7 @@ def test_large_weights_and_no_weights_are_finite() -> None:
 
 
 @pytest.mark.parametrize("value", [-1, 0.0, float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["rate", "rates_rate", "weight_rate"])
+@pytest.mark.parametrize("name", ["rate", "rates_lr", "weight_rate"])
 def test_learning_rates_are_above_zero(name: str, value: float) -> None:
     toy = Toy()
     toy.require_rates()

@@ -272,7 +272,7 @@ def test_export_and_load() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"order": "third"}, "order must be 'second', 'first' or 'notebook', got 'third'"),
+        ({"order": "third"}, "order must be one of second, first, notebook, got 'third'"),
         ({"inner_steps": 0}, "inner_steps must be at least 1, got 0; for plain training use Pretrain"),
         ({"order": "notebook", "steps": 3}, "number must be even, got 3; set budget.maml_sr.steps"),
         ({"order": "notebook", "split": True}, "on the whole batch, got split=true; set split=false or another order"),

@@ -65,7 +65,7 @@ def test_steps_are_adams_on_the_meta_gradient(kind: str, order: str) -> None:
     torch.manual_seed(0)
     weights = StepWeights(anneal_steps=4)
     recipe = MetaTransfer(
-        small(), steps=5, rate=2e-3, inner_steps=2, rates=kind, rates_rate=1e-3, order=order, step_weights=weights
+        small(), steps=5, rate=2e-3, inner_steps=2, rates=kind, rates_lr=1e-3, order=order, step_weights=weights
     )
     model, rates = copy.deepcopy(recipe.model), copy.deepcopy(recipe.rates)
     given = batches(3)
@@ -104,7 +104,7 @@ class Checkpoint(pl.Callback):
 
 def test_rates_are_inside_their_bounds_before_a_checkpoint_sees_them(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    recipe = MetaTransfer(small(), steps=3, inner_steps=2, rates_rate=10.0)  # a step throws every rate far outside
+    recipe = MetaTransfer(small(), steps=3, inner_steps=2, rates_lr=10.0)  # a step throws every rate far outside
     checkpoint = Checkpoint(tmp_path / "resume.ckpt")
     fit(recipe, batches(1), steps=3, callbacks=[checkpoint])
     low, high = recipe.rates.bounds
@@ -122,7 +122,7 @@ def test_no_option_is_silent() -> None:
         "inner_steps": lambda: 3,
         "inner_rate": lambda: 3e-2,
         "rates": lambda: "fixed",
-        "rates_rate": lambda: 5e-3,
+        "rates_lr": lambda: 5e-3,
         "order": lambda: "first",
         "step_weights": lambda: StepWeights(kind="final"),
         "schedule": lambda: "constant",

@@ -1,22 +1,18 @@
 """Cards: hashes, reading, writing whole."""
 
-import hashlib
 import json
-import resource
 from pathlib import Path
 
 import pytest
 
-from metasr.errors import OutputError, StageError
+from metasr.errors import StageError
 from metasr.runs.card import (
     CARD_NAME,
     config_hash,
     environment,
-    file_hash,
     git_commit,
     read_card,
     write_card,
-    write_text,
 )
 
 
@@ -26,11 +22,6 @@ def test_hash_is_of_the_choices_not_of_their_order() -> None:
     assert config_hash({"a": [1, 2]}) != config_hash({"a": [2, 1]})
     assert config_hash({"a": None}) != config_hash({})
     assert len(config_hash({})) == 16
-
-
-def test_file_hash(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(b"abc" * 100_000)
-    assert file_hash(tmp_path / "x") == hashlib.sha256(b"abc" * 100_000).hexdigest()
 
 
 def test_card_round_trip(tmp_path: Path) -> None:
@@ -51,27 +42,6 @@ def test_a_card_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / CARD_NAME).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(StageError, match="cannot be read"):
         read_card(tmp_path)
-
-
-def test_writing_below_a_file(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("kept")
-    with pytest.raises(OutputError, match=r"cannot write .*table\.csv: .*choose a writable place with room"):
-        write_text(tmp_path / "file" / "table.csv", "x")
-    assert (tmp_path / "file").read_text() == "kept"
-
-
-def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
-    write_text(path, "old")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(OutputError, match=r"cannot write .*table\.csv: File too large"):
-            write_text(path, "new" * 10_000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
 def test_environment_tells_versions_and_machine() -> None:

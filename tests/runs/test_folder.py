@@ -16,7 +16,6 @@ from metasr.runs.folder import (
     is_stamp,
     link_latest,
     quoted,
-    require_permission,
     run_folder,
     run_folders,
     stamp,
@@ -63,12 +62,6 @@ def test_latest_follows_the_newest_and_leaves_other_files_alone(tmp_path: Path) 
     link_latest(tmp_path / "file" / "c")  # where no link can be
 
 
-def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot make .*file/a/b: .*file is not a folder; go elsewhere"):
-        require_permission(tmp_path / "file" / "a" / "b", instead="go elsewhere")
-
-
 def test_last_is_the_newest_run_or_a_new_one(tmp_path: Path) -> None:
     assert is_stamp(Path(run_folder("last", "exp", "run", str(tmp_path))).name)
     older, newer = (tmp_path / "exp" / s for s in ("2026-01-02_03-04-05-000006", "2026-01-02_03-04-05-000016"))
@@ -98,7 +91,7 @@ def test_a_file_for_a_run_folder(tmp_path: Path) -> None:
 def test_an_output_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for run, outputs in ((None, tmp_path / "file" / "x"), (str(tmp_path / "file" / "run"), tmp_path)):
-        with pytest.raises(OutputError, match=r"cannot make the run folder .*file is not a folder; set METASR_OUTPUTS"):
+        with pytest.raises(OutputError, match=r"cannot write in .*file is a file, not a folder; set METASR_OUTPUTS"):
             run_folder(run, "exp", "run", str(outputs))
 
 
@@ -107,14 +100,6 @@ def test_an_output_without_permission(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(OutputError, match="no permission"):
         run_folder(None, "exp", "run", str(tmp_path / "locked"))
-
-
-def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
-    with pytest.raises(OutputError, match=rf"cannot write in {tmp_path}: no permission; choose another"):
-        require_permission(tmp_path / "new" / "deeper", instead="choose another")
-    (tmp_path / "mine").mkdir()
-    require_permission(tmp_path / "mine", instead="")
 
 
 def test_the_interpreter_is_named_as_it_was_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

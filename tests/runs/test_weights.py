@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from metasr.degradation import names
 from metasr.errors import StageError, WeightsError
+from metasr.io.files import file_hash
 from metasr.models.plain_cnn import PlainCNN
 from metasr.paths import weights_folder
-from metasr.runs.card import file_hash
 from metasr.runs.weights import (
     Weights,
     choose,

@@ -99,7 +99,7 @@ def test_errors() -> None:
         Oracle(teacher()).for_image(hr).solve(lr[..., :10], scale=SCALE)
     with pytest.raises(InputError, match=r"these weights enlarge by 2, but scale 3 was asked for; set scale=2"):
         OracleSolver(pair_teacher(), picture(45, 33)).solve(lr, scale=3)
-    with pytest.raises(InputError, match="tile must be at least 1 pixel"):
+    with pytest.raises(InputError, match="tile must be at least 1"):
         Oracle(teacher(), tile=0)
     with pytest.raises(InputError, match="hr must have shape"):
         Oracle(teacher()).for_image(hr[0])

@@ -49,7 +49,7 @@ def test_cores_cover_every_pixel_once_and_outer_parts_reach_beyond(
 
 @pytest.mark.parametrize("tile", [0, -3])
 def test_impossible_tiles_are_refused(tile: int) -> None:
-    with pytest.raises(InputError, match=f"tile must be at least 1 pixel, or none, got {tile}"):
+    with pytest.raises(InputError, match=f"tile must be at least 1, got {tile}"):
         split(4, 4, tile=tile, overlap=1)
 
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from omegaconf import open_dict
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from metasr.config import build
 from metasr.config.entries import check_solvers, learned_entries
 from metasr.degradation.names import expand
 from metasr.errors import DataError, InputError, StageError, WeightsError
+from metasr.io.files import file_hash
 from metasr.jobs.run import execute
 from metasr.jobs.upscale import upscale
 from metasr.models.mln import MLN
-from metasr.runs.card import file_hash, read_card
+from metasr.runs.card import read_card
 from metasr.runs.weights import Weights, from_run, from_stage
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.oracle import Oracle
@@ -90,7 +90,7 @@ def test_the_table_has_bicubic_the_student_and_the_oracle(
 
 
 def test_the_oracle_can_be_left_out(run: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    execute(compose(*MRDA, *QUIET, f"testset={photos}", "beside.oracle=null"), run)
+    execute(compose(*MRDA, *QUIET, f"testset={photos}", "compare_with.oracle=null"), run)
     assert list(rows(run)) == ["interpolate", "interpolate_aligned", "network"]
     assert "HR image" not in capsys.readouterr().out
 
@@ -112,7 +112,7 @@ def test_a_file_of_the_student_alone_has_no_oracle(run: Path, photos: Path, tmp_
 
 def test_the_teacher_alone_is_shown_as_the_oracle_it_is(run: Path, photos: Path) -> None:
     shutil.rmtree(run / "04_student")
-    execute(compose(*MRDA, *QUIET, f"testset={photos}", "only=[teacher]"), run)
+    execute(compose(*MRDA, *QUIET, f"testset={photos}", "stages_to_run=[teacher]"), run)
     assert list(rows(run)) == ["interpolate", "interpolate_aligned", "teacher_oracle"]
 
 
@@ -145,7 +145,7 @@ def test_a_slice_is_gone_on_with(finished: Path, tmp_path: Path) -> None:
         shutil.rmtree(next(cut.glob(f"*_{stage}")))
     for _ in range(12):
         try:
-            run_chain(compose(*MRDA, *QUIET, "slice_minutes=1e-6"), cut)
+            run_chain(compose(*MRDA, *QUIET, "max_minutes=1e-6"), cut)
         except SliceOverError:
             continue
         break
@@ -160,7 +160,7 @@ def test_a_drifting_network_goes_on_too(tmp_path: Path, finished: Path) -> None:
 
     never = (*MRDA, *QUIET, "+ablation=mrda_mln_never_reset", "stages.teacher.steps=3")
     ends = []
-    for name, slices in (("whole", ()), ("cut", ("slice_minutes=1e-6",))):
+    for name, slices in (("whole", ()), ("cut", ("max_minutes=1e-6",))):
         place = Path(shutil.copytree(finished, tmp_path / name))
         for stage in ("student", "teacher"):
             shutil.rmtree(next(place.glob(f"*_{stage}")))
@@ -262,9 +262,9 @@ def test_a_missing_predecessor_is_named_with_the_command_that_makes_it(tmp_path:
         with pytest.raises(
             StageError,
             match=rf"stage '{stage}' needs stage '{parent}' first, which is missing in .*_{parent}; run it with: "
-            rf".*\+experiment=mrda_x4_iso.*'only=\[{parent}\]'",
+            rf".*\+experiment=mrda_x4_iso.*'stages_to_run=\[{parent}\]'",
         ):
-            run_chain(compose(*MRDA, *QUIET, f"only=[{stage}]"), tmp_path)
+            run_chain(compose(*MRDA, *QUIET, f"stages_to_run=[{stage}]"), tmp_path)
 
 
 def test_a_foreign_and_a_stale_teacher(run: Path) -> None:
@@ -272,17 +272,17 @@ def test_a_foreign_and_a_stale_teacher(run: Path) -> None:
         run_chain(compose(*MRDA, *QUIET, "stages.teacher.recipe.mln_reset=never"), run)
     edit_card(run / "03_teacher", experiment="kdsr_x4_iso")
     with pytest.raises(StageError, match=r"03_teacher is foreign: it holds stage 'teacher' of 'kdsr_x4_iso'"):
-        run_chain(compose(*MRDA, *QUIET, "only=[student]"), run)
+        run_chain(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
 
 
 def test_a_stale_predecessor_near_or_far(run: Path) -> None:
     """Also where only a later stage is asked for, which is itself as it should be."""
-    student = "only=[student]"
+    student = "stages_to_run=[student]"
     with pytest.raises(
         StageError,
         match=r"'student' builds on stage 'teacher' in .*03_teacher, which is stale: .*\(stage\.recipe\.rate: then "
         r"0\.001, now 0\.5\).*remove .*03_teacher and train it again with: .*\+experiment=mrda_x4_iso.*"
-        r" 'only=\[teacher\]'",
+        r" 'stages_to_run=\[teacher\]'",
     ):
         run_chain(compose(*MRDA, *QUIET, "stages.teacher.recipe.rate=0.5", student), run)
     with pytest.raises(StageError, match=r"'student' builds on stage 'pretrain' in .*01_pretrain, which is stale: .*"
@@ -296,17 +296,17 @@ def test_a_grandparent_trained_anew_makes_the_parent_stale(run: Path) -> None:
     state = load_file(weights)
     save_file({k: v + 1 for k, v in state.items()}, weights)
     with pytest.raises(StageError, match=r"02_meta_transfer/weights\.safetensors is not the file that its card"):
-        run_chain(compose(*MRDA, *QUIET, "only=[student]"), run)
+        run_chain(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
     edit_card(run / "02_meta_transfer", weights=file_hash(weights))  # as if it had been trained again
     with pytest.raises(
         StageError,
         match=rf"'student' builds on stage 'teacher' in .*03_teacher, which is stale: .*\(parent: then \w+, now "
         rf"{file_hash(weights)}\)",
     ):
-        run_chain(compose(*MRDA, *QUIET, "only=[student]"), run)
+        run_chain(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
     shutil.rmtree(run / "01_pretrain")
     with pytest.raises(StageError, match=r"'meta_transfer' needs stage 'pretrain' first, which is missing"):
-        run_chain(compose(*MRDA, *QUIET, "only=[student]"), run)
+        run_chain(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
 
 
 def test_another_width_makes_the_first_stage_stale(run: Path) -> None:
@@ -333,14 +333,14 @@ def test_a_kernel_for_each_image_where_one_network_is_adapted(tmp_path: Path) ->
 
 def test_the_oracles_node(run: Path) -> None:
     with pytest.raises(InputError, match="solver 'best' looks at the HR image, so its name must end in 'oracle'"):
-        check_solvers(compose(*MRDA, "beside.oracle.name=best"))
+        check_solvers(compose(*MRDA, "compare_with.oracle.name=best"))
     with pytest.raises(InputError, match=r"teacher_oracle is to run stage 'teechr': did you mean 'teacher'"):
-        check_solvers(compose(*MRDA, "beside.oracle.stage=teechr"))
+        check_solvers(compose(*MRDA, "compare_with.oracle.stage=teechr"))
     with pytest.raises(InputError, match="teacher_oracle runs a teacher, but stage 'student' makes a Student"):
-        check_solvers(compose(*MRDA, "beside.oracle.stage=student"))
+        check_solvers(compose(*MRDA, "compare_with.oracle.stage=student"))
     with pytest.raises(InputError, match=r"teacher_oracle looks at the HR image, so it can only stand beside one"):
         build.solver(compose(*MRDA, "solver=teacher_oracle"), weights=None)
-    made = build.oracle(compose(*MRDA), compose(*MRDA).beside.oracle, weights=from_stage(run, "teacher"))
+    made = build.oracle(compose(*MRDA), compose(*MRDA).compare_with.oracle, weights=from_stage(run, "teacher"))
     assert isinstance(made, Oracle)
     with pytest.raises(StageError, match="has no finished stage 'teechr'; finish it with"):
         from_stage(run, "teechr")
@@ -348,15 +348,17 @@ def test_the_oracles_node(run: Path) -> None:
 
 def test_a_card_makes_no_class_from_elsewhere_in_a_part_of_a_network(finished: Path) -> None:
     cfg = compose(*MRDA)
+    state = load_file(finished / "04_student" / "weights.safetensors")
     card = json.loads(json.dumps(read_card(finished / "04_student")))
-    assert build.as_trained(cfg, Weights("run", {}, card)) is cfg
+    assert build.as_trained(cfg, Weights("run", state, card)) is cfg
     card["config"]["stages"]["student"]["recipe"]["model"]["encoder"] = {"_target_": "os.system", "command": "true"}
-    assert build.as_trained(cfg, Weights("run", {}, card)) is cfg
+    with pytest.raises(WeightsError, match=r"BlindSR's encoder is told to be 'os\.system'"):
+        build.as_trained(cfg, Weights("run", state, card))
     card = json.loads(json.dumps(read_card(finished / "03_teacher")))
     card["config"]["stages"]["teacher"]["recipe"]["view"] = {"_target_": "os.system", "command": "true"}
     state = load_file(finished / "03_teacher" / "weights.safetensors")
-    made = build.oracle(cfg, cfg.beside.oracle, weights=Weights("run", state, card))
-    assert isinstance(made.network, nn.Module)  # by the config's own recipe
+    with pytest.raises(WeightsError, match=r"Teacher's view is told to be 'os\.system'"):
+        build.oracle(cfg, cfg.compare_with.oracle, weights=Weights("run", state, card))
 
 
 # --- controls ---

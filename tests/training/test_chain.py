@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from metasr.config import build
 from metasr.errors import InputError, OutputError, StageError
+from metasr.io.files import file_hash
 from metasr.recipes.base import Recipe
-from metasr.runs.card import file_hash, read_card
+from metasr.runs.card import read_card
 from metasr.runs.weights import from_run
 from metasr.training.chain import places, run_chain, save_tensors
 from running import SMALL, compose
@@ -73,7 +74,7 @@ def test_the_weights_of_the_chain_are_the_last_stages(finished: Path) -> None:
 
 def test_the_same_choices_give_the_same_bits_and_another_seed_others(finished: Path, tmp_path: Path) -> None:
     run_chain(compose(*SMALL), tmp_path / "again")
-    run_chain(compose(*SMALL, "seed=2", "only=[pretrain]"), tmp_path / "other")
+    run_chain(compose(*SMALL, "seed=2", "stages_to_run=[pretrain]"), tmp_path / "other")
     for name in (FIRST, SECOND):
         assert (tmp_path / "again" / name / "weights.safetensors").read_bytes() == (
             finished / name / "weights.safetensors"
@@ -100,16 +101,18 @@ def test_choices_that_do_not_change_weights_do_not_make_them_stale(run: Path, in
 
 
 def test_one_stage_alone_and_then_the_next(finished: Path, tmp_path: Path) -> None:
-    run_chain(compose(*SMALL, "only=[pretrain]"), tmp_path)
+    run_chain(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [FIRST]
     assert from_run(tmp_path).card["stage"] == "pretrain"
-    run_chain(compose(*SMALL, "only=[meta_transfer]"), tmp_path)
+    run_chain(compose(*SMALL, "stages_to_run=[meta_transfer]"), tmp_path)
     want = (finished / SECOND / "weights.safetensors").read_bytes()
     assert (tmp_path / SECOND / "weights.safetensors").read_bytes() == want
 
 
 def test_only_in_any_order_gives_the_last_of_the_chain(finished: Path) -> None:
-    assert run_chain(compose(*SMALL, "only=[meta_transfer,pretrain]"), finished).card["stage"] == "meta_transfer"
+    assert (
+        run_chain(compose(*SMALL, "stages_to_run=[meta_transfer,pretrain]"), finished).card["stage"] == "meta_transfer"
+    )
 
 
 # What is wrong with a folder, what else was chosen, and what the message must say.
@@ -144,11 +147,12 @@ def nothing(_: Path) -> None: ...
 @pytest.mark.parametrize(
     ("spoil", "overrides", "message"),
     [
-        (remove(FIRST), ["only=[meta_transfer]"],
+        (remove(FIRST), ["stages_to_run=[meta_transfer]"],
          r"stage 'meta_transfer' needs stage 'pretrain' first, which is missing in .*01_pretrain; run it with: "
-         r"\S*python src/run.py \+experiment=mzsr_x2 run=.* 'only=\[pretrain\]'"),
-        (edit_card(FIRST, status="started"), ["only=[meta_transfer]"], r"'pretrain' first, which was cut short"),
-        (edit_card(FIRST, experiment="maml_sr_x2"), ["only=[meta_transfer]"],
+         r"\S*python src/run.py \+experiment=mzsr_x2 run=.* 'stages_to_run=\[pretrain\]'"),
+        (edit_card(FIRST, status="started"), ["stages_to_run=[meta_transfer]"],
+         r"'pretrain' first, which was cut short"),
+        (edit_card(FIRST, experiment="maml_sr_x2"), ["stages_to_run=[meta_transfer]"],
          r"01_pretrain is foreign: it holds stage 'pretrain' of 'maml_sr_x2', but stage 'meta_transfer' of 'mzsr_x2' "
          r"needs 'pretrain' of its own experiment; run the chain in a new folder: \S*python src/run.py \+experi"),
         (edit_card(FIRST, experiment="maml_sr_x2"), [],
@@ -166,18 +170,19 @@ def nothing(_: Path) -> None: ...
          r"'meta_transfer' .*stale.*stage\.recipe\.order: then second, now first"),
         (damage(FIRST), [], r"01_pretrain/weights\.safetensors is missing or not the file that its card describes; "
          r"remove .*01_pretrain and run again: \S*python src/run.py"),
-        (damage(FIRST), ["only=[meta_transfer]"],
+        (damage(FIRST), ["stages_to_run=[meta_transfer]"],
          r"01_pretrain/weights\.safetensors is not the file that its card describes .*run stage 'pretrain' again with"),
         (remove(f"{SECOND}/weights.safetensors"), [], r"02_meta_transfer/weights\.safetensors is missing or not"),
-        (remove(f"{FIRST}/weights.safetensors"), ["only=[meta_transfer]"], r"needs stage 'pretrain' first"),
+        (remove(f"{FIRST}/weights.safetensors"), ["stages_to_run=[meta_transfer]"], r"needs stage 'pretrain' first"),
         (remove(f"{SECOND}/card.json"), [],
          r"02_meta_transfer holds files but no card\.json: it was not made by this program; choose another run folder"),
         (lambda run: (run / FIRST / "card.json").write_text('{"stage'), [],
          r"card .*01_pretrain/card\.json cannot be read .*remove the stage's folder"),
-        (lambda run: (run / FIRST / "card.json").write_text("[]"), ["only=[meta_transfer]"],
+        (lambda run: (run / FIRST / "card.json").write_text("[]"), ["stages_to_run=[meta_transfer]"],
          r"must hold a JSON object"),
-        (nothing, ["only=[meta_transfr]"], r"no stage 'meta_transfr' in mzsr_x2: did you mean 'meta_transfer'"),
-        (nothing, ["only=[]"], r"only=\[\] leaves no stage to run.* pretrain, meta_transfer"),
+        (nothing, ["stages_to_run=[meta_transfr]"],
+         r"no stage 'meta_transfr' in mzsr_x2: did you mean 'meta_transfer'"),
+        (nothing, ["stages_to_run=[]"], r"stages_to_run=\[\] leaves no stage to run.* pretrain, meta_transfer"),
         (nothing, ["stages.pretrain.parent=meta_transfer"], r"'pretrain' has the parent 'meta_transfer', which is not"),
         (nothing, ["stages.meta_transfer.parent=pretrian"], r"parent 'pretrian'.*did you mean 'pretrain'"),
     ],
@@ -205,15 +210,15 @@ def test_a_mistake_in_a_later_stage_costs_nothing(
 
 
 def test_a_parent_of_another_seed_is_stale(run: Path, tmp_path: Path) -> None:
-    run_chain(compose(*SMALL, "only=[pretrain]", "seed=2"), tmp_path / "other")
+    run_chain(compose(*SMALL, "stages_to_run=[pretrain]", "seed=2"), tmp_path / "other")
     shutil.rmtree(run / FIRST)
     shutil.copytree(tmp_path / "other" / FIRST, run / FIRST)
     with pytest.raises(
         StageError,
         match=r"'meta_transfer' builds on stage 'pretrain' in .*01_pretrain, which is stale: .*seed: then 2, now 1.*"
-        r"remove .*01_pretrain and train it again with: .* 'only=\[pretrain\]'",
+        r"remove .*01_pretrain and train it again with: .* 'stages_to_run=\[pretrain\]'",
     ):
-        run_chain(compose(*SMALL, "only=[meta_transfer]"), run)
+        run_chain(compose(*SMALL, "stages_to_run=[meta_transfer]"), run)
 
 
 def test_no_stages(tmp_path: Path) -> None:
@@ -237,7 +242,8 @@ def test_a_full_disk_while_weights_are_written(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(
-            OutputError, match=r"cannot write .*weights\.safetensors: .*choose a writable place with room"
+            OutputError,
+            match=r"cannot write .*weights\.safetensors: File too large; nothing was left there: .* with room",
         ):
             save_tensors({"a": torch.zeros(40_000)}, path)
     finally:
@@ -256,11 +262,11 @@ def test_a_full_disk_while_training(tmp_path: Path) -> None:
             run_chain(compose(*SMALL), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    run_chain(compose(*SMALL, "only=[pretrain]"), tmp_path)
+    run_chain(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path)
 
 
 def test_metrics_go_to_the_stages_folder(tmp_path: Path) -> None:
-    run_chain(compose(*SMALL, "logger=csv", "only=[pretrain]"), tmp_path)
+    run_chain(compose(*SMALL, "logger=csv", "stages_to_run=[pretrain]"), tmp_path)
     text = (tmp_path / FIRST / "csv" / "version_0" / "metrics.csv").read_text()
     assert "train/loss" in text.splitlines()[0]
     assert len(text.splitlines()) == 7
@@ -270,5 +276,5 @@ def test_validation_is_in_the_card(tmp_path: Path) -> None:
     def score(cfg: object, stage: str, recipe: Recipe) -> dict[str, float]:
         return {f"val/{stage}": float(recipe.global_step)}
 
-    run_chain(compose(*SMALL, "only=[pretrain]"), tmp_path, score=score)
+    run_chain(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path, score=score)
     assert read_card(tmp_path / FIRST)["metrics"]["val/pretrain"] == 6.0

@@ -60,7 +60,7 @@ def test_going_on_gives_the_bits_of_an_uninterrupted_run(
 
 
 def test_slices_of_one_step_give_the_bits_of_an_uninterrupted_run(finished: Path, tmp_path: Path) -> None:
-    cfg = compose(*SMALL, "slice_minutes=1e-9")
+    cfg = compose(*SMALL, "max_minutes=1e-9")
     steps = [cfg.stages[name].steps for name in ("pretrain", "meta_transfer")]
     told = []
     for _ in range(sum(steps)):
@@ -81,8 +81,8 @@ def test_slices_of_one_step_give_the_bits_of_an_uninterrupted_run(finished: Path
 
 
 def test_a_slice_needs_time(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="slice_minutes must be above 0, or null for no limit, got 0"):
-        run_chain(compose(*SMALL, "slice_minutes=0"), tmp_path)
+    with pytest.raises(InputError, match="max_minutes must be above 0, or null for no limit, got 0"):
+        run_chain(compose(*SMALL, "max_minutes=0"), tmp_path)
 
 
 def test_cut_short_between_the_last_step_and_the_weights(
@@ -105,7 +105,7 @@ def test_cut_short_between_the_last_step_and_the_weights(
 def test_cut_short_while_the_first_card_was_written(tmp_path: Path) -> None:
     (tmp_path / FIRST).mkdir()
     (tmp_path / FIRST / ".card.json.x1y2z3").write_text("{")
-    run_chain(compose(*SMALL, "only=[pretrain]"), tmp_path)
+    run_chain(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"\x80\x02}q\x00."])

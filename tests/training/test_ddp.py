@@ -19,8 +19,8 @@ SMALL = ("model.channels=8", "model.layers=3")
 MZSR = ("+experiment=mzsr_x2", *SMALL, "adapt_steps=[0]")
 MAML_SR = ("+experiment=maml_sr_x2", "model.width=2", "solver.max_steps=0")
 WEIGHTED = ("+experiment=weightnet_x2", *SMALL)
-MRDA = ("+experiment=mrda_x4_iso", "beside.oracle=null")
-KDSR = ("+experiment=kdsr_x4_iso", "beside.oracle=null")
+MRDA = ("+experiment=mrda_x4_iso", "compare_with.oracle=null")
+KDSR = ("+experiment=kdsr_x4_iso", "compare_with.oracle=null")
 
 
 class Case(NamedTuple):
@@ -86,7 +86,8 @@ def test_two_processes_are_one_with_the_same_tasks(
     case = CASES[name]
     stage = case.stage
     overrides = (
-        *case.overrides, *COMMON, NO_VALIDATION.format(stage), f"only=[{stage}]", f"stages.{stage}.steps={case.steps}",
+        *case.overrides, *COMMON, NO_VALIDATION.format(stage), f"stages_to_run=[{stage}]",
+        f"stages.{stage}.steps={case.steps}",
         f"stages.{stage}.parent=null", f"stages.{stage}.clip={case.clip or 'null'}", "evaluation.released=false",
         "degradations=[bicubic]", "device=cpu",
     )  # fmt: skip

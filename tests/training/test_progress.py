@@ -281,7 +281,7 @@ def test_a_chain_fills_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             return super().__enter__()
 
     monkeypatch.setattr("metasr.training.chain.StageTable", Kept)
-    run_chain(compose(*SMALL, "only=[pretrain]"), tmp_path)
+    run_chain(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path)
     run_chain(compose(*SMALL), tmp_path)
     assert {name: row[:2] for name, row in lines(tables[0]).items()} == {
         "stage": ["state", "step"], "pretrain": ["finished", "6 of 6"],

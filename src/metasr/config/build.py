@@ -20,8 +20,10 @@ from torch import nn
 from metasr.data.catalog import ImageSet, image_set
 from metasr.errors import InputError, MetasrError, nearest
 from metasr.meta.rates import FixedRates, Rates, rates_from_state
+from metasr.models.kernel_regressor import KernelRegressor
 from metasr.paths import weights_folder
 from metasr.report.wandb.names import group_of, sweep_of
+from metasr.runs.architecture import is_known, make_network, make_recipe, network_choices
 from metasr.runs.weights import Weights, resolve
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import Estimator, blind
@@ -113,11 +115,10 @@ def as_trained(cfg: DictConfig, weights: Weights) -> DictConfig:
 
     Options that change no tensor's shape would otherwise make another network of them without a word.
     """
-    config = weights.card.get("config", {})
-    part = config.get("stages", {}).get(weights.card.get("stage"), {}).get("recipe", {})
-    trained = part.get("model") or config.get("model", {})
-    if not _names_only(trained, "metasr.models."):
+    told = weights.architecture
+    if not told or not (is_known(told) or is_known(cfg.model)):  # the latter is what the user typed, not the card
         return cfg
+    trained = network_choices(told, origin=f"the card of {weights.origin}", state=weights.network)
     present = OmegaConf.to_container(cfg.model, resolve=True, throw_on_missing=False)
     assert isinstance(present, dict)
     differing = sorted(k for k in {*trained, *present} if trained.get(k) != present.get(k) and k != "last_gain")
@@ -128,23 +129,6 @@ def as_trained(cfg: DictConfig, weights: Weights) -> DictConfig:
     with flag_override(changed, ["readonly", "struct"], False):
         changed.model = trained
     return changed
-
-
-def _names_only(node: Any, *packages: str) -> bool:
-    """Whether all classes that a node of a card would make, of which there is at least one, are of some packages."""
-    targets: list[str] = []
-
-    def collect(part: Any) -> None:
-        if isinstance(part, dict):
-            targets.extend([str(part["_target_"])] if "_target_" in part else [])
-            for value in part.values():
-                collect(value)
-        elif isinstance(part, list):
-            for value in part:
-                collect(value)
-
-    collect(node)
-    return bool(targets) and all(target.startswith(packages) for target in targets)
 
 
 def stage_data(cfg: DictConfig, stage: str) -> PatchData:
@@ -289,7 +273,9 @@ def solver(
     name = choices.pop("name")
     choices.pop("snapshots", None)  # what tables show of it
     if "stage" in choices:
-        raise InputError(f"solver {name} looks at the HR image, so it can only stand beside one: beside.oracle={name}")
+        raise InputError(
+            f"solver {name} looks at the HR image, so it can only stand beside one: compare_with.oracle={name}"
+        )
     kind = choices.pop("rates", None)
     is_blind = choices.pop("blind", False)
     extra: dict[str, Any] = {}
@@ -317,9 +303,13 @@ def estimator(cfg: DictConfig) -> Estimator:
     source = choices.pop("weights", None)
     if source is not None:
         found = resolve(source, folder=weights_folder())
-        as_made = found.card.get("config", {}).get("model", {})
-        own = as_made if _names_only(as_made, "metasr.models.") else choices.pop("network")
-        extra["network"] = found.load_into(_instantiate(own)).to(device(cfg.device)).eval()
+        told = found.architecture
+        if told:
+            origin = f"the card of {found.origin}"
+            network = make_network(told, origin=origin, state=found.network, kind=KernelRegressor)
+        else:
+            network = _instantiate(choices.pop("network"))
+        extra["network"] = found.load_into(network).to(device(cfg.device)).eval()
         extra["scales"] = found.card.get("scales") or [found.card.get("scale", 2.0)]
     choices.pop("network", None)
     return cast(Estimator, _instantiate(choices, **extra))
@@ -346,11 +336,10 @@ def oracle(cfg: DictConfig, node: DictConfig, *, weights: Weights | None = None)
     if stage not in cfg.stages:
         raise InputError(f"solver {name} is to run stage {stage!r}: {nearest(stage, map(str, cfg.stages))}")
     trained = {} if weights is None else weights.card.get("config", {}).get("stages", {}).get(stage, {}).get("recipe")
-    if trained and _names_only(trained, "metasr.models.", "metasr.meta.", "metasr.recipes."):
-        cfg = cfg.copy()
-        with flag_override(cfg, ["readonly", "struct"], False):
-            cfg.stages[stage].recipe = trained
-    teacher = recipe(cfg, stage)
+    if weights is not None and trained and is_known(cfg.model):
+        teacher: Any = make_recipe(trained, origin=f"the card of {weights.origin}", seed=cfg.seed)
+    else:
+        teacher = recipe(cfg, stage)
     if not isinstance(teacher, Teacher):
         raise InputError(f"solver {name} runs a teacher, but stage {stage!r} makes a {type(teacher).__name__}")
     if weights is not None:

@@ -17,8 +17,12 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from metasr.config.schema import Schema
 from metasr.errors import InputError, MetasrError, nearest
 
-_LISTS = ("runs", "only", "degradations")
+_LISTS = ("runs", "stages_to_run", "degradations")
 """Keys that take a list, which hydra would refuse in its own words."""
+RENAMED = {
+    "only": "stages_to_run", "slice_minutes": "max_minutes", "beside": "compare_with", "rates_rate": "rates_lr",
+}  # fmt: skip
+"""Keys, or parts of keys, that had another name before."""
 _NO_LIST = re.compile(r"""[^[$'"(][^(]*""")  # nor hydra's choice([a],[b])
 
 
@@ -61,6 +65,7 @@ def check_choices(arguments: Sequence[str], conf: Path) -> None:
         group = group.lstrip("+~").split("@")[0]
         if not given or not group or argument.startswith("-"):
             continue
+        _refuse_old_key(argument)
         folder = conf / group
         key = group.split(".")[0].split("/")[0]
         if key not in keys and not (conf / key).is_dir() and not argument.startswith(("+", "~")):
@@ -169,6 +174,14 @@ def _refuse_option(argument: str, conf: Path) -> None:
     having = [name for name in solvers if key in _read(conf, "solver", name)]
     if having:
         raise InputError(f"no key {key!r}: it is an option of solvers ({', '.join(having)}); write solver.{argument}")
+
+
+def _refuse_old_key(argument: str) -> None:
+    """Answer a key that has another name now with that name."""
+    key, _, value = argument.partition("=")
+    new = re.sub(r"[^.@+~/]+", lambda part: RENAMED.get(part.group(), part.group()), key)
+    if new != key:
+        raise InputError(f"{key} is now called {new}: write {new}={value}")
 
 
 def _refuse_test_set(name: str, known: Sequence[str]) -> None:

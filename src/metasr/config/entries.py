@@ -19,16 +19,16 @@ BASELINES = ("interpolate", "interpolate_aligned")
 
 
 def solver_nodes(cfg: DictConfig) -> list[DictConfig]:
-    """The experiment's solver, then those to be shown beside it (``beside.KEY=null`` leaves one out).
+    """The experiment's solver, then those to be shown beside it (``compare_with.KEY=null`` leaves one out).
 
     Raises:
         InputError: if two of them have one name, so that no table could tell them apart.
     """
-    nodes = [cfg.solver, *(node for node in cfg.beside.values() if node is not None)]
+    nodes = [cfg.solver, *(node for node in cfg.compare_with.values() if node is not None)]
     names = [node.name for node in nodes]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"two solvers are named {name!r}; give one of them another: beside.KEY.name=NAME")
+            raise InputError(f"two solvers are named {name!r}; give one of them another: compare_with.KEY.name=NAME")
     return nodes
 
 

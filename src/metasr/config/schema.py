@@ -97,17 +97,17 @@ class Schema:
     mln: Any = None  # the network that MRDA's teacher adapts to a pair
     meta_set: Any = None
     stages: dict[str, StageConf] = field(default_factory=dict)
-    only: list[str] | None = None
+    stages_to_run: list[str] | None = None
     init: str | None = None  # released/NAME | FILE | RUN_FOLDER: where the first stage that runs begins
     sweep_name: str | None = None
     for_experiments: list[str] | None = None  # set by ablations: patterns of names; looked at before anything runs
     prune: PruneConf = field(default_factory=PruneConf)
-    slice_minutes: float | None = None
+    max_minutes: float | None = None
     rates: str = "per_step"
     order: str = "second"
     solver: Any = MISSING
     estimator: Any = MISSING  # of kernel=estimate
-    beside: dict[str, Any] = field(default_factory=dict)  # further solvers' nodes; null for one left out
+    compare_with: dict[str, Any] = field(default_factory=dict)  # further solvers' nodes; null for one left out
     evaluation: Any = MISSING
     trainer: Any = MISSING
     logger: Any = MISSING

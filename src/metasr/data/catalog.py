@@ -15,13 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor
 
 from metasr.data.download import fetch
 from metasr.data.known_sets import CATALOG, DatasetInfo
-from metasr.errors import DataError, InputError, nearest
+from metasr.errors import DataError, InputError, nearest, require_one_of
 from metasr.io.images import IMAGE_SUFFIXES, list_images, natural_key, read_image
 
 Split = Literal["train", "val", "test", "all"]
@@ -180,8 +180,7 @@ def image_set(
         InputError: if ``split`` is no split or ``val_fraction`` is not in [0, 1).
     """
     entry = info(name)
-    if split not in get_args(Split):
-        raise InputError(f"split must be one of {', '.join(get_args(Split))}, got {split!r}")
+    require_one_of(split, Split, name="split")
     if val_fraction is not None and not 0 <= val_fraction < 1:
         raise InputError(f"val_fraction must be in [0, 1), got {val_fraction}")
     held_out = bool(val_fraction) and "val" not in entry.splits and "train" in entry.splits

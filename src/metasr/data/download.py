@@ -24,6 +24,7 @@ import requests
 from tqdm import tqdm
 
 from metasr.errors import DataError
+from metasr.io.files import put_in_place
 
 _TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 1 << 16  # bytes; at most that many are lost when a transfer stops
@@ -74,7 +75,7 @@ def fetch(archive: Archive, folder: str | Path, *, progress: bool = True) -> Pat
         part = path.with_name(path.name + ".part")
         _transfer(archive, part, path, progress=progress)
         _verify(part, archive, bad=path.with_name(path.name + ".bad"))
-        os.replace(part, path)
+        put_in_place(part, path)
     else:
         _verify(path, archive, bad=path.with_name(path.name + ".bad"))
     if not archive.extract:

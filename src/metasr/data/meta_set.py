@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from metasr.data.catalog import ImageSet, Split, image_set
 from metasr.data.patches import PatchPool
 from metasr.data.tasks import Pairs
 from metasr.degradation.pipeline import Degradation, DegradationSampler
-from metasr.errors import DataError, InputError, nearest
+from metasr.errors import DataError, InputError, nearest, require_one_of
 from metasr.io.images import to_uint8
 from metasr.seeds import generator_from
 
@@ -234,8 +234,7 @@ class WeightedSampler:
                 "batch_size, meta_batch and patch_size must each be at least 1, "
                 f"got {self.batch_size}, {self.meta_batch} and {self.patch_size}"
             )
-        if self.sampling not in get_args(Sampling):
-            raise InputError(f"sampling must be 'none', 'choose' or 'weight', got {self.sampling!r}")
+        require_one_of(self.sampling, Sampling, name="sampling")
         if self.sampling != "none" and self.candidates <= self.batch_size:
             raise InputError(
                 f"sampling={self.sampling} needs more candidates than the {self.batch_size} pairs of a batch, got "

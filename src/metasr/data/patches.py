@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from metasr.errors import DataError, InputError
+from metasr.errors import DataError, require_at_least
 from metasr.io.images import to_uint8
 
 
@@ -64,8 +64,7 @@ class PatchPool(nn.Module):
 
     def __init__(self, images: Iterable[Tensor] | Pixels, *, patch_size: int, names: Sequence[str] = ()) -> None:
         super().__init__()
-        if patch_size < 1:
-            raise InputError(f"patch_size must be at least 1, got {patch_size}")
+        require_at_least(1, patch_size=patch_size)
         values, sizes = images if isinstance(images, Pixels) else flatten(images)
         if not sizes:
             raise DataError("no training images came; give a folder with at least one")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from kornia.filters import filter2d
 from torch import Tensor
 
 from metasr.checks import check_image, check_kernel
 from metasr.degradation.resize import pad_symmetric
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 
 Padding = Literal["symmetric", "reflect", "replicate", "circular", "constant"]
 
@@ -30,8 +30,7 @@ def blur(image: Tensor, kernel: Tensor, *, padding: Padding = "symmetric") -> Te
             image smaller than the kernel.
     """
     kernel = check_kernel(kernel)
-    if padding not in get_args(Padding):
-        raise InputError(f"padding must be one of {', '.join(get_args(Padding))}, got {padding!r}")
+    require_one_of(padding, Padding, name="padding")
     if image.ndim != 4:
         check_image(image)
     height, width = image.shape[-2:]

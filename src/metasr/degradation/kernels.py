@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from metasr.checks import check_kernel
-from metasr.errors import DataError, InputError, told_of
+from metasr.errors import DataError, InputError, require_at_least, told_of
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +98,7 @@ def disc(
         raise InputError(f"kernel size must be odd and at least 1, got {size}")
     if not 0 < radius < math.inf:
         raise InputError(f"the disc's radius must be finite and above 0, got {radius}; for no blur use kernels.delta")
-    if subpixels < 1:
-        raise InputError(f"subpixels must be at least 1, got {subpixels}")
+    require_at_least(1, subpixels=subpixels)
     given = (size // 2, size // 2) if centre is None else centre
     row, column = given if isinstance(given, tuple) else (given, given)
     if any(c - radius < -0.5 or c + radius > size - 0.5 for c in (row, column)):

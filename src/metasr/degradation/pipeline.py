@@ -17,7 +17,7 @@ from metasr.degradation.blur import Padding, blur
 from metasr.degradation.kernels import DEFAULT_VARIANCE, GaussianSampler
 from metasr.degradation.noise import Quantise, add_gaussian_noise, quantise_8bit
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 
 Downsample = Literal["direct", "bicubic", "area"]
 Per = Literal["kernel", "image", "batch"]
@@ -39,7 +39,7 @@ class Degradation:
         mask: ``(1 or B, 1, h, w)`` at LR size, 1 where the image is seen.
         gain: brightness factor in (0, 1].
         quantise: 8-bit rounding at the end; without it the result is only clipped to [0, 1].
-        name: short name, if it has one; :func:`metasr.degradation.names.parse` reads it back.
+        name: short name, if it has one; ``degradation.names.parse`` reads it back.
     """
 
     scale: float
@@ -56,10 +56,8 @@ class Degradation:
         check_scale(self.scale)
         if self.kernel is not None:
             check_kernel(self.kernel)
-        if self.downsample not in ("direct", "bicubic", "area"):
-            raise InputError(f"downsample must be 'direct', 'bicubic' or 'area', got {self.downsample!r}")
-        if self.padding not in get_args(Padding):
-            raise InputError(f"padding must be one of {', '.join(get_args(Padding))}, got {self.padding!r}")
+        require_one_of(self.downsample, ("direct", "bicubic", "area"), name="downsample")
+        require_one_of(self.padding, Padding, name="padding")
         if self.quantise is not None and self.quantise not in get_args(Quantise):
             raise InputError(f"quantise must be 'round', 'truncate' or none, got {self.quantise!r}")
         if self.downsample == "direct" and self.scale < 1:
@@ -178,10 +176,10 @@ class DegradationSampler:
         scales: scale factors to draw from, one per draw.
         variance_per_scale: the largest variance of the kernels, as a multiple of the drawn scale, instead of the
             sampler's own (MZSR: 2.5).
-        downsample: as in :class:`Degradation`.
+        downsample: as in ``Degradation``.
         noise_std: range of the noise's standard deviation on the [0, 1] scale.
-        quantise: as in :class:`Degradation`.
-        padding: as in :class:`Degradation`.
+        quantise: as in ``Degradation``.
+        padding: as in ``Degradation``.
         per: what a draw holds for. ``kernel``: every image of the batch has a kernel of its own, the noise level is the
             same for all; ``image``: every image has a noise level of its own too (DASR); ``batch``: one kernel and one
             noise level for all (MRDA and KDSR, where one set of weights is adapted to a batch). The scale is always the
@@ -200,8 +198,7 @@ class DegradationSampler:
     def __post_init__(self) -> None:
         if not self.scales:
             raise InputError("scales must name at least one scale factor")
-        if self.per not in get_args(Per):
-            raise InputError(f"per must be 'kernel', 'image' or 'batch', got {self.per!r}")
+        require_one_of(self.per, Per, name="per")
         low, high = self.noise_std
         if not 0 <= low <= high < math.inf:
             raise InputError(f"noise_std must be a range (low, high) with 0 <= low <= high, got ({low}, {high})")

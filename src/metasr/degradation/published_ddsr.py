@@ -33,7 +33,7 @@ from metasr.checks import check_image
 from metasr.degradation import kernels
 from metasr.degradation.noise import quantise_8bit
 from metasr.degradation.pipeline import Degradation
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 
 Shift = Literal["published", "centre"]
 Blur = Literal["gaussian", "disc"]
@@ -164,8 +164,7 @@ class PublishedDraws:
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
             raise InputError(f"the published draws are for scale {', '.join(map(str, SCALES))}, got {self.scale}")
-        if self.blur not in get_args(Blur):
-            raise InputError(f"blur must be gaussian or disc, got {self.blur!r}")
+        require_one_of(self.blur, Blur, name="blur")
         check_shift(self.shift)
         if not 0 <= self.noise_std < math.inf:
             raise InputError(f"noise_std must be finite and at least 0, got {self.noise_std}")
@@ -175,7 +174,7 @@ class PublishedDraws:
 
     @property
     def name(self) -> str:
-        """As :func:`parse_published` reads it."""
+        """As ``parse_published`` reads it."""
         disc, noise = "_disc" if self.blur == "disc" else "", self.noise_std * 255
         return f"ddsr{disc}_x{self.scale}" + (f"_n{noise:.12g}" if noise else "")
 
@@ -206,8 +205,8 @@ class PublishedDraws:
         low, high = width_range(self.scale)
         if self.blur == "disc":
             radius = float(self._numpy.uniform(low, high))
-            made = disc_kernel if self.shift == "published" else centred_disc
-            return made(self.scale, radius), {"radius": radius}
+            make_disc = disc_kernel if self.shift == "published" else centred_disc
+            return make_disc(self.scale, radius), {"radius": radius}
         variance1, variance2 = (float(low + self._numpy.rand() * (high - low)) for _ in range(2))
         theta = float(self._numpy.rand() * np.pi)
         self._numpy.rand(kernel_size(self.scale), kernel_size(self.scale))  # noise on the taps, of width 0
@@ -236,19 +235,19 @@ def parse_published(name: str, *, seed: int = 1, shift: Shift = "published") -> 
     Args:
         name: ``ddsr_x<scale>`` or ``ddsr_disc_x<scale>``, with ``_n<std>`` for noise of up to that standard deviation
             on the 0-255 scale (the program's ``noise_im`` is that over 255).
-        seed: see :class:`PublishedDraws`.
+        seed: see ``PublishedDraws``.
         shift: see this module.
 
     Raises:
         InputError: for another name, or a scale that is not published.
     """
-    found = _NAME.fullmatch(name.strip())
-    if found is None:
+    match = _NAME.fullmatch(name.strip())
+    if match is None:
         raise InputError(f"expected ddsr_x4, ddsr_disc_x4, ddsr_x4_n10 or the like, got {name!r}")
     return PublishedDraws(
-        int(found["scale"]),
+        int(match["scale"]),
         seed=seed,
-        blur="disc" if found["disc"] else "gaussian",
-        noise_std=float(found["noise"] or 0) / 255,
+        blur="disc" if match["disc"] else "gaussian",
+        noise_std=float(match["noise"] or 0) / 255,
         shift=shift,
     )

@@ -54,10 +54,10 @@ def members_of(name: str, *, scale: float) -> tuple[str, ...]:
     Raises:
         InputError: if the set is not given for the scale.
     """
-    given = SETS[name]
-    if scale not in given:
+    by_scale = SETS[name]
+    if scale not in by_scale:
         raise InputError(
-            f"degradations {name} are given for scale {', '.join(map(str, given))}, got {scale:g}; name kernels for "
+            f"degradations {name} are given for scale {', '.join(map(str, by_scale))}, got {scale:g}; name kernels for "
             "this scale yourself: sig_<standard deviation>_b or sigani_<along>_<across>_<degrees>_b"
         )
-    return given[int(scale)]
+    return by_scale[int(scale)]

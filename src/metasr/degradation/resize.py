@@ -27,7 +27,7 @@ _SUPPORT = 2.0  # half-width of the cubic kernel at scale 1
 
 
 def output_size(size: tuple[int, int], scale: float | tuple[float, float]) -> tuple[int, int]:
-    """Size that :func:`imresize` gives: ``ceil(scale * size)``, immune to the rounding of ``scale`` itself."""
+    """Size that ``imresize`` gives: ``ceil(scale * size)``, immune to the rounding of ``scale`` itself."""
     vertical, horizontal = scale if isinstance(scale, tuple) else (scale, scale)
     return math.ceil(size[0] * vertical - 1e-9), math.ceil(size[1] * horizontal - 1e-9)
 

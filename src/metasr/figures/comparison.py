@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metasr.errors import OutputError
+from metasr.io.files import whole_file
 
 _COLUMNS = 4
 _CAPTION = 38  # letters that fit above a picture
@@ -131,15 +130,9 @@ def save(figure: Any, path: Path) -> Path:
         OutputError: if the file cannot be written; nothing is left of it.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # No software version and no date in the file: the same picture is the same bytes.
-        figure.savefig(path, dpi=110, metadata={"Software": None})
-    except OSError as error:
-        with suppress(OSError):  # the folder itself may be what is wrong
-            path.unlink()
-        raise OutputError(
-            f"cannot write the picture {path}: {error.strerror or error}; make room, or write elsewhere"
-        ) from error
+        with whole_file(path) as temporary:
+            # No software version and no date in the file: the same picture is the same bytes.
+            figure.savefig(temporary, format=path.suffix[1:], dpi=110, metadata={"Software": None})
     finally:
         pyplot().close(figure)
     return path

@@ -13,8 +13,8 @@ from metasr.degradation.direct_kernel import direct_kernel
 from metasr.degradation.pipeline import Degradation
 from metasr.evaluation.evaluate import Entry
 from metasr.figures.kernels import Course, courses, estimates, likeness
+from metasr.io.files import write_text
 from metasr.metrics.protocol import LumaProtocol
-from metasr.runs.card import write_text
 from metasr.solvers.base import Solution
 
 CURVES_NAME = "kernel_curves.csv"

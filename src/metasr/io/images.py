@@ -1,4 +1,4 @@
-"""Image files: find them, read them without losing bits, write them without losing the old file.
+"""Image files: read without losing bits, written without losing the old file.
 
 In memory an image is float32 RGB in [0, 1]; uint8 and uint16 exist only here.
 """
@@ -7,29 +7,43 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import secrets
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from metasr.errors import DataError, InputError, OutputError
-from metasr.io.codec import SAVE_OPTIONS, Samples, decode, encode
+from metasr.io.codec import (
+    DEEP_SUFFIXES,
+    MAX_PIXELS,
+    SAVE_OPTIONS,
+    Samples,
+    check_size,
+    decode,
+    encode,
+    open_image,
+    upright_size,
+)
+from metasr.io.files import PathLike, check_new_file, write_bytes
 from metasr.io.levels import to_levels
+from metasr.io.listing import IMAGE_SUFFIXES, list_images, natural_key
+from metasr.io.png_chunks import is_unusual
+
+__all__ = [
+    "IMAGE_SUFFIXES", "MAX_PIXELS", "WRITE_SUFFIXES", "Photo", "check_output", "from_uint8", "list_images",
+    "natural_key", "read_image", "read_photo", "read_size", "to_uint8", "write_photo",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
-"""Suffixes (lower case) of the files that :func:`list_images` finds."""
-
 WRITE_SUFFIXES = tuple(SAVE_OPTIONS)
 """Suffixes (lower case) that :func:`write_photo` knows."""
-
-PathLike = str | os.PathLike[str]
 
 _NO_ALPHA = (".jpg", ".jpeg", ".bmp")
 _MAX_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
@@ -37,7 +51,7 @@ _MAX_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """An image and what must survive the way from file to file.
+    """An image and what must survive the way from file to file; ``dataclasses.replace`` it to keep the rest.
 
     Attributes:
         rgb: ``(3, H, W)`` float32 in [0, 1]; three equal channels where the file was greyscale.
@@ -45,6 +59,8 @@ class Photo:
         grey: whether the file was greyscale, and is to be written so.
         bits: bits per channel, 8 or 16.
         icc_profile: the colour profile's bytes; the values of ``rgb`` are in that profile's space, not converted.
+        dpi: pixels per inch across and down, if the file says so.
+        colour_chunks: names and bytes of a PNG's chunks about colour (``gAMA`` and the like); not applied to ``rgb``.
 
     Raises:
         InputError: if shapes, types or bits are not these.
@@ -55,6 +71,8 @@ class Photo:
     grey: bool = False
     bits: int = 8
     icc_profile: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    colour_chunks: tuple[tuple[str, bytes], ...] = ()
 
     def __post_init__(self) -> None:
         shape = tuple(self.rgb.shape)
@@ -66,41 +84,6 @@ class Photo:
             raise InputError(f"alpha must be floating point of shape {want}, as rgb has, got {got}")
         if self.bits not in (8, 16):
             raise InputError(f"bits must be 8 or 16, got {self.bits!r}")
-
-
-def natural_key(name: str) -> tuple[list[int | str], str]:
-    """Sort key that puts ``img2`` before ``img10`` and pays no heed to case."""
-    parts = re.split(r"(\d+)", name)  # text at even places, digits at odd ones
-    return [int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)], name
-
-
-def list_images(folder: PathLike) -> list[Path]:
-    """List the image files directly in a folder, in natural order (``img2`` before ``img10``).
-
-    Files are known by their suffix, in any case; hidden files are left out. A broken symbolic link is listed, so that
-    reading it fails rather than one image going missing from an average.
-
-    Raises:
-        DataError: if the folder is missing, is not a folder, cannot be read, or holds no image.
-    """
-    folder = Path(folder)
-    if not os.path.isdir(folder):  # os.path, unlike pathlib, answers False where it may not look
-        found = "that is a file; give its folder" if os.path.exists(folder) else "there is none; check the path"
-        raise DataError(f"expected a folder of images at {folder}, but {found}")
-    try:
-        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and not os.path.isdir(entry)]
-    except OSError as error:
-        raise DataError(f"cannot list the folder {folder}: {error.strerror}; check its permissions") from error
-    images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]
-    images = [image for image in images if os.path.isfile(image) or not os.path.exists(image)]
-    if not images:
-        kinds = sorted({entry.suffix.lower() or "no suffix" for entry in entries})
-        found = f"{len(entries)} other file(s) ({', '.join(kinds[:8])})" if entries else "no file"
-        raise DataError(
-            f"expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) directly in {folder}, found {found}; "
-            "sub-folders are not searched: give the folder that holds the images"
-        )
-    return sorted(images, key=lambda entry: natural_key(entry.name))
 
 
 def to_uint8(image: Tensor) -> Tensor:
@@ -129,46 +112,37 @@ def from_uint8(image: Tensor) -> Tensor:
     return image.to(torch.float32) / 255
 
 
-def read_image(path: PathLike) -> Tensor:
+def read_image(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Read an image file as RGB ``(3, H, W)``, float32 in [0, 1]; alpha is ignored. See :func:`read_photo`."""
-    return read_photo(path).rgb
+    return read_photo(path, max_pixels=max_pixels).rgb
 
 
-def read_photo(path: PathLike) -> Photo:
+def read_photo(path: PathLike, *, frame: int | None = None, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read an image file with all its bits.
 
     The format is told by the content, not by the suffix. Greyscale, palette, CMYK and YCbCr become RGB; a transparent
-    colour or palette entry becomes alpha; the EXIF orientation is applied; of several frames the first is taken.
-    Sixteen bits are kept for PNG, PGM and greyscale TIFF; 16-bit *colour* TIFF and PPM come with the upper 8 bits,
-    which is all that Pillow decodes, and a warning is logged. Values are those of the file: neither an ICC profile nor
-    a PNG's gamma is applied.
+    colour or palette entry becomes alpha; the EXIF orientation is applied. Sixteen bits are kept for PNG, PPM, PGM and
+    TIFF; of a format or layout that keeps 8 of more bits only, a warning is logged. Values are those of the file:
+    neither an ICC profile nor a PNG's gamma is applied, both are carried along.
+
+    Args:
+        path: the file.
+        frame: which of several frames or pages, from 0. By default the first, with a warning where there are more.
+        max_pixels: what the header may claim at most; checked before any pixel is decoded.
 
     Raises:
         DataError: if the file is missing, a folder, empty, truncated, damaged, of an unknown format, of 32-bit pixels
-            (whose range no format states), or above ``codec.MAX_PIXELS``.
+            (whose range no format states), above ``max_pixels``, or has no such frame.
     """
     path = Path(path)
-    if not os.path.isfile(path):
-        other = "that is a folder" if os.path.isdir(path) else "that is not a regular file"
-        found = other if os.path.exists(path) else "there is none"
-        raise DataError(f"expected an image file at {path}, but {found}; check the path")
-    try:
-        with path.open("rb") as handle, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's are about metadata and size; damaged pixels are errors
-            samples = decode(handle)
-    except DataError as error:
-        raise DataError(f"cannot read {path}: {error}") from error.__cause__
-    except MemoryError:
-        raise
-    except PermissionError as error:
-        raise DataError(f"cannot open {path}: {error.strerror}; check its permissions") from error
-    except Exception as error:  # decoders raise anything at all on damaged files, SyntaxError included
-        raise DataError(
-            f"expected a readable image at {path}, but decoding failed ({type(error).__name__}: {error}); the file "
-            "seems truncated or damaged: open it in a viewer, or copy it again"
-        ) from error
+    with _opened(path) as handle:
+        is_tga = path.suffix.lower() == ".tga"
+        samples = decode(handle, frame=frame or 0, max_pixels=max_pixels, is_tga=is_tga)
     if samples.cut:
         log.warning("%s has more than 8 bits per colour, of which 8 are read from this format; PNG keeps 16 bits", path)
+    if samples.frames > 1 and frame is None:
+        log.warning("%s holds %d frames, of which the first is read; choose another by frame=N (from 0)", path,
+                    samples.frames)  # fmt: skip
     image = torch.from_numpy((samples.values / np.float32(samples.full)).astype(np.float32)).movedim(-1, 0)  # (C, H, W)
     channels = image.shape[0]
     grey = channels < 3
@@ -178,16 +152,31 @@ def read_photo(path: PathLike) -> Photo:
         grey=grey,
         bits=8 if samples.full <= 255 else 16,
         icc_profile=samples.icc_profile,
+        dpi=samples.dpi,
+        colour_chunks=samples.colour_chunks,
     )
+
+
+def read_size(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width of an image file, upright, from its header alone: the work that it asks for, before any.
+
+    Raises:
+        DataError: as :func:`read_photo`, but for damage beyond the header.
+    """
+    path = Path(path)
+    with _opened(path) as handle, open_image(handle, is_tga=path.suffix.lower() == ".tga") as image:
+        check_size(image, max_pixels=max_pixels)
+        return upright_size(image)
 
 
 def write_photo(photo: Photo, path: PathLike, *, overwrite: bool = False) -> Path:
     """Write a photo in the format of the path's suffix, completely or not at all.
 
-    PNG keeps 16 bits; all other formats get 8. JPEG is written at quality 95 without chroma subsampling, WebP
-    lossless. A greyscale photo is written as grey (the mean of its three channels; WebP has no grey and gets RGB).
-    Values are clamped to [0, 1] and rounded to nearest. The parent folder is made where needed; the file appears under
-    its name only when it is whole. A symbolic link at ``path`` is replaced, and what it leads to left alone.
+    PNG and TIFF keep 16 bits; all other formats get 8. JPEG is written at quality 95 without chroma subsampling, WebP
+    lossless. A greyscale photo is written as grey (the mean of its three channels; WebP has no grey and gets RGB, and
+    so does a 16-bit TIFF with transparency). Values are clamped to [0, 1] and rounded to nearest. The parent folder is
+    made where needed; the file appears under its name only when it is whole. A symbolic link at ``path`` is replaced,
+    and what it leads to left alone.
 
     Args:
         photo: what to write.
@@ -211,17 +200,13 @@ def write_photo(photo: Photo, path: PathLike, *, overwrite: bool = False) -> Pat
         raise OutputError(
             f"{suffix} takes at most {limit} pixels a side, got {height}x{width}; write {path.with_suffix('.png')}"
         )
+    if suffix != ".png" and photo.icc_profile is None and is_unusual(photo.colour_chunks):
+        names = ", ".join(name for name, _ in photo.colour_chunks)
+        log.warning(
+            "%s: %s cannot hold the PNG's own gamma or colours (%s); write .png to keep them", path, suffix, names
+        )
     data = _encode(photo, suffix, keep_alpha=suffix not in _NO_ALPHA)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, data, overwrite=overwrite)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(
-            f"cannot write {path} ({len(data)} bytes): {reason}; nothing was left there: check the folder's "
-            "permissions and free space, or choose another path"
-        ) from error
-    return path
+    return write_bytes(path, data, overwrite=overwrite)
 
 
 def check_output(path: PathLike, *, overwrite: bool = False, alpha: bool = False) -> None:
@@ -233,8 +218,8 @@ def check_output(path: PathLike, *, overwrite: bool = False, alpha: bool = False
         alpha: whether the image will have transparent pixels.
 
     Raises:
-        OutputError: if the suffix is not one that is written, the format cannot hold alpha, the path is a folder or
-            exists and is not to be overwritten, or a parent of it is a file.
+        OutputError: if the suffix is not one that is written, the format cannot hold alpha, or the file cannot be
+            written there: see :func:`metasr.io.files.check_new_file`.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -246,13 +231,36 @@ def check_output(path: PathLike, *, overwrite: bool = False, alpha: bool = False
         raise OutputError(
             f"{suffix} cannot hold the image's transparency (alpha); write {path.with_suffix('.png')} instead"
         )
-    if os.path.isdir(path):
-        raise OutputError(f"expected a file to write at {path}, but that is a folder; give a file name in it")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputError(f"{path} exists already; choose another name, or allow it: overwrite=true (--overwrite)")
-    above = next((parent for parent in path.parents if os.path.lexists(parent)), None)
-    if above is not None and not os.path.isdir(above):
-        raise OutputError(f"cannot write {path}: {above} is a file, not a folder; choose another path")
+    check_new_file(path, overwrite=overwrite)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open an image file; errors within name it and say what is the matter."""
+    if not os.path.isfile(path):
+        if os.path.islink(path) and not os.path.exists(path):
+            found = f"that is a link to {os.readlink(path)}, which is not there"
+        else:
+            other = "that is a folder" if os.path.isdir(path) else "that is not a regular file"
+            found = other if os.path.exists(path) else "there is none"
+        raise DataError(f"expected an image file at {path}, but {found}; check the path")
+    try:
+        with path.open("rb") as handle, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's are about metadata and size; damaged pixels are errors
+            yield handle
+    except DataError as error:
+        raise DataError(f"cannot read {path}: {error}") from error.__cause__
+    except MemoryError:
+        raise
+    except PermissionError as error:
+        raise DataError(f"cannot open {path}: {error.strerror}; check its permissions") from error
+    except FileNotFoundError as error:
+        raise DataError(f"cannot open {path}: it has gone meanwhile; put it back, or leave it out") from error
+    except Exception as error:  # decoders raise anything at all on damaged files, SyntaxError included
+        raise DataError(
+            f"expected a readable image at {path}, but decoding failed ({type(error).__name__}: {error}); the file "
+            "seems truncated or damaged: open it in a viewer, or copy it again"
+        ) from error
 
 
 def _quantise(image: Tensor, full: int) -> Tensor:
@@ -267,27 +275,19 @@ def _quantise(image: Tensor, full: int) -> Tensor:
 
 def _encode(photo: Photo, suffix: str, *, keep_alpha: bool) -> bytes:
     """The bytes of the file: 16 bits where photo and format have them, else 8."""
-    full, dtype = (65535, np.uint16) if photo.bits == 16 and suffix == ".png" else (255, np.uint8)
+    full, dtype = (65535, np.uint16) if photo.bits == 16 and suffix in DEEP_SUFFIXES else (255, np.uint8)
     planes = [photo.rgb.mean(0, keepdim=True) if photo.grey else photo.rgb]
     if photo.alpha is not None and keep_alpha:
         planes.append(photo.alpha)
     values = torch.cat([_quantise(plane, full) for plane in planes]).movedim(0, -1)  # (H, W, C)
-    samples = Samples(np.ascontiguousarray(values.cpu().numpy().astype(dtype)), full, photo.icc_profile)
+    samples = Samples(
+        np.ascontiguousarray(values.cpu().numpy().astype(dtype)),
+        full,
+        photo.icc_profile,
+        dpi=photo.dpi,
+        colour_chunks=photo.colour_chunks,
+    )
     try:
         return encode(samples, suffix)
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot encode the image as {suffix}: {error}; write .png instead") from error
-
-
-def _write_whole(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Write to a new file beside ``path``, then rename it; on any failure remove it."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # short: the name's own length may be at the limit
-    try:
-        with temporary.open("xb") as handle:
-            handle.write(data)
-        if not overwrite and os.path.lexists(path):
-            raise FileExistsError(None, "a file of that name appeared meanwhile")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

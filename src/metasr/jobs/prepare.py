@@ -33,12 +33,11 @@ from metasr.degradation.pipeline import Degradation
 from metasr.degradation.published_ddsr import SET5_MULTIPLE, check_shift, is_published, parse_published
 from metasr.errors import InputError, OutputError, told_of
 from metasr.figures.picture_book import file_name
+from metasr.io.files import check_new_file, file_hash, write_text
 from metasr.io.images import Photo, check_output, list_images, read_photo, write_photo
-from metasr.jobs.estimate import check_kernel_path, save_kernel
+from metasr.jobs.estimate import save_kernel
 from metasr.jobs.offset import typed_scale
 from metasr.jobs.upscale import require_apart
-from metasr.runs.card import file_hash, write_text
-from metasr.runs.folder import require_permission
 from metasr.seeds import generator_from
 from metasr.text import pluralize
 
@@ -246,11 +245,10 @@ def _check_outputs(cfg: DictConfig, folder: Path, images: ImageSet, source: Path
     require_apart(images.paths, paths)
     for path in paths:
         if path.suffix == ".npy":
-            check_kernel_path(path, overwrite=cfg.overwrite)
+            check_new_file(path, overwrite=cfg.overwrite)
         else:
             check_output(path, overwrite=cfg.overwrite)
-    check_kernel_path(folder / MANIFEST_NAME, overwrite=cfg.overwrite)
-    require_permission(folder, instead="choose another output")
+    check_new_file(folder / MANIFEST_NAME, overwrite=cfg.overwrite)
 
 
 def _prepare_one(cfg: DictConfig, maker: Maker, folder: Path, images: ImageSet) -> Prepared:

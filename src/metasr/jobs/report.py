@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,12 +11,12 @@ from omegaconf import DictConfig
 
 from metasr import __version__
 from metasr.errors import DataError, InputError, OutputError
+from metasr.io.files import check_new_file, write_text
 from metasr.report.html.page import page
 from metasr.report.reading import is_sweep, read_jobs, read_run, require_folder
 from metasr.report.run_data import ReportData, RunData, SweepData
 from metasr.report.sweep_table import Job, SweepTable
-from metasr.runs.card import write_text
-from metasr.runs.folder import interpreter, require_permission, stamp
+from metasr.runs.folder import interpreter, stamp
 from metasr.runs.job_card import JOB_NAME
 
 log = logging.getLogger(__name__)
@@ -62,15 +61,9 @@ def check_report_path(path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: if it is a folder, exists and is not to be overwritten, or its folder is missing or not writable.
     """
-    if path.is_dir():
-        raise OutputError(f"output={path} is a folder; give a file name in it, for instance {path / 'report.html'}")
     if path.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"output={path} must end in .html; choose such a name")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputError(f"output={path} exists already; choose another name, or allow it: overwrite=true")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"output={path}: there is no folder {path.absolute().parent}; make it, or choose another one")
-    require_permission(path.parent, instead="give a file name elsewhere as output=FILE")
+    check_new_file(path, overwrite=overwrite, label="output=", instead="another output=FILE")
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -25,13 +24,14 @@ from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.data.meta_set import require_disjoint, require_unseen
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
-from metasr.errors import InputError, OutputError, SliceOverError, WeightsError, nearest
+from metasr.errors import InputError, SliceOverError, WeightsError, nearest
 from metasr.evaluation.evaluate import Entry, Watcher, evaluate
 from metasr.evaluation.loss_curves import CURVES_NAME, LossCurves, together
 from metasr.evaluation.manifest import MANIFEST_NAME, Manifest
 from metasr.evaluation.results import Table, format_pivot, format_rows
 from metasr.figures.kernel_pictures import KernelBook
 from metasr.figures.picture_book import PictureBook
+from metasr.io.files import check_new_file, write_text
 from metasr.io.images import list_images
 from metasr.jobs.offset import offsets
 from metasr.jobs.prepare import prepare
@@ -41,14 +41,12 @@ from metasr.jobs.upscale import upscale
 from metasr.paths import conf_folder, weights_folder
 from metasr.report.wandb.names import EVALUATION
 from metasr.report.wandb.results import log_results
-from metasr.runs.card import write_text
 from metasr.runs.folder import (
     evaluate_command,
     interpreter,
     is_stamp,
     key_of,
     link_latest,
-    require_permission,
     typed_choices,
 )
 from metasr.runs.weights import choose_for, has_released
@@ -194,15 +192,8 @@ def _released_beside(cfg: DictConfig, degradation: Degradation) -> list[Entry]:
 
 
 def _check_table(path: Path, *, overwrite: bool) -> None:
-    if path.is_dir():
-        raise OutputError(f"table={path} is a folder; give a file name in it, for instance {path / 'table.csv'}")
     for made in (path, _per_image(path)):
-        if os.path.lexists(made) and not overwrite:
-            raise OutputError(f"table={path}: {made} exists already; choose another name, or allow it: overwrite=true")
-    above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
-    if not above.is_dir():
-        raise OutputError(f"table={path} cannot be written: {above} is not a folder; choose another path")
-    require_permission(path.parent, instead="give a file name elsewhere as table=FILE")
+        check_new_file(made, overwrite=overwrite, label="table=", instead="another table=FILE")
 
 
 def _per_image(table: Path) -> Path:

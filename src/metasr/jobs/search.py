@@ -11,8 +11,8 @@ from statistics import fmean, median
 from omegaconf import DictConfig
 
 from metasr.errors import InputError, MetasrError
+from metasr.io.files import write_text
 from metasr.recipes.base import Recipe
-from metasr.runs.card import write_text
 
 INTERMEDIATE_NAME = "intermediate.json"
 

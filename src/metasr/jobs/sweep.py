@@ -19,6 +19,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from metasr.errors import InputError, MetasrError
+from metasr.io.files import require_permission, write_text
 from metasr.jobs.launching import is_first, join_processes, one_device, require_plugins
 from metasr.runs.folder import (
     begin_sweep,
@@ -26,7 +27,6 @@ from metasr.runs.folder import (
     link_latest,
     quoted,
     register_resolvers,
-    require_permission,
 )
 from metasr.runs.job_card import read_job, write_job
 
@@ -113,7 +113,7 @@ def _score(cfg: DictConfig, folder: Path) -> Score:
         raise InputError(
             f"trainer.devices={cfg.trainer.devices}: jobs of several processes cannot be pruned; add prune.startup=0"
         )
-    last = list(cfg.only or cfg.stages)[-1]
+    last = list(cfg.stages_to_run or cfg.stages)[-1]
     return MedianPruning(validate, folder=folder, stage=last, startup=cfg.prune.startup, warmup=cfg.prune.warmup)
 
 
@@ -143,7 +143,6 @@ class SweepEnd(Callback):
         """Print the table, write it as CSV, and leave with status 1 where a job failed."""
         from metasr.report.reading import read_jobs
         from metasr.report.sweep_table import SweepTable
-        from metasr.runs.card import write_text
 
         folder = Path(config.hydra.sweep.dir)
         table = SweepTable(read_jobs(folder))

@@ -18,9 +18,9 @@ from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError, OutputError, told_of
 from metasr.figures import comparison as figures
+from metasr.io.files import check_new_file
 from metasr.io.images import WRITE_SUFFIXES, Photo, check_output, list_images, read_photo, write_photo
-from metasr.jobs.estimate import check_kernel_path, estimating, kernel_path, problem_of, save_kernel
-from metasr.runs.folder import require_permission
+from metasr.jobs.estimate import estimating, kernel_path, problem_of, save_kernel
 from metasr.runs.weights import choose_for
 from metasr.seeds import seed_from
 from metasr.solvers.base import Solution, Solver
@@ -164,9 +164,7 @@ def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
     for path in [*(b for _, b in pairs), *pictures]:
         check_output(path, overwrite=cfg.overwrite)
     for path in [kernel_path(b) for _, b in pairs] if cfg.save_kernel else []:
-        check_kernel_path(path, overwrite=cfg.overwrite)
-    for folder in sorted({path.parent for path in [*(b for _, b in pairs), *pictures]}):
-        require_permission(folder, instead="choose another output")
+        check_new_file(path, overwrite=cfg.overwrite)
     device = build.device(cfg.device)
     solver, weights = solver_for(cfg, degradation)
     solver = estimating(cfg, solver, degradation)

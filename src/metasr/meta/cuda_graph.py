@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Engine:
 
     A graph belongs to a signature: the caller's key, the inputs' shapes, and where the parameters lie. Each new one is
     captured (on other numbers than the step's own, so that nothing can be recorded as a constant unnoticed), and its
-    first replay compared with the eager result (:data:`TOLERANCE`). From then on the step's results are the replay's.
+    first replay compared with the eager result (``TOLERANCE``). From then on the step's results are the replay's.
 
     Eager steps follow, with the reason logged once: on a CPU; for signatures beyond ``graphs``; for a signature whose
     capture ran out of memory (a captured step holds the graphs of all its tasks at the same time), while others go on;
@@ -78,8 +78,7 @@ class Engine:
     """
 
     def __init__(self, kind: EngineKind = "auto", *, graphs: int = 4, capture: Capture = capture_cuda) -> None:
-        if kind not in get_args(EngineKind):
-            raise InputError(f"engine must be 'auto', 'eager' or 'captured', got {kind!r}")
+        require_one_of(kind, EngineKind, name="engine")
         if graphs < 1:
             raise InputError(f"an engine keeps at least one graph, got {graphs}")
         self.kind = kind

@@ -10,12 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from metasr.errors import DivergenceError, InputError
+from metasr.errors import DivergenceError, InputError, require_one_of
 from metasr.meta.learn2learn import clone_module, update_module
 from metasr.meta.rates import Rates, mean_rate
 
@@ -74,8 +74,7 @@ def inner_loop(
         InputError: for a negative number of steps, BatchNorm with running statistics, or both or none of the two ways
             to gradients.
     """
-    if order not in get_args(Order):
-        raise InputError(f"order must be 'second', 'first' or 'none', got {order!r}")
+    require_one_of(order, Order, name="order")
     if steps < 0:
         raise InputError(f"the number of inner steps must be at least 0, got {steps}")
     if steps > 0 and (support_loss is None) == (gradients is None):
@@ -133,8 +132,8 @@ def _spread(learner: nn.Module, parameters: list[nn.Parameter], updates: list[Te
     """Updates for all parameters, none for the frozen ones: update_module walks over all."""
     if len(parameters) == len(list(learner.parameters())):
         return list(updates)
-    given = {id(p): u for p, u in zip(parameters, updates, strict=True)}
-    return [given.get(id(p)) for p in learner.parameters()]
+    update_of = {id(p): u for p, u in zip(parameters, updates, strict=True)}
+    return [update_of.get(id(p)) for p in learner.parameters()]
 
 
 def detach(module: nn.Module, *, layout: torch.memory_format = torch.preserve_format) -> None:

@@ -34,10 +34,10 @@ def _load() -> dict[str, Any]:
     """
     before = _take_loaded()
     try:
-        found = importlib.util.find_spec("learn2learn")
-        if found is None or found.submodule_search_locations is None:
+        spec = importlib.util.find_spec("learn2learn")
+        if spec is None or spec.submodule_search_locations is None:
             raise ImportError(_ADVICE)
-        folders = list(found.submodule_search_locations)
+        folders = list(spec.submodule_search_locations)
         for name in _BARE:
             package = ModuleType(name)
             package.__path__ = [f"{f}/{'/'.join(name.split('.')[1:])}".rstrip("/") for f in folders]

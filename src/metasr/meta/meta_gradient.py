@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metasr.checks import check_pair, check_whole_pair
 from metasr.data.tasks import Task
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.meta.cuda_graph import Engine
 from metasr.meta.inner_loop import Order, detach, inner_loop
 from metasr.meta.learn2learn import clone_module
@@ -66,14 +66,13 @@ def network_input(lr: Tensor, hr: Tensor, scale: float, *, enlarge_first: bool) 
 
 
 def meta_parameters(model: nn.Module, rates: Rates) -> list[nn.Parameter]:
-    """What meta-training learns, in the order of :attr:`MetaGradient.gradients`: the network's, then the rates'."""
+    """What meta-training learns, in the order of ``MetaGradient.gradients``: the network's, then the rates'."""
     return [*(p for p in model.parameters() if p.requires_grad), *rates.parameters()]
 
 
 def require_training_order(order: str) -> None:
     """Require an order of meta-training: ``none`` cuts the graph, and nothing would be learned."""
-    if order not in ("second", "first"):
-        raise InputError(f"order must be 'second' or 'first' to train, got {order!r}")
+    require_one_of(order, ("second", "first"), name="order")
 
 
 @dataclass
@@ -81,7 +80,7 @@ class MetaGradient:
     """A meta-batch's gradient and losses.
 
     Attributes:
-        gradients: one per parameter of :func:`meta_parameters`.
+        gradients: one per parameter of ``meta_parameters``.
         loss: the weighted query loss, mean over tasks.
         query: mean query loss after 0, 1, ..., ``steps`` steps, where it was computed (nan elsewhere).
     """
@@ -143,19 +142,19 @@ def meta_gradient(
     weights = torch.tensor(after, dtype=parameters[0].dtype, device=parameters[0].device)
 
     def step(inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
-        given = [Problem(*inputs[i : i + 4]) for i in range(0, len(inputs) - 1, 4)]
+        problems = [Problem(*inputs[i : i + 4]) for i in range(0, len(inputs) - 1, 4)]
         return differentiate(
-            model, rates, given, inputs[-1], counted=counted, steps=steps, order=order, loss=loss,
+            model, rates, problems, inputs[-1], counted=counted, steps=steps, order=order, loss=loss,
             precision=precision, side_by_side=side_by_side,
         )  # fmt: skip
 
-    found = (engine or EAGER).run(
+    outputs = (engine or EAGER).run(
         step,
         [*(tensor for problem in problems for tensor in problem), weights],
         parameters=[*model.parameters(), *model.buffers(), *rates.parameters()],
         key=(steps, order, counted, loss, precision),
     )
-    gradients, (total, *by_step) = found[: len(parameters)], found[len(parameters) :]
+    gradients, (total, *by_step) = outputs[: len(parameters)], outputs[len(parameters) :]
     query = [torch.full((), float("nan"), device=total.device) for _ in range(steps + 1)]
     for number, value in zip(counted, by_step, strict=True):
         query[number] = value
@@ -169,14 +168,14 @@ def problem_of(task: Task, precision: Precision, *, enlarge_first: bool = True) 
         InputError: if LR and HR sizes do not match the scale.
     """
     scale = task.degradation.scale
-    given = (
+    tensors = (
         network_input(task.support_lr, task.support_hr, scale, enlarge_first=enlarge_first),
         task.support_hr,
         network_input(task.query_lr, task.query_hr, scale, enlarge_first=enlarge_first),
         task.query_hr,
     )
     layout = precision.memory_format(task.support_lr.device)
-    return Problem(*(t.contiguous(memory_format=layout) for t in given))
+    return Problem(*(t.contiguous(memory_format=layout) for t in tensors))
 
 
 def differentiate(
@@ -192,7 +191,7 @@ def differentiate(
     precision: Precision,
     side_by_side: bool = False,
 ) -> list[Tensor]:
-    """The numbers of :func:`meta_gradient`: a pure function of tensors, with no copy from the host.
+    """The numbers of ``meta_gradient``: a pure function of tensors, with no copy from the host.
 
     Args:
         model: the network θ.
@@ -207,7 +206,7 @@ def differentiate(
         side_by_side: work on each task on a CUDA stream of its own.
 
     Returns:
-        The gradients by :func:`meta_parameters`, the loss, and the mean query loss of each counted step.
+        The gradients by ``meta_parameters``, the loss, and the mean query loss of each counted step.
     """
 
     def of(problem: Problem) -> Found:
@@ -217,11 +216,11 @@ def differentiate(
 
     parameters = meta_parameters(model, rates)
     with precision.region(weights.device):
-        found = on_streams(of, problems) if side_by_side and weights.is_cuda else map(of, problems)
+        results = on_streams(of, problems) if side_by_side and weights.is_cuda else map(of, problems)
         sums = [torch.zeros_like(p) for p in parameters]
         total = torch.zeros((), device=weights.device)
         query: list[list[Tensor]] = []
-        for gradients, outer, values in found:
+        for gradients, outer, values in results:
             for into, gradient in zip(sums, gradients, strict=True):
                 into += gradient / len(problems)
             total = total + outer / len(problems)
@@ -284,14 +283,14 @@ def on_streams(of: Callable[[Problem], Found], problems: Sequence[Problem]) -> l
     """Each problem on a CUDA stream of its own; they begin after what was launched before, and are waited for."""
     here = torch.cuda.current_stream()
     streams = [torch.cuda.Stream() for _ in problems]
-    found = []
+    results = []
     for problem, stream in zip(problems, streams, strict=True):
         stream.wait_stream(here)
         with torch.cuda.stream(stream):
-            found.append(of(problem))
+            results.append(of(problem))
     for stream in streams:
         here.wait_stream(stream)
-    return found
+    return results
 
 
 def surrogate_loss(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:

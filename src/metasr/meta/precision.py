@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 
-from metasr.errors import InputError
+from metasr.errors import require_one_of
 
 Arithmetic = Literal["fp32", "tf32", "bf16"]
 Layout = Literal["auto", "channels_last", "contiguous"]
@@ -38,10 +38,8 @@ class Precision:
     layout: Layout = "auto"
 
     def __post_init__(self) -> None:
-        if self.arithmetic not in get_args(Arithmetic):
-            raise InputError(f"precision must be 'fp32', 'tf32' or 'bf16', got {self.arithmetic!r}")
-        if self.layout not in get_args(Layout):
-            raise InputError(f"layout must be 'auto', 'channels_last' or 'contiguous', got {self.layout!r}")
+        require_one_of(self.arithmetic, Arithmetic, name="precision")
+        require_one_of(self.layout, Layout, name="layout")
 
     def memory_format(self, device: torch.device) -> torch.memory_format:
         """Layout of feature maps and kernels on a device."""

@@ -12,12 +12,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from metasr.errors import InputError
+from metasr.errors import InputError, WeightsError
 
 RatesKind = Literal["fixed", "per_step", "meta_sgd"]
 
 RATE_PREFIXES = ("inner_rates", "meta_rates.")
 """What the names of learned rates begin with in a weights file, where they lie beside the network's tensors."""
+
+LARGEST_RATE = 10.0
+"""Learned rates above it are nobody's: training keeps its own below 0.1."""
 
 PUBLISHED_SCHEDULES: dict[tuple[str, int], tuple[float, ...]] = {
     # (subsampling, scale) -> rate of each step, the last one for all further steps (MZSR's published code)
@@ -149,15 +152,43 @@ def mean_rate(row: Sequence[float | Tensor] | float) -> float:
 
 
 def rates_from_state(state: dict[str, Tensor]) -> Rates | None:
-    """The learned rates in a weights file's tensors (``inner_rates`` or ``meta_rates.*``), or none."""
+    """The learned rates in a weights file's tensors (``inner_rates`` or ``meta_rates.*``), or none.
+
+    Raises:
+        WeightsError: for rates of another shape, or of a size that no training gives.
+    """
     if "inner_rates" in state:
-        return PerStepRates.of(state["inner_rates"])
-    per_weight = sorted((k for k in state if k.startswith("meta_rates.")), key=lambda k: int(k.rpartition(".")[2]))
+        values = state["inner_rates"]
+        if values.ndim != 2 or min(values.shape) < 1 or not values.is_floating_point():
+            raise WeightsError(
+                f"inner_rates must be numbers (steps, tensors), got {values.dtype} of shape {tuple(values.shape)}; "
+                "take the weights as training wrote them, or rates=published"
+            )
+        _require_sane(values, "inner_rates", lowest=0.0)
+        return PerStepRates.of(values)
+    per_weight = [k for k in state if k.startswith("meta_rates.")]
     if per_weight:
-        rates = MetaSGDRates([state[k] for k in per_weight])
-        rates.load_state_dict({k: state[k] for k in per_weight})
+        wanted = [f"meta_rates.{i}" for i in range(len(per_weight))]
+        if {*per_weight} != {*wanted}:
+            raise WeightsError(
+                f"meta_rates must be numbered from 0 to {len(per_weight) - 1}, got {', '.join(sorted(per_weight)[:3])}"
+                "; take the weights as training wrote them, or rates=published"
+            )
+        for name in wanted:
+            _require_sane(state[name], name, lowest=-LARGEST_RATE)
+        rates = MetaSGDRates([state[k] for k in wanted])
+        rates.load_state_dict({k: state[k] for k in wanted})
         return rates
     return None
+
+
+def _require_sane(values: Tensor, name: str, *, lowest: float) -> None:
+    low, high = (float(v) for v in values.detach().double().aminmax()) if values.numel() else (0.0, 0.0)
+    if not lowest <= low <= high <= LARGEST_RATE:
+        raise WeightsError(
+            f"{name} must lie between {lowest:g} and {LARGEST_RATE:g}, got {low:g} to {high:g}: no training gives such "
+            "rates; take other weights, or rates=published"
+        )
 
 
 def published_schedule(downsample: str, scale: float) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,7 @@ class StepWeights:
     skip_floor: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("annealed", "uniform", "final"):
-            raise InputError(f"step weights must be 'annealed', 'uniform' or 'final', got {self.kind!r}")
+        require_one_of(self.kind, ("annealed", "uniform", "final"), name="step weights")
         if self.anneal_steps <= 0 or not 0 <= self.floor <= 1 or min(self.first, self.before) < 0:
             raise InputError("step weights need anneal_steps > 0, floor in [0, 1], first >= 0 and before >= 0")
 

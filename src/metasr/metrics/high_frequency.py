@@ -22,7 +22,7 @@ def high_frequency_error(image: Tensor, reference: Tensor, *, scale: float) -> T
     The filter is the identity less a Gaussian of σ = ``scale``/2 pixels (cut at 3σ, sum 1). It passes half the
     amplitude at 2.35/``scale`` radians per pixel, a little below the LR grid's Nyquist frequency π/``scale``, and more
     above. Only pixels whose whole window lies inside the image count. Given the Y levels that
-    :meth:`~metasr.metrics.protocol.LumaProtocol.luma` makes, rounding and shaving are those of PSNR and SSIM.
+    ``metrics.protocol.LumaProtocol.luma`` makes, rounding and shaving are those of PSNR and SSIM.
 
     Args:
         image: ``(B, C, H, W)`` on the 0-255 scale.

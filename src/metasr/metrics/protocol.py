@@ -20,7 +20,7 @@ class Score:
     Attributes:
         psnr_y: in dB.
         ssim_y: at most 1.
-        hf_error_y: see :func:`metasr.metrics.high_frequency.high_frequency_error`; nan for an image too small for
+        hf_error_y: see ``metrics.high_frequency.high_frequency_error``; nan for an image too small for
             its filter.
     """
 

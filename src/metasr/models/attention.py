@@ -65,7 +65,7 @@ class CrossScaleAttention(nn.Module):
         width: channels of the level.
         deeper: channels of the deeper levels, each of half the size of the one before.
         kind: which weighting takes part: ``both``, ``spatial`` or ``spectral``.
-        norm: see :func:`metasr.models.blocks.norm_layer`.
+        norm: see ``models.blocks.norm_layer``.
     """
 
     def __init__(self, width: int, deeper: Sequence[int], *, kind: Attention = "both", norm: Norm = "group") -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
-from metasr.errors import InputError
+from metasr.errors import require_one_of
 from metasr.models.conditioned import KernelMaker
 from metasr.models.upsampling import check_trained_scale
 
@@ -16,11 +16,11 @@ Init = Literal["torch", "he"]
 class BlindSR(nn.Module):
     """What is shipped of MRDA and of KDSR: from the LR image alone, in one forward pass.
 
-    With :class:`metasr.models.den.DegradationEncoder` and :class:`metasr.models.rdan.RDAN` it is MRDA's student
-    (5,838,713 parameters and 24 constants at x4); with :class:`metasr.models.kdsr.KDSREncoder` and ``KDSRBody`` KDSR's.
+    With ``models.den.DegradationEncoder`` and ``models.rdan.RDAN`` it is MRDA's student
+    (5,838,713 parameters and 24 constants at x4); with ``models.kdsr.KDSREncoder`` and ``KDSRBody`` KDSR's.
     LR images may have any size from 1×1 up, and none is padded for it. Images of a batch do not see each other.
 
-    The encoder pools over the whole image: to cut an image in tiles, take :meth:`vector` of all of it once and give
+    The encoder pools over the whole image: to cut an image in tiles, take ``vector`` of all of it once and give
     that to ``body`` with every tile.
 
     Attributes:
@@ -39,8 +39,7 @@ class BlindSR(nn.Module):
 
     def __init__(self, encoder: nn.Module, body: nn.Module, *, init: Init = "torch") -> None:
         super().__init__()
-        if init not in get_args(Init):
-            raise InputError(f"init must be 'torch' or 'he', got {init!r}")
+        require_one_of(init, Init, name="init")
         if init == "he":
             _begin_as_he(encoder)
             for name, part in body.named_modules():

@@ -38,7 +38,7 @@ class FeatureEncoder(nn.Module):
     Args:
         inputs: channels that come in.
         outputs: channels that go out.
-        norm: see :func:`norm_layer`.
+        norm: see ``norm_layer``.
     """
 
     def __init__(self, inputs: int, outputs: int, *, norm: Norm = "group") -> None:
@@ -61,7 +61,7 @@ class Bridge(nn.Module):
 
     Args:
         channels: in and out.
-        norm: see :func:`norm_layer`.
+        norm: see ``norm_layer``.
     """
 
     def __init__(self, channels: int, *, norm: Norm = "group") -> None:
@@ -101,7 +101,7 @@ class DeepHead(nn.Module):
         inputs: channels that come in.
         channels: width of the head.
         factor: how many times smaller than the image the features are.
-        norm: see :func:`norm_layer`.
+        norm: see ``norm_layer``.
     """
 
     def __init__(self, inputs: int, channels: int, *, factor: int, norm: Norm = "group") -> None:

@@ -12,7 +12,7 @@ and each of the three is one call of the backend's own kernel. PyTorch's second 
 convolution whose "kernel" is a whole feature map, for which no backend has a fast kernel. The same holds for the
 transposed convolution and for every stride, padding, dilation and number of groups.
 
-Values are those of :func:`torch.nn.functional.conv2d`, and so are gradients up to the order of sums. Where no gradient
+Values are those of ``torch.nn.functional.conv2d``, and so are gradients up to the order of sums. Where no gradient
 is needed, under forward-mode differentiation, inside transforms of ``torch.func``, for complex numbers and on the meta
 device, the stock operation is called: it has rules for them.
 """
@@ -67,7 +67,7 @@ def conv2d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """:func:`torch.nn.functional.conv2d`, closed under differentiation.
+    """``torch.nn.functional.conv2d``, closed under differentiation.
 
     Args:
         features: ``(B, C, H, W)`` or ``(C, H, W)``; float32, float64, bfloat16 or float16, on any device.
@@ -103,7 +103,7 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Pair = 1,
 ) -> Tensor:
-    """:func:`torch.nn.functional.conv_transpose2d`, closed under differentiation.
+    """``torch.nn.functional.conv_transpose2d``, closed under differentiation.
 
     Args:
         features: ``(B, C, H, W)`` or ``(C, H, W)``; float32, float64, bfloat16 or float16, on any device.
@@ -125,7 +125,7 @@ def conv_transpose2d(
 
 
 class Conv2d(nn.Conv2d):
-    """``nn.Conv2d`` by :func:`conv2d`: same arguments, same initial weights, same state dict."""
+    """``nn.Conv2d`` by ``conv2d``: same arguments, same initial weights, same state dict."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve ``(B, C, H, W)`` or ``(C, H, W)``."""
@@ -146,7 +146,7 @@ class Conv2d(nn.Conv2d):
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """``nn.ConvTranspose2d`` by :func:`conv_transpose2d`: same arguments, same initial weights, same state dict."""
+    """``nn.ConvTranspose2d`` by ``conv_transpose2d``: same arguments, same initial weights, same state dict."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Convolve ``(B, C, H, W)`` or ``(C, H, W)``; ``output_size`` chooses among the possible sizes."""
@@ -172,12 +172,12 @@ def _pair(value: Pair) -> tuple[int, int]:
 
 def _is_stock(*tensors: Tensor | None) -> bool:
     """Whether the stock operation does as well (no gradient needed), or alone has a rule."""
-    given = [t for t in tensors if t is not None]
-    if torch._C._are_functorch_transforms_active() or given[0].is_complex() or given[0].is_meta:
+    present = [t for t in tensors if t is not None]
+    if torch._C._are_functorch_transforms_active() or present[0].is_complex() or present[0].is_meta:
         return True
-    if not torch.is_grad_enabled() or not any(t.requires_grad for t in given):
+    if not torch.is_grad_enabled() or not any(t.requires_grad for t in present):
         return True
-    return any(forward_ad.unpack_dual(t).tangent is not None for t in given)
+    return any(forward_ad.unpack_dual(t).tangent is not None for t in present)
 
 
 def _pad_in_words(
@@ -256,8 +256,8 @@ class _Convolution(torch.autograd.Function):
         if not torch.is_grad_enabled():  # the last derivative: one call for all, whose bits are the stock operation's
             x, w = (ctx.x.empty(g) if x is None else x), (ctx.w.empty(g) if w is None else w)
             sizes = [g.shape[1]] if by_bias else None
-            found = torch.ops.aten.convolution_backward(g, x, w, sizes, *ctx.geometry, (by_x, by_w, by_bias))
-            return (*found, None)
+            gradients = torch.ops.aten.convolution_backward(g, x, w, sizes, *ctx.geometry, (by_x, by_w, by_bias))
+            return (*gradients, None)
         return (
             _input_gradient(g, w, ctx.x, ctx.geometry) if by_x else None,
             _weight_gradient(g, x, ctx.w, ctx.geometry) if by_w else None,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metasr.degradation.resize import pad_symmetric
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.models.attention import Attention, CrossScaleAttention
 from metasr.models.blocks import Bridge, DeepHead, FeatureEncoder, Norm, UpJoin, enlarge_features
 from metasr.models.conv import Conv2d
@@ -85,10 +85,8 @@ class MAMLSRNet(nn.Module):
         super().__init__()
         if width < 2 or width % 2:
             raise InputError(f"width must be an even number of at least 2, got {width}")
-        if residual not in get_args(Residual):
-            raise InputError(f"residual must be 'global' or 'none', got {residual!r}")
-        if attention not in get_args(Attention):
-            raise InputError(f"attention must be one of {', '.join(get_args(Attention))}, got {attention!r}")
+        require_one_of(residual, Residual, name="residual")
+        require_one_of(attention, Attention, name="attention")
         self.residual = residual
         self.deep_supervision = deep_supervision
         self.smallest = 2 * _MULTIPLE if norm == "batch" else _MULTIPLE  # statistics need more than one value
@@ -159,13 +157,13 @@ class MAMLSRNet(nn.Module):
             (0, 1); empty where there is no attention.
         """
         levels = self._encode(self._pad(image))
-        found: dict[str, Tensor] = {}
+        gain_maps: dict[str, Tensor] = {}
         for i, part in enumerate(self.attention):
             assert isinstance(part, CrossScaleAttention)
             rows, columns = (-(-n // 2**i) for n in image.shape[-2:])
             for name, gains in part.gains(levels[i:]).items():
-                found[f"{name} {_fraction(i)}"] = gains[..., :rows, :columns]
-        return found
+                gain_maps[f"{name} {_fraction(i)}"] = gains[..., :rows, :columns]
+        return gain_maps
 
     def activation_maps(self, image: Tensor) -> dict[str, Tensor]:
         """How strongly the coarse levels respond: mean absolute activation over channels, at the image's size.
@@ -182,11 +180,11 @@ class MAMLSRNet(nn.Module):
         for factor, features in zip(_FACTORS, self._features(padded, watched), strict=False):
             watched[f"1/{factor}"] = features
         rows, columns = image.shape[-2:]
-        found: dict[str, Tensor] = {}
+        strengths: dict[str, Tensor] = {}
         for name in sorted(watched, key=lambda name: " " in name):
             strength = watched[name].abs().mean(1, keepdim=True)
-            found[name] = enlarge_features(strength, padded.shape[-1] // strength.shape[-1])[..., :rows, :columns]
-        return found
+            strengths[name] = enlarge_features(strength, padded.shape[-1] // strength.shape[-1])[..., :rows, :columns]
+        return strengths
 
     def _encode(self, padded: Tensor) -> list[Tensor]:
         """Features of the four levels on the way down."""

@@ -14,7 +14,7 @@ class MLN(nn.Module):
     """Convolutions at LR size, pixel shuffle, and the bicubically enlarged LR added (Xia et al., MRDA, 2023).
 
     With 128 channels, 6 layers and x4 it has 2,073,219 parameters: head 3,584, body 885,504, tail 1,184,131. Once
-    adapted to an (LR, HR) pair, its :meth:`features` carry the pair's degradation. LR images may have any size from
+    adapted to an (LR, HR) pair, its ``features`` carry the pair's degradation. LR images may have any size from
     1×1 up: every convolution pads with zeros.
 
     Where we depart from the published code: it is given the LR alone and enlarges what it is given, 8-bit like all that

@@ -19,7 +19,7 @@ class SkipNet(nn.Module):
     own skip connection. Where a side is odd the two are cropped to the smaller of them in the middle. Borders are
     reflected. Normalisation is by the image's own statistics, in training and after it: with one image in the batch
     there are no others, and nothing is stored. With three levels or more, all but the upper two hold a
-    :class:`NonLocal` block.
+    ``NonLocal`` block.
 
     With its default arguments it has the 2,359,939 parameters of the public program's network.
 

@@ -137,7 +137,7 @@ def adapt(
         steps: how many; as many as there are rates by default.
         trace: filled with losses, mean rates and seconds. Without it nothing waits for the device: a loss that is not
             finite shows in what comes of the adapted network.
-        after_step: see :func:`metasr.meta.inner_loop.inner_loop`.
+        after_step: see ``meta.inner_loop.inner_loop``.
 
     Returns:
         The adapted clone.
@@ -145,8 +145,8 @@ def adapt(
 
     def gradients(network: nn.Module, parameters: list[nn.Parameter]) -> tuple[float | None, Sequence[Tensor]]:
         loss = F.l1_loss(network(lr), hr)
-        found = torch.autograd.grad(loss, parameters)
-        return None if trace is None else float(loss.detach()), found
+        gradients = torch.autograd.grad(loss, parameters)
+        return None if trace is None else float(loss.detach()), gradients
 
     with torch.inference_mode(False), torch.enable_grad():
         start: MLN = clone_module(mln)

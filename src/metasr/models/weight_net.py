@@ -120,7 +120,7 @@ class WeightNet(nn.Module):
             content: ``(B, 3, H, W)`` in [0, 1], the enlarged LR.
             sr: ``(B, 3, H, W)``, if it is among the inputs; no gradient goes through it.
             error: ``(B, 3, H, W)`` |SR - HR|, if it is among the inputs; no gradient goes through it.
-            over: see :func:`normalise_weights`.
+            over: see ``normalise_weights``.
 
         Returns:
             ``(B, H, W)``, of mean 1.
@@ -133,10 +133,10 @@ class WeightNet(nn.Module):
             if name == "high_pass":
                 seen.append(high_pass(content))
                 continue
-            given = {"content": content, "sr": sr, "error": error}[name]
-            if given is None:
+            image = {"content": content, "sr": sr, "error": error}[name]
+            if image is None:
                 raise InputError(f"this Weight-Net also looks at {name!r}, which did not come; pass {name}=...")
-            seen.append(given.detach() - (0.0 if name == "error" else 0.5))
+            seen.append(image.detach() - (0.0 if name == "error" else 0.5))
         features = torch.cat(seen, 1)  # (B, 3 inputs, H, W)
         for i, conv in enumerate(self.convs):
             features = conv(F.relu(features) if i else features)

@@ -42,7 +42,7 @@ def schedule_factor(schedule: Schedule, step: int, steps: int, *, every: int = 1
 
     Args:
         schedule: ``constant``; ``cosine`` from 1 to 0 over ``steps``; ``staircase`` halves ``every`` steps, down to
-            ``floor``; or a :class:`Staircase` of its own.
+            ``floor``; or a ``Staircase`` of its own.
         step: from 0.
         steps: of the whole stage.
         every: width of a stair.
@@ -102,20 +102,24 @@ class Recipe(pl.LightningModule):
         raise NotImplementedError
 
     def require_rates(self) -> None:
-        """Require every learning rate, kept as ``rate`` or ``<what>_rate``, to be a finite number above 0.
+        """Require every learning rate (``rate``, ``<what>_rate``, ``<what>_lr``) to be a finite number above 0.
 
         Raises:
             InputError: naming the rate.
         """
         for name, value in vars(self).items():
-            if name.rpartition("_")[2] == "rate" and isinstance(value, int | float) and not 0 < value < math.inf:
+            if (
+                name.rpartition("_")[2] in ("rate", "lr")
+                and isinstance(value, int | float)
+                and not 0 < value < math.inf
+            ):
                 raise InputError(f"{type(self).__name__}: {name} must be a finite number above 0, got {value}")
 
     def require_sampler(self, sampler: Any) -> None:
         """Check, before anything is trained, what draws the batches; most recipes take any.
 
         Args:
-            sampler: such as :class:`metasr.data.tasks.PairSampler`.
+            sampler: such as ``data.tasks.PairSampler``.
         """
 
     def configure_optimizers(self) -> Any:
@@ -168,7 +172,7 @@ class Recipe(pl.LightningModule):
         return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
 
     def restore(self, state: dict[str, Tensor], *, origin: str) -> None:
-        """Take back what :meth:`export` gave, all of it, to look at what was learned; strict, as loading always is.
+        """Take back what ``export`` gave, all of it, to look at what was learned; strict, as loading always is.
 
         Raises:
             WeightsError: naming the tensors that are missing, of another shape, or left over.

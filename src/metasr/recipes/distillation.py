@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 
 Distill = Literal["kl+abs", "kl", "abs", "none"]
 
@@ -63,8 +63,7 @@ def distillation_loss(
 
 def check_distill(kind: str) -> None:
     """Require a kind of distillation that there is."""
-    if kind not in get_args(Distill):
-        raise InputError(f"distill must be one of {', '.join(get_args(Distill))}, got {kind!r}")
+    require_one_of(kind, Distill, name="distill")
 
 
 def _check(student: Tensor, teacher: Tensor) -> None:

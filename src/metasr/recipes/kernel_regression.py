@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from metasr.data.observations import Observations
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least
 from metasr.models.kernel_regressor import KernelRegressor, gaussians_of
 from metasr.recipes.base import Recipe, Schedule
 
@@ -21,11 +21,11 @@ def kernel_loss(log_covariance: Tensor, kernel: Tensor) -> Tensor:
     for no blur at all.
 
     Args:
-        log_covariance: ``(B, 3)`` of the Gaussian k̂ (see :class:`metasr.models.kernel_regressor.Blur`).
+        log_covariance: ``(B, 3)`` of the Gaussian k̂ (see ``models.kernel_regressor.Blur``).
         kernel: ``(B, size, size)``, any kernel of sum 1.
     """
-    told = gaussians_of(log_covariance, size=kernel.shape[-1])
-    return (told - kernel).abs().sum((-2, -1)).mean()
+    gaussians = gaussians_of(log_covariance, size=kernel.shape[-1])
+    return (gaussians - kernel).abs().sum((-2, -1)).mean()
 
 
 def noise_loss(noise_std: Tensor, true: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class KernelRegression(Recipe):
     """Minimise the distance of kernels plus a share of the distance of noise levels, with Adam.
 
     Args:
-        model: a :class:`metasr.models.kernel_regressor.KernelRegressor`.
+        model: a ``models.kernel_regressor.KernelRegressor``.
         steps: optimiser steps of the stage.
         rate: learning rate.
         noise_weight: share of the noise levels' loss.
@@ -66,8 +66,7 @@ class KernelRegression(Recipe):
             raise InputError(
                 f"kernel regression trains a KernelRegressor, got {type(model).__name__}; choose model=kernel_regressor"
             )
-        if noise_weight < 0:
-            raise InputError(f"noise_weight must be at least 0, got {noise_weight}")
+        require_at_least(0, noise_weight=noise_weight)
         self.rate = rate
         self.noise_weight = noise_weight
 
@@ -78,9 +77,9 @@ class KernelRegression(Recipe):
     def training_step(self, batch: Observations, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         made_by = batch.degradation
-        told = self.model(batch.lr, scale=made_by.scale, direct=made_by.downsample == "direct")
-        kernels = kernel_loss(told.log_covariance, batch.kernel.to(batch.lr))
-        noise = noise_loss(told.noise_std, batch.noise_std)
+        estimated = self.model(batch.lr, scale=made_by.scale, direct=made_by.downsample == "direct")
+        kernels = kernel_loss(estimated.log_covariance, batch.kernel.to(batch.lr))
+        noise = noise_loss(estimated.noise_std, batch.noise_std)
         loss = kernels + self.noise_weight * noise
         self.require_finite(loss, of=lambda: f"{made_by.downsample} subsampling at scale {made_by.scale:g}")
         self.log("train/loss", loss, prog_bar=True)

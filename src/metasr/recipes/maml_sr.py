@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn.functional import l1_loss
 
 from metasr.data.tasks import Pairs
 from metasr.degradation.pipeline import Degradation
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least, require_one_of
 from metasr.meta.inner_loop import inner_loop
 from metasr.meta.meta_gradient import enlarge
 from metasr.meta.rates import FixedRates
@@ -30,7 +30,7 @@ class MAMLSRRecipe(Recipe):
 
     With ``order="notebook"`` there is no inner loop: Adam steps on L_deep and on the final loss of each batch in turn,
     as the public code does where the paper's abstract has a second-order gradient. Layers that have no part in one of
-    the two losses get a gradient of 0 in its step (:meth:`touching_all`).
+    the two losses get a gradient of 0 in its step (``touching_all``).
 
     Departure from the paper, on by default: w > 0. With w = 0, as published, the layers that only the intermediate
     images need learn through the second-order term alone (with ``order="first"`` not at all), and those images drift
@@ -71,8 +71,7 @@ class MAMLSRRecipe(Recipe):
         schedule: Schedule = "cosine",
     ) -> None:
         super().__init__(model, steps=steps, schedule=schedule)
-        if order not in get_args(TrainingOrder):
-            raise InputError(f"order must be 'second', 'first' or 'notebook', got {order!r}")
+        require_one_of(order, TrainingOrder, name="order")
         if inner_steps < 1:
             raise InputError(f"inner_steps must be at least 1, got {inner_steps}; for plain training use Pretrain")
         if not inner_rate > 0:
@@ -92,8 +91,7 @@ class MAMLSRRecipe(Recipe):
                 f"deep_weights must be three numbers of at least 0, not all 0, got {list(deep_weights)}; to do without "
                 "intermediate images set model.deep_supervision=false"
             )
-        if outer_deep_weight < 0:
-            raise InputError(f"outer_deep_weight must be at least 0, got {outer_deep_weight}")
+        require_at_least(0, outer_deep_weight=outer_deep_weight)
         self.rate = rate
         self.inner_steps = inner_steps
         self.rates = FixedRates((inner_rate,))

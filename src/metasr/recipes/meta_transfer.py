@@ -34,14 +34,14 @@ class MetaTransfer(Recipe):
         inner_steps: gradient steps per task (MZSR: 5); with 0, and fixed rates, this is plain training on the queries.
         inner_rate: the fixed inner rate, or where the learned ones start.
         rates: ``fixed``, ``per_step`` or ``meta_sgd``.
-        rates_rate: learning rate of the inner rates; none for ten times less than where they start.
+        rates_lr: learning rate of the inner rates; none for ten times less than where they start.
         order: ``second`` (MAML) or ``first``.
         step_weights: how the query losses after each inner step are weighted.
         schedule: of both learning rates.
         engine: ``auto`` captures meta-steps as CUDA graphs where that is possible, as does ``captured``, which warns
             where it is not; ``eager`` never does. It decides how fast, not what.
         precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``; see
-            :class:`metasr.meta.precision.Precision`.
+            ``meta.precision.Precision``.
         layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
         enlarge_first: the network's input is the enlarged LR; otherwise the LR, which it enlarges itself.
     """
@@ -57,7 +57,7 @@ class MetaTransfer(Recipe):
         inner_steps: int = 5,
         inner_rate: float = 1e-2,
         rates: RatesKind = "per_step",
-        rates_rate: float | None = None,
+        rates_lr: float | None = None,
         order: Literal["second", "first"] = "second",
         step_weights: StepWeights | None = None,
         schedule: Schedule = "cosine",
@@ -74,21 +74,21 @@ class MetaTransfer(Recipe):
         self.order = order
         self.step_weights = step_weights or StepWeights()
         self.rates = make_rates(rates, model, steps=inner_steps, initial=inner_rate)
-        self.rates_rate = inner_rate / 10 if rates_rate is None else rates_rate
+        self.rates_lr = inner_rate / 10 if rates_lr is None else rates_lr
         self.engine = Engine(engine)
         self.precision = Precision(arithmetic=precision, layout=layout)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The network's weights at ``rate``, the inner rates at ``rates_rate``."""
+        """The network's weights at ``rate``, the inner rates at ``rates_lr``."""
         groups = [{"params": list(self.model.parameters()), "lr": self.rate}]
         if list(self.rates.parameters()):
-            groups.append({"params": list(self.rates.parameters()), "lr": self.rates_rate})
+            groups.append({"params": list(self.rates.parameters()), "lr": self.rates_lr})
         return groups
 
     def training_step(self, batch: Sequence[Task], batch_idx: int) -> Tensor:
         """The meta-gradient of one meta-batch, handed on as a surrogate loss."""
         weights = self.step_weights.at(self.global_step, self.inner_steps)
-        found = meta_gradient(
+        meta = meta_gradient(
             self.model,
             self.rates,
             batch,
@@ -100,12 +100,12 @@ class MetaTransfer(Recipe):
             engine=self.engine,
             enlarge_first=self.enlarge_first,
         )
-        self.require_finite(found.loss, of=lambda: f"tasks {', '.join(str(t.degradation) for t in batch)}")
-        self.log("train/loss", found.loss, prog_bar=True)
-        for step, (weight, value) in enumerate(zip([self.step_weights.before, *weights], found.query, strict=False)):
+        self.require_finite(meta.loss, of=lambda: f"tasks {', '.join(str(t.degradation) for t in batch)}")
+        self.log("train/loss", meta.loss, prog_bar=True)
+        for step, (weight, value) in enumerate(zip([self.step_weights.before, *weights], meta.query, strict=False)):
             if weight:
                 self.log(f"train/query_after_{step}", value)
-        return surrogate_loss(meta_parameters(self.model, self.rates), found.gradients)
+        return surrogate_loss(meta_parameters(self.model, self.rates), meta.gradients)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then put learned rates back inside their bounds: before any checkpoint sees them."""
@@ -120,11 +120,11 @@ class MetaTransfer(Recipe):
     def load_parent(self, state: dict[str, Tensor], *, origin: str) -> str:
         """The network's tensors, and the inner rates too where the parent has learned the same kind of them."""
         line = super().load_parent(state, origin=origin)
-        given = rates_from_state(state)
+        parent_rates = rates_from_state(state)
         own = self.rates.state_dict()
-        if given is None or not own:
+        if parent_rates is None or not own:
             return line + (f"; {len(own)} rate tensors start afresh" if own else "")
-        values = given.state_dict()
+        values = parent_rates.state_dict()
         if {k: v.shape for k, v in values.items()} != {k: v.shape for k, v in own.items()}:
             return line + f"; {len(own)} rate tensors start afresh: the parent's are of another kind"
         self.rates.load_state_dict(values)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.models.mln import MLN
 from metasr.models.teacher import View, check_view
 
@@ -34,8 +34,7 @@ class Observer(nn.Module):
     def __init__(self, view: View, *, mln: MLN | None = None, reset: Reset = "per_batch") -> None:
         super().__init__()
         check_view(view, mln)
-        if reset not in get_args(Reset):
-            raise InputError(f"mln_reset must be one of {', '.join(get_args(Reset))}, got {reset!r}")
+        require_one_of(reset, Reset, name="mln_reset")
         if reset == "never" and not view.adapts:
             raise InputError(
                 f"mln_reset='never' lets an adapted network drift, but {type(view).__name__} adapts none; leave it out"
@@ -52,7 +51,7 @@ class Observer(nn.Module):
             hr: ``(B, 3, s h, s w)``.
 
         Returns:
-            What an encoder reads, without history, and what :meth:`keep` is to be given.
+            What an encoder reads, without history, and what ``keep`` is to be given.
         """
         seen, adapted = self.view(lr, hr, mln=self.mln if self.drift is None else self.drift)
         if self.drift is None or adapted is None:
@@ -72,7 +71,7 @@ class Observer(nn.Module):
         return {} if self.mln is None else {f"mln.{k}": v for k, v in self.mln.state_dict().items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take the MLN's tensors, of names as :meth:`state` gives them, and forget any drift."""
+        """Take the MLN's tensors, of names as ``state`` gives them, and forget any drift."""
         for network in (self.mln, self.drift):
             if network is not None:
                 network.load_state_dict({k: state[f"mln.{k}"] for k in network.state_dict()})

@@ -26,7 +26,7 @@ class Pretrain(Recipe):
         engine: ``auto`` captures steps as CUDA graphs where that is possible, as does ``captured``, which warns where
             it is not; ``eager`` never does. It decides how fast, not what.
         precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``; see
-            :class:`metasr.meta.precision.Precision`.
+            ``meta.precision.Precision``.
         layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
         enlarge_first: the network's input is the enlarged LR; otherwise the LR, which it enlarges itself.
     """

@@ -40,7 +40,7 @@ class Student(Recipe):
         teacher: the teacher's encoder, frozen; its weights are the parent's.
         view: what that encoder looks at.
         mln: the network that the view adapts; none for a view that adapts none.
-        mln_reset: see :class:`metasr.recipes.observer.Observer`.
+        mln_reset: see ``recipes.observer.Observer``.
         steps: optimiser steps of the stage, both phases together.
         encoder_steps: those of phase A.
         rate: learning rate of phase B (published: 1e-4).
@@ -56,7 +56,7 @@ class Student(Recipe):
         engine: ``auto`` captures steps as CUDA graphs where that is possible, as does ``captured``, which warns where
             it is not; ``eager`` never does. It decides how fast, not what.
         precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``, in which the student
-            computes; see :class:`metasr.meta.precision.Precision`.
+            computes; see ``meta.precision.Precision``.
         layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
 
     Raises:
@@ -97,12 +97,12 @@ class Student(Recipe):
             raise InputError(
                 f"temperature must be above 0 and abs_weight at least 0, got {temperature} and {abs_weight}"
             )
-        for name, given, usual, part in (
+        for name, value, usual, part in (
             ("temperature", temperature, 0.15, "kl"),
             ("abs_weight", abs_weight, 0.1, "abs"),
         ):
-            if part not in distill and given != usual:
-                raise InputError(f"distill={distill!r} has no part for {name}={given} to act on; leave {name} out")
+            if part not in distill and value != usual:
+                raise InputError(f"distill={distill!r} has no part for {name}={value} to act on; leave {name} out")
         if not train_encoder:
             if distill != "none":
                 raise InputError(
@@ -123,7 +123,7 @@ class Student(Recipe):
         self.precision = Precision(arithmetic=precision, layout=layout)
 
     def require_sampler(self, sampler: Any) -> None:
-        """See :meth:`metasr.recipes.teacher.Teacher.require_sampler`; without distillation nothing is adapted."""
+        """See ``recipes.teacher.Teacher.require_sampler``; without distillation nothing is adapted."""
         if self.observer.mln is not None and self.distill != "none":
             require_drawn_as_one(sampler)
 
@@ -133,7 +133,7 @@ class Student(Recipe):
         return self.global_step < self.encoder_steps
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The student's weights, at ``rate``; :meth:`rate_factor` brings in phase A's."""
+        """The student's weights, at ``rate``; ``rate_factor`` brings in phase A's."""
         return [{"params": list(self.model.parameters()), "lr": self.rate}]
 
     def rate_factor(self, step: int) -> float:
@@ -158,14 +158,14 @@ class Student(Recipe):
         def differentiate(inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
             return self._differentiate(inputs, alone=alone)
 
-        loss, kl, distance, pixels, *found = self.engine.run(
+        loss, kl, distance, pixels, *outputs = self.engine.run(
             differentiate,
             [batch.lr.contiguous(memory_format=layout), batch.hr.contiguous(memory_format=layout)],
             parameters=[*self.parameters(), *self.buffers()],
             key=alone,
         )
         trained = _trained(self.blind, alone=alone)
-        self.observer.keep(found[len(trained) :])
+        self.observer.keep(outputs[len(trained) :])
         self.require_finite(loss, of=lambda: f"degradation {batch.degradation}")
         self.log("train/loss", loss, prog_bar=True)
         for name, value, there in (
@@ -173,7 +173,7 @@ class Student(Recipe):
         ):  # fmt: skip
             if there:
                 self.log(f"train/{name}", value)
-        return self.touching_all(surrogate_loss(trained, found[: len(trained)]))
+        return self.touching_all(surrogate_loss(trained, outputs[: len(trained)]))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """In phase A Adam does not see the body at all: its moments begin with phase B."""
@@ -233,7 +233,7 @@ class Student(Recipe):
         )
 
     def restore(self, state: dict[str, Tensor], *, origin: str) -> None:
-        """Take back what :meth:`export` gave: the student alone."""
+        """Take back what ``export`` gave: the student alone."""
         super().load_parent(state, origin=origin)
 
 

@@ -33,14 +33,14 @@ class Teacher(Recipe):
         model: encoder (of what the view gives) and body.
         view: what the encoder looks at.
         mln: the network that the view adapts, its weights the parent's; none for a view that adapts none.
-        mln_reset: see :class:`metasr.recipes.observer.Observer`.
+        mln_reset: see ``recipes.observer.Observer``.
         steps: optimiser steps of the stage.
         rate: learning rate (published: 1e-4).
         schedule: how it goes on (MRDA: halved every 125 of 500 epochs).
         engine: ``auto`` captures steps as CUDA graphs where that is possible, as does ``captured``, which warns where
             it is not; ``eager`` never does. It decides how fast, not what.
         precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``, which encoder and body
-            alone compute in; see :class:`metasr.meta.precision.Precision`.
+            alone compute in; see ``meta.precision.Precision``.
         layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
 
     Raises:
@@ -90,16 +90,16 @@ class Teacher(Recipe):
             require_one_kernel(batch.degradation)
         check_whole_pair(batch.lr, batch.hr, batch.degradation.scale)
         layout = self.precision.memory_format(batch.hr.device)
-        loss, *found = self.engine.run(
+        loss, *outputs = self.engine.run(
             self._differentiate,
             [batch.lr.contiguous(memory_format=layout), batch.hr.contiguous(memory_format=layout)],
             parameters=[*self.parameters(), *self.buffers()],
         )
         trained = self._trained()
-        self.observer.keep(found[len(trained) :])
+        self.observer.keep(outputs[len(trained) :])
         self.require_finite(loss, of=lambda: f"degradation {batch.degradation}")
         self.log("train/loss", loss, prog_bar=True)
-        return surrogate_loss(trained, found[: len(trained)])
+        return surrogate_loss(trained, outputs[: len(trained)])
 
     def _trained(self) -> list[torch.nn.Parameter]:
         return [p for p in self.model.parameters() if p.requires_grad]
@@ -132,7 +132,7 @@ class Teacher(Recipe):
         return super().export() | {k: v.detach().cpu().clone() for k, v in self.observer.state().items()}
 
     def restore(self, state: dict[str, Tensor], *, origin: str) -> None:
-        """Take back what :meth:`export` gave."""
+        """Take back what ``export`` gave."""
         check_state(self.export(), state, origin=origin)
         self.model.load_state_dict({k: state[k] for k in self.model.state_dict()})
         self.observer.load(state)
@@ -148,10 +148,10 @@ class Teacher(Recipe):
         if state.keys() == self.export().keys():
             self.restore(state, origin=origin)
             return f"{len(state)} of {len(state)} encoder, body and MLN tensors from {origin}"
-        given = {f"mln.{k}": v for k, v in state.items() if not k.startswith(RATE_PREFIXES)}
-        check_state(own, given, origin=origin)
-        self.observer.load(given)
-        left = len(state) - len(given)
+        mln_state = {f"mln.{k}": v for k, v in state.items() if not k.startswith(RATE_PREFIXES)}
+        check_state(own, mln_state, origin=origin)
+        self.observer.load(mln_state)
+        left = len(state) - len(mln_state)
         return (
             f"{len(own)} of {len(own)} MLN tensors from {origin}, {len(self.model.state_dict())} encoder and body "
             "tensors fresh" + (f", {left} rate tensors not used" if left else "")

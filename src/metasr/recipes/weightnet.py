@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from metasr.checks import check_state
 from metasr.data.meta_set import Sampling, WeightedBatch, take
 from metasr.data.tasks import Pairs
 from metasr.degradation.pipeline import Degradation
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.meta.meta_gradient import enlarge, surrogate_loss
 from metasr.models.weight_net import WEIGHT_NET_PREFIX, WeightNet
 from metasr.recipes.base import Recipe, Schedule
@@ -74,7 +74,7 @@ class WeightNetRecipe(Recipe):
         sampling_temperature: in units of the cosine; higher chooses more evenly.
         every: rewards are computed every so many steps; in between candidates are taken as they come, and the
             Weight-Net's gradient is 0: it coasts on Adam's momentum, on one device as on several
-            (:meth:`touching_all`).
+            (``touching_all``).
         seed: of the choice among candidates.
         schedule: of both learning rates.
 
@@ -106,8 +106,7 @@ class WeightNetRecipe(Recipe):
             ("reward", reward, Reward), ("level", level, Level), ("meta_at", meta_at, MetaAt),
             ("sampling", sampling, Sampling),
         ):  # fmt: skip
-            if value not in get_args(known):
-                raise InputError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
+            require_one_of(value, known, name=name)
         if every < 1 or not inner_rate > 0 or not sampling_temperature > 0:
             raise InputError(
                 "every must be at least 1, inner_rate and sampling_temperature above 0, "
@@ -254,8 +253,8 @@ class WeightNetRecipe(Recipe):
     def maps(self, lr: Tensor, hr: Tensor, degradation: Degradation) -> dict[str, Tensor]:
         """The image, and the maps of its losses, rewards and weights.
 
-        Rewards are drawn where the recipe learns from them and :attr:`meta_pairs` is known: training leaves its last
-        ones there, and :meth:`~metasr.data.meta_set.WeightedSampler.meta_pairs` gives all. They are the pixels' own,
+        Rewards are drawn where the recipe learns from them and ``meta_pairs`` is known: training leaves its last
+        ones there, and ``data.meta_set.WeightedSampler.meta_pairs`` gives all. They are the pixels' own,
         whatever the level.
         """
         device = next(self.model.parameters()).device
@@ -263,12 +262,12 @@ class WeightNetRecipe(Recipe):
         source = enlarge(lr, hr, degradation.scale)
         with torch.no_grad():
             output = self.model(source)
-            found = {"image": hr[0], "loss": pixel_losses(output, hr)[0]}
+            maps_of_image = {"image": hr[0], "loss": pixel_losses(output, hr)[0]}
             weights = self._weights(source, output, hr, over="image")[0]
         if self.weight_net is not None and self.meta_pairs is not None:
             meta = Pairs(self.meta_pairs.lr.to(device), self.meta_pairs.hr.to(device), self.meta_pairs.degradation)
-            found["reward"] = pixel_rewards(self.model, source, hr, self._direction(self.model, meta))[0]
-        return {k: v.detach().cpu() for k, v in (found | {"weight": weights}).items()}
+            maps_of_image["reward"] = pixel_rewards(self.model, source, hr, self._direction(self.model, meta))[0]
+        return {k: v.detach().cpu() for k, v in (maps_of_image | {"weight": weights}).items()}
 
     def export(self) -> dict[str, Tensor]:
         """The SR network's tensors, and the Weight-Net's under ``weight_net.``."""
@@ -280,22 +279,22 @@ class WeightNetRecipe(Recipe):
         return {f"{WEIGHT_NET_PREFIX}{k}": v.detach().cpu() for k, v in self.weight_net.state_dict().items()}
 
     def restore(self, state: dict[str, Tensor], *, origin: str) -> None:
-        """Take back all that :meth:`export` gave, the Weight-Net's tensors among it."""
+        """Take back all that ``export`` gave, the Weight-Net's tensors among it."""
         check_state(self.export(), state, origin=origin)
         self.load_parent(state, origin=origin)
 
     def load_parent(self, state: dict[str, Tensor], *, origin: str) -> str:
         """The SR network's tensors, and the Weight-Net's too where the parent has those of such a one."""
-        given = {k: v for k, v in state.items() if k.startswith(WEIGHT_NET_PREFIX)}
-        line = super().load_parent({k: v for k, v in state.items() if k not in given}, origin=origin)
+        weight_net_state = {k: v for k, v in state.items() if k.startswith(WEIGHT_NET_PREFIX)}
+        line = super().load_parent({k: v for k, v in state.items() if k not in weight_net_state}, origin=origin)
         own = self._own_weighting()
         if self.weight_net is None:
-            return line + (f", {len(given)} Weight-Net tensors not used" if given else "")
-        if not given:
+            return line + (f", {len(weight_net_state)} Weight-Net tensors not used" if weight_net_state else "")
+        if not weight_net_state:
             return f"{line}; {len(own)} Weight-Net tensors start afresh"
-        if {k: v.shape for k, v in given.items()} != {k: v.shape for k, v in own.items()}:
+        if {k: v.shape for k, v in weight_net_state.items()} != {k: v.shape for k, v in own.items()}:
             return f"{line}; {len(own)} Weight-Net tensors start afresh: the parent's are of another shape"
-        self.weight_net.load_state_dict({k.removeprefix(WEIGHT_NET_PREFIX): v for k, v in given.items()})
+        self.weight_net.load_state_dict({k.removeprefix(WEIGHT_NET_PREFIX): v for k, v in weight_net_state.items()})
         return f"{line} and {len(own)} Weight-Net tensors from {origin}"
 
 

@@ -85,7 +85,7 @@ def meta_direction(
         model: the network, at the weights where the gradient is wanted.
         source: its input ``(M, C, H, W)``.
         target: HR, same shape.
-        layers: see :func:`choose_layers`; what has no part in the output has a gradient of 0.
+        layers: see ``choose_layers``; what has no part in the output has a gradient of 0.
     """
     names = choose_layers(model, layers)
     known = dict(model.named_parameters())
@@ -107,9 +107,9 @@ def pixel_rewards(model: nn.Module, source: Tensor, target: Tensor, direction: D
     Returns:
         ``(B, H, W)``, without graph.
     """
-    given = dict(model.named_parameters())
+    named = dict(model.named_parameters())
     with torch.no_grad(), forward_ad.dual_level():
-        moving = {n: forward_ad.make_dual(given[n].detach(), g) for n, g in direction.gradient.items()}
+        moving = {n: forward_ad.make_dual(named[n].detach(), g) for n, g in direction.gradient.items()}
         losses = pixel_losses(functional_call(model, moving, (source,)), target)
         primal, tangent = forward_ad.unpack_dual(losses)
         return torch.zeros_like(primal) if tangent is None else tangent.clone()
@@ -127,9 +127,9 @@ def patch_rewards(model: nn.Module, source: Tensor, target: Tensor, direction: D
     Returns:
         ``(B,)`` in [-1, 1], without graph; 0 where a gradient is zero.
     """
-    given = dict(model.named_parameters())
-    still = {n: p.detach() for n, p in given.items() if n not in direction.gradient}
-    moving = {n: given[n].detach() for n in direction.gradient}
+    named = dict(model.named_parameters())
+    still = {n: p.detach() for n, p in named.items() if n not in direction.gradient}
+    moving = {n: named[n].detach() for n in direction.gradient}
 
     def loss(parameters: dict[str, Tensor], one: Tensor, truth: Tensor) -> Tensor:
         return pixel_losses(functional_call(model, parameters | still, (one[None],)), truth[None]).mean()

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from omegaconf import OmegaConf
-
-from metasr.config import build
-from metasr.errors import MetasrError
+from metasr.errors import WeightsError
 from metasr.meta.rates import MetaSGDRates, PerStepRates, rates_from_state
 from metasr.report.run_data import RatesTable
+from metasr.runs.architecture import is_known, parameter_names
 from metasr.runs.weights import read_tensors
 
-_OWN_NETWORK = re.compile(r"metasr\.models\.[a-z0-9_]+\.[A-Z]\w*")
+log = logging.getLogger(__name__)
 
 
 def learned_rates(weights: Path, config: Mapping[str, Any]) -> RatesTable | None:
@@ -42,29 +39,19 @@ def learned_rates(weights: Path, config: Mapping[str, Any]) -> RatesTable | None
     else:
         return None
     count = len(rows[0])
-    names = _names(config)
+    names = _names(config, weights)
     if len(names) != count:  # another network, or one that cannot be made here
         names = [f"tensor {i + 1}" for i in range(count)]
     return RatesTable(steps, tuple(names), rows)
 
 
-def _names(config: Mapping[str, Any]) -> list[str]:
-    """Names of the network's trained tensors in their order, which a weights file does not tell.
-
-    A card comes from whoever made the run: only a class of this package's, given plain values, is made from it, and
-    only its shape, without memory.
-    """
+def _names(config: Mapping[str, Any], weights: Path) -> list[str]:
+    """Names of the network's trained tensors in their order, which a weights file does not tell; none of a stranger."""
     model = config.get("model")
-    target = model.get("_target_") if isinstance(model, Mapping) else None
-    if not isinstance(model, Mapping) or not _OWN_NETWORK.fullmatch(str(target)):
-        return []
-    if any(
-        str(k) != "_target_" and (str(k).startswith("_") or isinstance(v, Mapping | list)) for k, v in model.items()
-    ):
+    if not isinstance(model, Mapping) or not is_known(model):
         return []
     try:
-        with torch.device("meta"):
-            network = build.model(OmegaConf.create({"model": dict(model), "seed": 0}))
-    except MetasrError:  # a network of another version
+        return parameter_names(model, origin=f"the card of {weights}")
+    except WeightsError as error:  # a network of another version, or a card that is not to be trusted
+        log.warning("rates are shown without the names of their tensors: %s", error)
         return []
-    return [name for name, parameter in network.named_parameters() if parameter.requires_grad]

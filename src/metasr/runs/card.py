@@ -8,13 +8,14 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metasr.errors import OutputError, StageError
+from metasr.errors import StageError
+from metasr.io.files import write_text
+from metasr.runs.reading import check_card, read_object
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,12 +29,6 @@ def config_hash(config: Mapping[str, Any]) -> str:
     """SHA-256 of a config's canonical JSON, first 16 digits: equal for equal choices, whatever their order."""
     text = json.dumps(config, sort_keys=True, default=str, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -51,47 +46,18 @@ def read_card(folder: Path) -> dict[str, Any]:
     """The card in a stage's folder; empty if there is none.
 
     Raises:
-        StageError: if it cannot be read.
+        StageError: if it cannot be read, or its entries are of other kinds than a card's.
     """
     path = folder / CARD_NAME
     if not path.is_file():
         return {}
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise StageError(
-            f"card {path} cannot be read ({error}); remove the stage's folder to train it again"
-        ) from error
-    if not isinstance(card, dict):
-        raise StageError(f"card {path} must hold a JSON object; remove the stage's folder to train it again")
-    return card
+    found = read_object(path, error=StageError, remedy="remove the stage's folder to train it again")
+    return check_card(found, f"card {path}", error=StageError)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     """Write a stage's card, whole or not at all."""
     write_text(folder / CARD_NAME, json.dumps(card, indent=2, default=str) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
-
-    Raises:
-        OutputError: if it cannot be written.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; choose a writable place with room"
-        ) from error
 
 
 def environment() -> dict[str, Any]:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from metasr.errors import OutputError, StageError
+from metasr.errors import StageError
+from metasr.io.files import require_permission
 from metasr.paths import conf_folder, outputs_folder
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def run_folder(run: str | None, name: str | None, task: str, outputs: str) -> st
         folder = Path(run).expanduser().absolute()
         if folder.exists() and not folder.is_dir():
             raise StageError(f"run={run} is a file; give a folder, 'last', or leave it out for a new run")
-    _require_writable(folder)
+    require_permission(folder, instead="set METASR_OUTPUTS, or run=FOLDER, elsewhere")
     return str(folder)
 
 
@@ -157,33 +158,6 @@ def job_folder(overrides: Sequence[str], swept: str) -> str:
     return "-".join(filter(None, (re.sub(r"[^0-9A-Za-z_.-]+", "_", "-".join(told))[:80], digest)))
 
 
-def _require_writable(folder: Path) -> None:
-    above = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
-    if not above.is_dir():
-        raise OutputError(
-            f"cannot make the run folder {folder}: {above} is not a folder; set METASR_OUTPUTS, or run=FOLDER"
-        )
-    require_permission(folder, instead="set METASR_OUTPUTS, or run=FOLDER, elsewhere")
-
-
-def require_permission(folder: Path, *, instead: str) -> None:
-    """Require that a folder, which need not exist yet, may be made and written in.
-
-    Args:
-        folder: the folder.
-        instead: what to do otherwise, for the message.
-
-    Raises:
-        OutputError: if it may not.
-    """
-    folder = folder.absolute()
-    above = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
-    if not above.is_dir():
-        raise OutputError(f"cannot make {folder}: {above} is not a folder; {instead}")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write in {above}: no permission; {instead}")
-
-
 def interpreter() -> str:
     """Python as the user started it: by its path where it lies inside the project, else ``python``."""
     project, program = conf_folder().parent, Path(sys.executable)  # links kept: they make the environment
@@ -205,7 +179,8 @@ def command(name: str | None, run: str | Path, *, without: Sequence[str] = ()) -
 def evaluate_command(name: str | None, run: str | Path) -> str:
     """What to type to measure a run's weights on a test set of one's own, with the choices that made them."""
     training = (
-        "run", "only", "init", "slice_minutes", "task", "testset", "testset_root", "max_images", "table", "overwrite",
+        "run", "stages_to_run", "init", "max_minutes", "task",
+        "testset", "testset_root", "max_images", "table", "overwrite",
     )  # fmt: skip
     kept = [c for c in typed_choices(name) if key_of(c) not in (*training, "profile", "logger", "data", "trainer")]
     these = shlex.join([*kept, "task=evaluate", f"weights={quoted(str(run))}"])

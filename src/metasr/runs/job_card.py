@@ -6,21 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+from metasr.errors import WeightsError
+from metasr.runs.reading import read_object
+
 JOB_NAME = "job.json"
 
 
 def read_job(folder: Path) -> dict[str, Any]:
     """The card of a job; empty where there is none or it cannot be read."""
     try:
-        card = json.loads((folder / JOB_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(folder / JOB_NAME, what="record of a job")
+    except WeightsError:
         return {}
-    return card if isinstance(card, dict) else {}
 
 
 def write_job(folder: Path, card: dict[str, Any]) -> None:
     """Write a job's card, making its folder where needed."""
-    from metasr.runs.card import write_text
+    from metasr.io.files import write_text
 
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / JOB_NAME, json.dumps(card, indent=1) + "\n")

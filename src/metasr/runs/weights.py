@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from metasr.checks import check_state
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import StageError, WeightsError, nearest
+from metasr.io.files import file_hash
 from metasr.meta.rates import RATE_PREFIXES
 from metasr.models.weight_net import WEIGHT_NET_PREFIX
 from metasr.paths import weights_folder
-from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, file_hash, read_card
+from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, read_card
 from metasr.runs.folder import interpreter, run_folders
+from metasr.runs.reading import check_card, read_object
+from metasr.runs.tensors import read_tensors, without_prefix
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,18 @@ class Weights:
     run: Path | None = None
 
     @property
+    def origin(self) -> str:
+        """Where their card came from, for messages."""
+        return self.label if self.run is None else str(self.run)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The network that they were trained as, as their card tells it; empty where it does not. A stranger's word."""
+        config = self.card.get("config", {})
+        part = config.get("stages", {}).get(self.card.get("stage"), {}).get("recipe", {})
+        return part.get("model") or config.get("model") or {}
+
+    @property
     def network(self) -> dict[str, Tensor]:
         """The network's tensors, without inner rates and what else was learned beside it."""
         return {k: v for k, v in self.state.items() if not k.startswith((*RATE_PREFIXES, WEIGHT_NET_PREFIX))}
@@ -52,42 +64,10 @@ class Weights:
         Raises:
             WeightsError: if they belong to another network.
         """
-        check_state(model.state_dict(), self.network, origin=self.label)
-        model.load_state_dict(self.network)
+        given = without_prefix(self.network, model.state_dict())
+        check_state(model.state_dict(), given, origin=self.label)
+        model.load_state_dict(given)
         return model
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a weights file: ``.safetensors``, or a torch file that holds nothing but tensors.
-
-    Raises:
-        WeightsError: if the file is missing, unreadable, or needs code to be executed to read it (which is refused).
-    """
-    if not path.is_file():
-        raise WeightsError(f"no weights file {path}; give an existing .safetensors file, a run folder, or 'released'")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # read, or refused below
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here; none of them may lead to unpickling
-        raise WeightsError(
-            f"{path} cannot be read as plain tensors and was not executed ({type(error).__name__}); "
-            "weights must be .safetensors, or a torch file of tensors saved with torch.save(model.state_dict(), ...)"
-        ) from error
-    for key in ("state_dict", "model", "params"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise WeightsError(f"{path} holds no state dict of tensors, but {type(loaded).__name__}")
-    return loaded
 
 
 def from_file(path: Path) -> Weights:
@@ -183,13 +163,7 @@ def from_release(folder: Path, name: str) -> Weights:
 
 def _card(path: Path) -> dict[str, Any]:
     """A weights card, a JSON object beside a weights file."""
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise WeightsError(f"weights card {path} cannot be read: {error}; mend it, or remove it") from error
-    if not isinstance(card, dict):
-        raise WeightsError(f"weights card {path} must hold a JSON object, got {type(card).__name__}; mend or remove it")
-    return card
+    return check_card(read_object(path, what="weights card"), f"weights card {path}")
 
 
 def _require_hash(path: Path, wanted: str | None) -> None:
@@ -254,7 +228,7 @@ def released_feed_forward(folder: Path, degradation: Degradation, *, method: str
 
 
 def _nearest_scale(cards: dict[str, dict[str, Any]], scale: float) -> str:
-    return min(cards, key=lambda name: (abs(float(cards[name].get("scale", 2)) - scale), name))
+    return min(cards, key=lambda name: (abs(float(cards[name].get("scale") or 2) - scale), name))
 
 
 def choose(

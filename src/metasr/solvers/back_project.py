@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError
+from metasr.errors import require_at_least
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.ensemble import back_project
 
@@ -27,13 +27,12 @@ class BackProjectSolver:
     uses_kernel: ClassVar[bool] = True
 
     def __init__(self, *, rounds: int = 10) -> None:
-        if rounds < 0:
-            raise InputError(f"rounds must be at least 0, got {rounds}")
+        require_at_least(0, rounds=rounds)
         self.rounds = rounds
 
     @torch.no_grad()
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`."""
+        """See ``solvers.base.Solver.solve``."""
         degradation = check_problem(lr, scale, degradation)
         start = clock(lr.device)
         sr = imresize(lr, scale, shift=degradation.shift)

@@ -29,7 +29,7 @@ class Solution:
         stopped: why the solver took no further step, in a few words; empty where the number of steps was given.
         assumed: what a blind solver took blur and noise to be; empty where they were given.
         direct: whether ``kernel`` stands before direct subsampling, whatever the degradation's own is: blur and
-            resizing in one (see :func:`metasr.degradation.direct_kernel.direct_kernel`).
+            resizing in one (see ``degradation.direct_kernel.direct_kernel``).
     """
 
     sr: Tensor
@@ -71,7 +71,7 @@ class SnapshotSolver(Solver, Protocol):
         degradation: Degradation | None = None,
         seed: int = 0,
     ) -> dict[int, Solution]:
-        """Super-resolve, once for each number of updates asked for (see :meth:`Solver.solve`)."""
+        """Super-resolve, once for each number of updates asked for (see ``Solver.solve``)."""
         ...
 
 

@@ -23,7 +23,7 @@ def transform(image: Tensor, symmetry: Symmetry) -> Tensor:
 
 
 def undo(image: Tensor, symmetry: Symmetry) -> Tensor:
-    """The inverse of :func:`transform`."""
+    """The inverse of ``transform``."""
     turned = image.flip(-1) if symmetry[1] else image
     return turned.rot90(-symmetry[0], (-2, -1))
 
@@ -62,7 +62,7 @@ def self_ensemble(
     Args:
         solve: ``(1, C, H, W)`` to ``(1, C, H', W')``.
         image: ``(1, C, H, W)``.
-        symmetries: the copies to use (see :func:`symmetries_of`).
+        symmetries: the copies to use (see ``symmetries_of``).
         median: take the median instead of the mean (of an even number of copies: the mean of the middle two).
     """
     results = torch.stack([undo(solve(transform(image, s)), s) for s in symmetries])  # (n, 1, C, H', W')

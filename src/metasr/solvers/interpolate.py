@@ -24,7 +24,7 @@ class InterpolateSolver:
     aligned: bool = False
 
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`."""
+        """See ``solvers.base.Solver.solve``."""
         degradation = check_problem(lr, scale, degradation)
         start = clock(lr.device)
         sr = imresize(lr, scale, shift=degradation.shift if self.aligned else 0.0).clamp(0, 1)

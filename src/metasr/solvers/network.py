@@ -21,7 +21,7 @@ from metasr.solvers.tiles import apply_scaling, apply_tiled, check_tiling, overl
 class NetworkSolver:
     """Feed-forward super-resolution with any network.
 
-    A blind network (:class:`metasr.models.blind.BlindSR`) describes the whole image once, and that one vector steers
+    A blind network (``models.blind.BlindSR``) describes the whole image once, and that one vector steers
     all its tiles: results do not depend on them.
 
     Args:
@@ -53,7 +53,7 @@ class NetworkSolver:
         self.back_projection = back_projection
 
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`."""
+        """See ``solvers.base.Solver.solve``."""
         degradation = check_problem(lr, scale, degradation)
         start = clock(lr.device)
         self.network.eval()

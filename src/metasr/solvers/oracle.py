@@ -52,7 +52,7 @@ class OracleSolver:
         self.tile = tile
 
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`; the trace is that of the MLN's steps.
+        """See ``solvers.base.Solver.solve``; the trace is that of the MLN's steps.
 
         Raises:
             InputError: if the LR image cannot be one of the HR image's, or the teacher is for another scale.
@@ -81,11 +81,11 @@ class OracleSolver:
 
 
 class Oracle:
-    """Makes an :class:`OracleSolver` for each image of an evaluation.
+    """Makes an ``OracleSolver`` for each image of an evaluation.
 
     Args:
         network: a teacher.
-        tile: see :class:`OracleSolver`.
+        tile: see ``OracleSolver``.
     """
 
     def __init__(self, network: TeacherOracle, *, tile: int | None = 256) -> None:
@@ -94,5 +94,5 @@ class Oracle:
         self.tile = tile
 
     def for_image(self, hr: Tensor) -> OracleSolver:
-        """See :meth:`OracleMaker.for_image`."""
+        """See ``OracleMaker.for_image``."""
         return OracleSolver(self.network, hr, tile=self.tile)

@@ -82,7 +82,7 @@ def l1_gradients(
     s_n = sign(e) on the core runs back by s_{i-1} = (W_i^T * s_i)·[a_{i-1} > 0].
 
     Args:
-        layers: of :func:`layers_of`.
+        layers: of ``layers_of``.
         source: the network's input, ``(B, 3, H, W)``.
         target: what the core should be, ``(B, 3, h, w)``.
         core: rows and columns of the source that are compared.

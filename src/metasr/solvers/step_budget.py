@@ -67,7 +67,7 @@ class TimeLimit:
         budget_seconds: wall-clock seconds from entering the context to the solver's image; none for no limit.
         label: what the bar is called.
         output_steps: what is to be kept back of the budget for making the image, in steps of the mean duration. The
-            first step is always taken, unless the time is spent before it (:meth:`prepare`).
+            first step is always taken, unless the time is spent before it (``prepare``).
         clock: gives seconds.
     """
 
@@ -143,17 +143,17 @@ class TimeLimit:
         self._look()
         return not self.stopped and self.steps < self.total
 
-    def prepare(self, told: str) -> bool:
+    def prepare(self, label: str) -> bool:
         """A part of what comes before the first step is done; its time is no step's, but the budget's.
 
         Args:
-            told: what it is, shown beside the bar.
+            label: what it is, shown beside the bar.
 
         Returns:
             Whether to go on.
         """
         if self._bar is not None:
-            self._bar.set_postfix_str(told, refresh=False)
+            self._bar.set_postfix_str(label, refresh=False)
             self._bar.update(0)
         self._aside = self.seconds
         self._look()

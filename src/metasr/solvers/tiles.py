@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least
 from metasr.solvers.plain_steps import BackwardPrecision, backward_type, ids_of, l1_gradients, layers_of, suits
 
 
@@ -39,10 +39,7 @@ def check_tiling(tile: int | None, *, adapt_pixels: int | None = None) -> None:
     Raises:
         InputError: naming the one that is below 1.
     """
-    if tile is not None and tile < 1:
-        raise InputError(f"tile must be at least 1 pixel, or none for the whole image, got {tile}")
-    if adapt_pixels is not None and adapt_pixels < 1:
-        raise InputError(f"adapt_pixels must be at least 1, or none for all, got {adapt_pixels}")
+    require_at_least(1, tile=tile, adapt_pixels=adapt_pixels)
 
 
 def split(height: int, width: int, *, tile: int | None, overlap: int) -> list[Tile]:
@@ -57,8 +54,7 @@ def split(height: int, width: int, *, tile: int | None, overlap: int) -> list[Ti
     Returns:
         The tiles, row by row; their cores cover every pixel once.
     """
-    if tile is not None and tile < 1:
-        raise InputError(f"tile must be at least 1 pixel, or none, got {tile}")
+    require_at_least(1, tile=tile)
 
     def parts(n: int) -> Iterator[tuple[slice, slice]]:
         count = 1 if tile is None else -(-n // tile)
@@ -182,8 +178,8 @@ def tiled_l1(
         parameters: what to differentiate by.
         source: its input, ``(1, C, H, W)``.
         target: what it should give, ``(1, C, H, W)``.
-        tiles: where to compare; all tiles of :func:`split` for the whole image.
-        backward: type of a plain network's backward pass (:func:`metasr.solvers.plain_steps.backward_type`); any other
+        tiles: where to compare; all tiles of ``split`` for the whole image.
+        backward: type of a plain network's backward pass (``solvers.plain_steps.backward_type``); any other
             network is differentiated in its own.
 
     Returns:

@@ -16,8 +16,9 @@ from torch import Tensor
 from metasr.config import build
 from metasr.data.meta_set import MetaSet
 from metasr.errors import StageError
+from metasr.io.files import file_hash
 from metasr.paths import weights_folder
-from metasr.runs.card import WEIGHTS_NAME, config_hash, file_hash, read_card
+from metasr.runs.card import WEIGHTS_NAME, config_hash, read_card
 from metasr.runs.folder import interpreter
 from metasr.runs.weights import Weights, read_tensors, resolve
 
@@ -133,7 +134,7 @@ def require_current(cfg: DictConfig, place: Place, fingerprint: str, again: str)
             raise StageError(
                 f"stage {place.name!r} builds on stage {ancestor.name!r} in {ancestor.folder}, which is stale: it was "
                 f"made with other choices ({changed}). Take them back, or start a new run by leaving run= out, or "
-                f"remove {ancestor.folder} and train it again with: {again} 'only=[{ancestor.name}]'"
+                f"remove {ancestor.folder} and train it again with: {again} 'stages_to_run=[{ancestor.name}]'"
             )
 
 
@@ -144,7 +145,7 @@ def _require_whole(cfg: DictConfig, ancestor: Place, child: Place, again: str) -
         state = "was cut short" if card else "is missing"
         raise StageError(
             f"stage {child.name!r} needs stage {ancestor.name!r} first, which {state} in {ancestor.folder}; run it "
-            f"with: {again} 'only=[{ancestor.name}]'"
+            f"with: {again} 'stages_to_run=[{ancestor.name}]'"
         )
     if card.get("experiment") != cfg.name or card.get("stage") != ancestor.name:
         raise StageError(

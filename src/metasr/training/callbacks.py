@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import WandbLogger
 
+from metasr.io.files import put_in_place
 from metasr.recipes.base import Recipe, require_finite_weights
 from metasr.training.progress import Pace, StageTable, duration
 
@@ -53,6 +53,7 @@ class ResumePoint(Callback):
 
         Raises:
             DivergenceError: if a weight is not finite.
+            OSError: if the file cannot be written; the last one stays.
         """
         step = trainer.global_step
         if step == self._last:
@@ -62,7 +63,7 @@ class ResumePoint(Callback):
         temporary = self.path.with_suffix(".part")
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
-            os.replace(temporary, self.path)
+            put_in_place(temporary, self.path)
 
 
 class Slice(Callback):

@@ -8,7 +8,6 @@ what differs and what to type.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
 import time
@@ -25,13 +24,13 @@ from torch import Tensor
 
 from metasr.config import build
 from metasr.errors import InputError, MetasrError, OutputError, SliceOverError, StageError, nearest
+from metasr.io.files import file_hash, write_bytes
 from metasr.recipes.base import Recipe, require_finite_weights
 from metasr.runs.card import (
     CARD_NAME,
     WEIGHTS_NAME,
     config_hash,
     environment,
-    file_hash,
     read_card,
     tensors_hash,
     write_card,
@@ -51,8 +50,8 @@ Score = Callable[[DictConfig, str, Recipe], dict[str, float]]
 def places(cfg: DictConfig, run: Path) -> dict[str, Place]:
     """All stages of an experiment, in order.
 
-    With ``init`` the first of those that run (``only``) starts from given weights, so it has no parent. One that is
-    not to run now and was started so before is taken as it is.
+    With ``init`` the first of those that run (``stages_to_run``) starts from given weights, so it has no parent. One
+    that is not to run now and was started so before is taken as it is.
 
     Raises:
         StageError: if there are none, or a parent is not an earlier stage.
@@ -61,7 +60,7 @@ def places(cfg: DictConfig, run: Path) -> dict[str, Place]:
     if not cfg.stages:
         raise StageError("no stages to run: choose an experiment, for instance +experiment=mzsr_x2")
     given = given_weights(cfg)
-    runs = [str(name) for name in cfg.stages if cfg.only is None or name in cfg.only]
+    runs = [str(name) for name in cfg.stages if cfg.stages_to_run is None or name in cfg.stages_to_run]
     found: dict[str, Place] = {}
     for number, (name, part) in enumerate(cfg.stages.items(), start=1):
         parent = part.parent
@@ -83,7 +82,7 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
     """Run an experiment's stages in order and give the last one's weights.
 
     Args:
-        cfg: the run's config; with ``slice_minutes`` training ends at a resume point after so long.
+        cfg: the run's config; with ``max_minutes`` training ends at a resume point after so long.
         run: the run folder.
         score: validation metrics of a recipe in the making.
 
@@ -92,17 +91,17 @@ def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weig
         SliceOverError: when the time was over before the last stage was finished.
     """
     deadline = None
-    if cfg.slice_minutes is not None:
-        if not cfg.slice_minutes > 0:
-            raise InputError(f"slice_minutes must be above 0, or null for no limit, got {cfg.slice_minutes}")
-        deadline = time.monotonic() + 60 * cfg.slice_minutes
+    if cfg.max_minutes is not None:
+        if not cfg.max_minutes > 0:
+            raise InputError(f"max_minutes must be above 0, or null for no limit, got {cfg.max_minutes}")
+        deadline = time.monotonic() + 60 * cfg.max_minutes
     chain = places(cfg, run)
-    wanted = list(chain) if cfg.only is None else list(cfg.only)
+    wanted = list(chain) if cfg.stages_to_run is None else list(cfg.stages_to_run)
     for name in wanted:
         if name not in chain:
             raise StageError(f"no stage {name!r} in {cfg.name}: {nearest(name, chain)}")
     if not wanted:
-        raise StageError(f"only=[] leaves no stage to run: leave it out, or name some of {', '.join(chain)}")
+        raise StageError(f"stages_to_run=[] leaves no stage to run: leave it out, or name some of {', '.join(chain)}")
     chosen = [place for name, place in chain.items() if name in wanted]
     for place in chosen:  # made here to be thrown away: an error in the last stage is not to cost the first
         recipe = build.recipe(cfg, place.name)
@@ -126,7 +125,7 @@ def run_stage(
         SliceOverError: when the deadline came first; the resume point is written.
     """
     again = command(cfg.name, run)
-    anew = command(cfg.name, run, without=("only",))
+    anew = command(cfg.name, run, without=("stages_to_run",))
     parent = parent_state(cfg, place, anew)
     data = build.stage_data(cfg, place.name)
     meta_set = build.meta_set(data.sampler)
@@ -213,7 +212,7 @@ def run_stage(
         if is_rank_zero():
             write_card(place.folder, card | {"seconds": round(spent + time.perf_counter() - start, 2)})
         raise SliceOverError(
-            f"slice_minutes={cfg.slice_minutes:g} are over in stage {place.name!r} at {recipe.unit} "
+            f"max_minutes={cfg.max_minutes:g} are over in stage {place.name!r} at {recipe.unit} "
             f"{trainer.global_step} of {total}; go on with: {again}"
         )
     if trainer.interrupted or trainer.global_step < total:
@@ -304,17 +303,9 @@ def save_tensors(state: dict[str, Tensor], path: Path) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        save_file({k: v.contiguous() for k, v in state.items()}, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error}; choose a writable place with room") from error
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in state.items()}))
 
 
 def _make(folder: Path) -> None:

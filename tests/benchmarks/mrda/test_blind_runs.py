@@ -32,7 +32,7 @@ from untrained_blind_run import untrained_run
     ("+ablation=mrda_random_vector", "random_vector"),
     ("+ablation=mrda_joint", "joint"),
     ("+ablation=mrda_mln_never_reset", "never_reset"),
-    ("only=[pretrain]", "other"),
+    ("stages_to_run=[pretrain]", "other"),
 ])  # fmt: skip
 def test_runs_are_known_by_what_they_were_trained_as(tmp_path, choice: str, kind: str) -> None:
     assert kind_of(untrained_run(tmp_path / "run", choice)) == kind

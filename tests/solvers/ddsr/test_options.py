@@ -25,7 +25,7 @@ def test_changes_to_a_mode() -> None:
 
 
 def test_unknown_modes() -> None:
-    with pytest.raises(InputError, match="mode must be 'faithful' or 'better', got 'paper'"):
+    with pytest.raises(InputError, match="mode must be one of faithful, better, got 'paper'"):
         options_of("paper", {})  # type: ignore[arg-type]
 
 

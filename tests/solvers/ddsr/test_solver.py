@@ -226,7 +226,7 @@ def test_ctrl_c_gives_what_was_learned_once_there_is_enough(
         ({"gain": 1.2}, r"gain must be in \(0, 1\], got 1.2"),
         ({"centre": "left"}, "centre must be one of published, middle, correct, got 'left'; or auto"),
         ({"budget_seconds": 0}, "budget_seconds must be above 0"),
-        ({"max_pixels": 0}, "max_pixels must be at least 1, or none for the whole image, got 0"),
+        ({"max_pixels": 0}, "max_pixels must be at least 1, got 0"),
         ({"average": 1.0}, "average must be a share below 1 of the steps so far, got 1.0"),
         ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
         ({"prior_weight": -1.0}, "prior_weight must be at least 0, got -1.0"),

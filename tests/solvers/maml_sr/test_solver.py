@@ -291,14 +291,14 @@ def test_adaptation_looks_at_the_centre_of_a_large_image() -> None:
     ("options", "message"),
     [
         ({"stop": "never"}, "stop must be one of metric, consistency, loss, fixed, got 'never'"),
-        ({"mixed": "keep"}, "mixed must be 'continue' or 'stop', got 'keep'"),
+        ({"mixed": "keep"}, "mixed must be one of continue, stop, got 'keep'"),
         ({"threshold": math.nan}, "threshold must be a number, got nan"),
-        ({"optimiser": "rmsprop"}, "optimiser must be 'adam' or 'sgd', got 'rmsprop'"),
+        ({"optimiser": "rmsprop"}, "optimiser must be one of adam, sgd, got 'rmsprop'"),
         ({"rate": 0.0}, "rate must be above 0, got 0"),
         ({"rate": math.inf}, "rate must be above 0, got inf"),
         ({"max_steps": -1}, "max_steps must be at least 0, got -1"),
-        ({"tile": 0}, "tile must be at least 1 pixel, or none for the whole image, got 0"),
-        ({"adapt_pixels": 0}, "adapt_pixels must be at least 1, or none for all, got 0"),
+        ({"tile": 0}, "tile must be at least 1, got 0"),
+        ({"adapt_pixels": 0}, "adapt_pixels must be at least 1, got 0"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:

@@ -163,7 +163,7 @@ def test_a_fixed_number_never_stops() -> None:
     ("options", "message"),
     [
         ({"stop": "never"}, "stop must be one of metric, consistency, loss, fixed, got 'never'"),
-        ({"mixed": "keep"}, "mixed must be 'continue' or 'stop', got 'keep'"),
+        ({"mixed": "keep"}, "mixed must be one of continue, stop, got 'keep'"),
         ({"threshold": float("nan")}, "threshold must be a number, got nan"),
     ],
 )

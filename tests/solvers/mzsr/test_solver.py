@@ -253,7 +253,7 @@ def test_image_smaller_than_the_kernel_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tile": 0}, "tile must be at least 1 pixel"),
+        ({"tile": 0}, "tile must be at least 1"),
         ({"adapt_pixels": 0}, "adapt_pixels must be at least 1"),
         ({"backward_precision": "half"}, "backward_precision must be 'auto', 'float32' or 'bfloat16', got 'half'"),
         ({"son_noise": -3.0}, r"son_noise must be at least 0 .*got -3"),

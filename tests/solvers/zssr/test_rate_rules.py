@@ -90,5 +90,5 @@ def test_how_often_the_slope_is_looked_at(slope: float, steps: list[int], monkey
 def test_rules_by_name() -> None:
     assert isinstance(make_rule("cosine", rate=1.0), CosineRule)
     assert isinstance(make_rule("published", rate=1.0), SlopeRule)
-    with pytest.raises(InputError, match="schedule must be 'cosine' or 'published', got 'step'"):
+    with pytest.raises(InputError, match="schedule must be one of cosine, published, got 'step'"):
         make_rule("step", rate=1.0)  # type: ignore[arg-type]

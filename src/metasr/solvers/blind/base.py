@@ -80,31 +80,31 @@ class BlindSolver:
         self.use_noise = use_noise
 
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`; ``assumed`` of the solution tells the estimate."""
-        found = self.estimate(lr, scale=scale, degradation=degradation, seed=seed)
-        solution = self.inner.solve(lr, scale=scale, degradation=found.degradation, seed=seed)
-        return _told(solution, found)
+        """See ``solvers.base.Solver.solve``; ``assumed`` of the solution tells the estimate."""
+        estimate = self.estimate(lr, scale=scale, degradation=degradation, seed=seed)
+        solution = self.inner.solve(lr, scale=scale, degradation=estimate.degradation, seed=seed)
+        return _told(solution, estimate)
 
     def estimate(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Estimate:
-        """The estimate that :meth:`solve` goes by.
+        """The estimate that ``solve`` goes by.
 
         Raises:
             InputError: for a malformed image, or one that is partly covered: the edge of a mask is no blurred edge.
         """
-        given = check_problem(lr, scale, degradation)
-        if given.mask is not None:
+        problem = check_problem(lr, scale, degradation)
+        if problem.mask is not None:
             raise InputError("the kernel of a partly covered image cannot be estimated; name the kernel, or crop it")
-        found = self.estimator.estimate(lr / given.gain, scale=scale, downsample=given.downsample, seed=seed)
-        noise_std = found.noise_std * given.gain if self.use_noise else 0.0
+        estimate = self.estimator.estimate(lr / problem.gain, scale=scale, downsample=problem.downsample, seed=seed)
+        noise_std = estimate.noise_std * problem.gain if self.use_noise else 0.0
         known = replace(
-            found.degradation,
-            padding=given.padding,
-            gain=given.gain,
-            quantise=given.quantise,
+            estimate.degradation,
+            padding=problem.padding,
+            gain=problem.gain,
+            quantise=problem.quantise,
             noise_std=noise_std,
-            name=found.degradation.name if noise_std == found.degradation.noise_std else "",
+            name=estimate.degradation.name if noise_std == estimate.degradation.noise_std else "",
         )
-        return replace(found, degradation=known)
+        return replace(estimate, degradation=known)
 
 
 class BlindSnapshotSolver(BlindSolver):
@@ -121,14 +121,14 @@ class BlindSnapshotSolver(BlindSolver):
         degradation: Degradation | None = None,
         seed: int = 0,
     ) -> dict[int, Solution]:
-        """See :meth:`metasr.solvers.base.SnapshotSolver.snapshots`; one estimate for all of them."""
-        found = self.estimate(lr, scale=scale, degradation=degradation, seed=seed)
-        solved = self.inner.snapshots(lr, scale=scale, updates=updates, degradation=found.degradation, seed=seed)
-        return {n: _told(solution, found) for n, solution in solved.items()}
+        """See ``solvers.base.SnapshotSolver.snapshots``; one estimate for all of them."""
+        estimate = self.estimate(lr, scale=scale, degradation=degradation, seed=seed)
+        solved = self.inner.snapshots(lr, scale=scale, updates=updates, degradation=estimate.degradation, seed=seed)
+        return {n: _told(solution, estimate) for n, solution in solved.items()}
 
 
 def blind(inner: Solver, estimator: Estimator, *, use_noise: bool = True) -> BlindSolver:
-    """A :class:`BlindSolver` around another solver, with snapshots where that one has them."""
+    """A ``BlindSolver`` around another solver, with snapshots where that one has them."""
     kind = BlindSnapshotSolver if isinstance(inner, SnapshotSolver) else BlindSolver
     return kind(inner, estimator, use_noise=use_noise)
 
@@ -155,11 +155,11 @@ def assume(plain: Degradation, reason: str, *, seconds: float) -> Estimate:
     return Estimate(degradation=plain, noise_std=0.0, seconds=seconds, fallback=True, told=told)
 
 
-def _told(solution: Solution, found: Estimate) -> Solution:
+def _told(solution: Solution, estimate: Estimate) -> Solution:
     return replace(
         solution,
-        kernel=found.kernel,
-        direct=found.degradation.downsample == "direct",
-        seconds=solution.seconds + found.seconds,
-        assumed=found.told,
+        kernel=estimate.kernel,
+        direct=estimate.degradation.downsample == "direct",
+        seconds=solution.seconds + estimate.seconds,
+        assumed=estimate.told,
     )

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation, Downsample
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least
 from metasr.solvers.base import check_problem, clock
 from metasr.solvers.blind.base import Estimate, assume
 from metasr.solvers.blind.parametric import unfit
@@ -16,7 +16,7 @@ from metasr.solvers.tiles import Tile
 
 
 class DDSREstimator:
-    """A kernel of any shape, learned together with the image (see :class:`metasr.solvers.ddsr.solver.DDSRSolver`).
+    """A kernel of any shape, learned together with the image (see ``solvers.ddsr.solver.DDSRSolver``).
 
     DDSR's model keeps every s-th pixel of the blurred image. So the estimate for a bicubically resized image is the
     blur and the resizing in one kernel, off its middle by as much as the pixels lie off, before direct subsampling: the
@@ -35,13 +35,12 @@ class DDSREstimator:
     """
 
     def __init__(self, solver: DDSRSolver, *, crop: int | None = 48) -> None:
-        if crop is not None and crop < 1:
-            raise InputError(f"crop must be at least 1 pixel, or none for the whole image, got {crop}")
+        require_at_least(1, crop=crop)
         self.solver = solver
         self.crop = crop
 
     def estimate(self, lr: Tensor, *, scale: float, downsample: Downsample = "bicubic", seed: int = 0) -> Estimate:
-        """See :meth:`metasr.solvers.blind.base.Estimator.estimate`.
+        """See ``solvers.blind.base.Estimator.estimate``.
 
         Raises:
             InputError: for a malformed image, a crop too small for the kernel, or a scale other than 2, 3, 4 and 8.
@@ -63,8 +62,8 @@ class DDSREstimator:
         if reason:
             return assume(names.parse(downsample, scale=scale), reason, seconds=clock(lr.device) - start)
         seen = Windows([tile], reach, whole).seen(tile, *lr.shape[-2:])  # beyond a cut there is more image
-        given = Degradation(scale=scale, downsample=downsample, mask=None if bool(seen.all()) else seen.to(lr))
-        solution = self.solver.solve(part, scale=scale, degradation=given, seed=seed)
+        known = Degradation(scale=scale, downsample=downsample, mask=None if bool(seen.all()) else seen.to(lr))
+        solution = self.solver.solve(part, scale=scale, degradation=known, seed=seed)
         assert solution.kernel is not None
         degradation = Degradation(scale=scale, kernel=solution.kernel.detach(), downsample="direct")
         size = f"{solution.kernel.shape[-2]}x{solution.kernel.shape[-1]}"

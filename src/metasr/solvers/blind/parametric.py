@@ -33,7 +33,7 @@ class ParametricEstimator:
     (too small, constant, saturated); the estimate says so.
 
     Args:
-        network: trained by :class:`metasr.recipes.kernel_regression.KernelRegression`; never changed.
+        network: trained by ``recipes.kernel_regression.KernelRegression``; never changed.
         scales: the range of scales that it was trained for.
         weakest: variance in LR pixels² (the mean of both axes') below which bicubic subsampling is taken to be all.
         quietest: noise on the 0-255 scale below which the image is taken to be clean.
@@ -68,7 +68,7 @@ class ParametricEstimator:
         self.look = look
 
     def estimate(self, lr: Tensor, *, scale: float, downsample: Downsample = "bicubic", seed: int = 0) -> Estimate:
-        """See :meth:`metasr.solvers.blind.base.Estimator.estimate`; nothing is drawn.
+        """See ``solvers.blind.base.Estimator.estimate``; nothing is drawn.
 
         Raises:
             InputError: for a malformed image, or a scale or grid that the network was not trained for.
@@ -91,10 +91,10 @@ class ParametricEstimator:
         noise = float(seen.noise_std) * 255
         noise = round(noise, 1) if noise >= self.quietest else 0.0
         degradation, fallback = self._decide(seen.log_covariance[0], plain, noise)
-        found = "no blur found" if fallback else "estimated"
+        verdict = "no blur found" if fallback else "estimated"
         return Estimate(
             degradation=degradation, noise_std=degradation.noise_level, seconds=clock(lr.device) - start,
-            fallback=fallback, told=f"{found}: {degradation}",
+            fallback=fallback, told=f"{verdict}: {degradation}",
         )  # fmt: skip
 
     def _decide(self, log_covariance: Tensor, plain: Degradation, noise: float) -> tuple[Degradation, bool]:
@@ -125,14 +125,14 @@ def look(network: KernelRegressor, lr: Tensor, *, scale: float, direct: bool) ->
         A batch of one. A quarter turn swaps the axes (q and r change sign), a flip mirrors them (r does).
     """
     network.eval()
-    told: list[Blur] = []
+    blurs: list[Blur] = []
     signs: list[tuple[float, float, float]] = []
     for turned in (False, True):  # images of one shape go together
         views = [s for s in SYMMETRIES if s[0] % 2 == turned]
-        told.append(network(torch.cat([transform(lr, s) for s in views]), scale=scale, direct=direct))
+        blurs.append(network(torch.cat([transform(lr, s) for s in views]), scale=scale, direct=direct))
         signs += [(1.0, (-1.0) ** turns, (-1.0) ** (turns + flip)) for turns, flip in views]
-    upright = torch.cat([blur.log_covariance for blur in told]) * lr.new_tensor(signs)  # (8, 3)
-    noise = torch.cat([blur.noise_std for blur in told])
+    upright = torch.cat([blur.log_covariance for blur in blurs]) * lr.new_tensor(signs)  # (8, 3)
+    noise = torch.cat([blur.noise_std for blur in blurs])
     return Blur(_median(upright)[None], _median(noise[:, None]))
 
 

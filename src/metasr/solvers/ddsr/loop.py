@@ -150,7 +150,7 @@ class Loop:
             if it was over before).
         """
         self._start = clock(self.noise.device)
-        found: dict[int, State] = {}
+        states: dict[int, State] = {}
         mask = self.observation.mask
         seen = None if mask is None else F.interpolate(mask, scale_factor=self.observation.scale)
         running = RunningImage(self.choices, seen=seen)
@@ -161,7 +161,7 @@ class Loop:
             return State(image.clone(), kernel.detach().clone(), step, len(self.trace.losses), seconds)
 
         if 0 in wanted or limit.stopped:
-            found[0] = keep(0, self.render(), self.kernel)
+            states[0] = keep(0, self.render(), self.kernel)
         last = max(wanted)
         for step in range(1, 1 if limit.stopped else last + 1):
             if step == self.choices.ssim_steps + 1:
@@ -177,11 +177,11 @@ class Loop:
             more = limit.tick(self.loss)
             if step in wanted or not more:
                 best, best_kernel = running.best
-                found[step] = keep(step, best, best_kernel)
+                states[step] = keep(step, best, best_kernel)
             if not more:
                 break
-        reached = max(found)
-        return {n: found.get(n, found[reached]) for n in wanted}
+        reached = max(states)
+        return {n: states.get(n, states[reached]) for n in wanted}
 
     def learn_random_kernels(self) -> None:
         """One step of the kernel net towards random kernels, the more the better they explain the LR image."""
@@ -218,7 +218,7 @@ class Loop:
             return [image.detach(), data.detach(), *torch.autograd.grad(total, by)]
 
         with torch.enable_grad(), self.precision.region(self.noise.device):
-            image, data, *found = self.engine.run(
+            image, data, *grads = self.engine.run(
                 gradients,
                 [self.noise, self.kernel.detach()],
                 parameters=self.image_parameters,
@@ -229,11 +229,11 @@ class Loop:
         if data.device.type == "cpu" or len(self._pending) >= PENDING:
             self._settle()
         if held:
-            taps = found.pop()
+            taps = grads.pop()
             self._taps = taps if self._taps is None else self._taps + taps
             self._summed += 1
             self._summed_loss = self._summed_loss + data
-        for parameter, gradient in zip(self.image_parameters, found, strict=True):
+        for parameter, gradient in zip(self.image_parameters, grads, strict=True):
             parameter.grad = gradient
         self.image_adam.step()
         self.trace.forwards += 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.solvers.ddsr.random_kernels import Widths
 
 Mode = Literal["faithful", "better"]
@@ -25,7 +25,7 @@ class DDSROptions:
     Attributes:
         warmup_steps: steps on random kernels alone before anything else, one kernel each.
         warmup_rate: Adam's rate in them.
-        widths: range of the random kernels' variances, see :func:`metasr.solvers.ddsr.random_kernels.variance_range`.
+        widths: range of the random kernels' variances, see ``solvers.ddsr.random_kernels.variance_range``.
         random_kernels: drawn in every outer iteration; 0 for no random kernel learning.
         optimisers: ``shared``: one Adam for all that the kernel net learns (though the gradients of random kernel
             learning are hundreds of times smaller than the data loss's, and those of the MSE than the SSIM's, and Adam
@@ -43,7 +43,7 @@ class DDSROptions:
         average: the output is a running mean over about this share of the steps so far; 0 for the last one alone.
         stop: ``variance``: stop when the outputs' variance about their running mean has not fallen for ``patience``
             steps, and take the image of its least, unless it has been so small that there is no noise to be fitted
-            (:class:`metasr.solvers.ddsr.average.RunningImage`); ``none``: never.
+            (``solvers.ddsr.average.RunningImage``); ``none``: never.
         patience: for ``stop``.
         share_forward: random kernel learning takes the image of the last forward pass, that from before the image
             net's last step, and so saves a pass of its own. The public program makes one with the net as it now is; the
@@ -79,8 +79,7 @@ class DDSROptions:
         if self.average >= 1:
             raise InputError(f"average must be a share below 1 of the steps so far, got {self.average}")
         for name, known in (("widths", Widths), ("optimisers", Optimisers), ("stop", Stop), ("precision", Arithmetic)):
-            if getattr(self, name) not in get_args(known):
-                raise InputError(f"{name} must be one of {', '.join(get_args(known))}, got {getattr(self, name)!r}")
+            require_one_of(getattr(self, name), known, name=name)
 
     def gradient_kept(self, step: int) -> bool:
         """Whether the kernel net will ever see the data loss of an image step (from 1)."""
@@ -118,7 +117,6 @@ def options_of(mode: Mode, changes: dict[str, Any]) -> DDSROptions:
     Raises:
         InputError: for an unknown mode, or a value out of its range.
     """
-    if mode not in get_args(Mode):
-        raise InputError(f"mode must be 'faithful' or 'better', got {mode!r}")
+    require_one_of(mode, Mode, name="mode")
     base = FAITHFUL if mode == "faithful" else BETTER
     return replace(base, **{k: v for k, v in changes.items() if v is not None})

@@ -80,14 +80,14 @@ class RandomKernels:
     """Draws Gaussian kernels: λ1, λ2 ~ U(variance) and θ ~ U(0, π).
 
     With ``centre="published"`` and the published size they are those of
-    :func:`metasr.degradation.published_ddsr.gaussian_kernel`: drawn at (K - 1)/2 + (s - 1)/2, where the lower and right
+    ``degradation.published_ddsr.gaussian_kernel``: drawn at (K - 1)/2 + (s - 1)/2, where the lower and right
     border cut them, and moved from there. Otherwise each is drawn where it belongs, cut by the border alone.
 
     Attributes:
         scale: whole factor.
         size: odd side K.
         variance: range of the eigenvalues of Σ, in pixels².
-        centre: see :func:`centre_of`.
+        centre: see ``centre_of``.
     """
 
     scale: int

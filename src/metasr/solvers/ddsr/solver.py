@@ -2,7 +2,7 @@
 
 "Meta-learning based blind image super-resolution approach to different degradations" (Neural Networks 178, 2024), from
 its public program. What is called meta-learning there is of first order: the kernel net takes one step on the sum of
-the data losses of several image steps. See :mod:`metasr.solvers.ddsr.options` for the two modes.
+the data losses of several image steps. See ``solvers.ddsr.options`` for the two modes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from metasr.degradation.pipeline import Degradation
 from metasr.degradation.published_ddsr import SCALES
 from metasr.degradation.published_ddsr import kernel_size as published_size
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least
 from metasr.meta.precision import Precision
 from metasr.models.kernel_net import KernelNet
 from metasr.models.skip_net import SkipNet
@@ -47,7 +47,7 @@ class DDSRSolver:
     Args:
         mode: ``faithful`` for the public program's schedule, ``better`` for ours.
         steps: image steps; outer iterations have five.
-        centre: where the random kernels sit, see :func:`metasr.solvers.ddsr.random_kernels.centre_of`. ``auto`` is
+        centre: where the random kernels sit, see ``solvers.ddsr.random_kernels.centre_of``. ``auto`` is
             ``correct`` for bicubic and area; for direct subsampling it is ``middle`` in our mode, and in the faithful
             one ``published``, as the public program knows no other data than its own: name ``middle`` for direct
             subsampling after a centred kernel (``g2.0d``).
@@ -64,7 +64,7 @@ class DDSRSolver:
         skip: feature maps of its skip connections.
         levels: its halvings.
         hidden: width of the kernel net.
-        warmup_steps: this and what follows: see :class:`metasr.solvers.ddsr.options.DDSROptions`; none for the mode's.
+        warmup_steps: this and what follows: see ``solvers.ddsr.options.DDSROptions``; none for the mode's.
     """
 
     finds_kernel: ClassVar[bool] = True
@@ -101,11 +101,9 @@ class DDSRSolver:
         share_forward: bool | None = None,
         precision: Arithmetic | None = None,
     ) -> None:
-        if steps < 1:
-            raise InputError(f"steps must be at least 1, got {steps}")
+        require_at_least(1, steps=steps)
         check_budget(budget_seconds)
-        if max_pixels is not None and max_pixels < 1:
-            raise InputError(f"max_pixels must be at least 1, or none for the whole image, got {max_pixels}")
+        require_at_least(1, max_pixels=max_pixels)
         self.choices: DDSROptions = options_of(
             mode,
             {
@@ -135,7 +133,7 @@ class DDSRSolver:
         self._nets(3)  # whatever is wrong with the sizes is told now
 
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`."""
+        """See ``solvers.base.Solver.solve``."""
         return self.snapshots(lr, scale=scale, updates=(self.steps,), degradation=degradation, seed=seed)[self.steps]
 
     @torch.inference_mode(False)  # what is made in inference mode cannot take part in a gradient
@@ -164,18 +162,18 @@ class DDSRSolver:
             return self._loop(part, given, size=size, seed=seed, kernel=kernel)
 
         if len(windows.tiles) > 1:
-            found, loop, stopped = learn_in_windows(
+            states, loop, stopped = learn_in_windows(
                 observation, windows, make, wanted=wanted, budget_seconds=self.budget_seconds,
                 fallback=self._enlarged(observation, given),
             )  # fmt: skip
-            return {n: _solution(state, loop, before=0.0, stopped=stopped) for n, state in found.items()}
+            return {n: _solution(state, loop, before=0.0, stopped=stopped) for n, state in states.items()}
         with TimeLimit(wanted[-1], budget_seconds=self.budget_seconds, label="ddsr") as limit:
             loop = make(observation, None)
             loop.warm_up(limit)
             before = clock(lr.device) - start
-            found = loop.run(wanted, limit)
+            states = loop.run(wanted, limit)
         solutions = {}
-        for n, state in found.items():
+        for n, state in states.items():
             stopped = limit.stopped if state.step < n else ""
             if too_early(state.step, n, stopped):
                 state, stopped = state._replace(image=self._enlarged(observation, given)), stopped + TOO_EARLY
@@ -183,7 +181,7 @@ class DDSRSolver:
         return solutions
 
     def loop(self, lr: Tensor, degradation: Degradation, *, seed: int = 0) -> Loop:
-        """The loop that :meth:`solve` would run on the whole of an image, before its warm-up; to look inside."""
+        """The loop that ``solve`` would run on the whole of an image, before its warm-up; to look inside."""
         observation = self._observation(lr, check_problem(lr, degradation.scale, degradation))
         size = self._size(observation.scale)
         return self._loop(observation, degradation, size=size, seed=seed, kernel=None)
@@ -215,25 +213,27 @@ class DDSRSolver:
     def _size(self, scale: int) -> int:
         return published_size(scale) if self.kernel_size is None else self.kernel_size
 
-    def _centre(self, given: Degradation) -> Centre:
+    def _centre(self, degradation: Degradation) -> Centre:
         if self.centre != "auto":
             return self.centre
-        if given.downsample != "direct":
+        if degradation.downsample != "direct":
             return "correct"
         return "published" if self.mode == "faithful" else "middle"
 
-    def _enlarged(self, observation: DataTerm, given: Degradation) -> Tensor:
+    def _enlarged(self, observation: DataTerm, degradation: Degradation) -> Tensor:
         """The LR image as bright as the scene, enlarged bicubically, in its place."""
-        shift = shift_of(self._centre(given), scale=observation.scale)
+        shift = shift_of(self._centre(degradation), scale=observation.scale)
         return imresize(observation.lr / observation.gain, observation.scale, shift=(shift, shift))
 
-    def _loop(self, observation: DataTerm, given: Degradation, *, size: int, seed: int, kernel: Tensor | None) -> Loop:
-        centre = self._centre(given)
+    def _loop(
+        self, observation: DataTerm, degradation: Degradation, *, size: int, seed: int, kernel: Tensor | None
+    ) -> Loop:
+        centre = self._centre(degradation)
         variance = variance_range(self.choices.widths, scale=observation.scale)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             image_net, kernel_net = self._nets(size)
-        truth = None if given.kernel is None else direct_kernel(given, size=size)
+        truth = None if degradation.kernel is None else direct_kernel(degradation, size=size)
         return Loop(
             observation,
             image_net,

@@ -20,7 +20,7 @@ def window(size: int = _WINDOW, sigma: float = _SIGMA) -> Tensor:
 class SSIM:
     """Mean SSIM to a fixed reference; data range 1, zeros beyond the border, all channels alike.
 
-    Unlike the measure in :mod:`metasr.metrics.psnr_ssim` it counts the border too, where window and image are
+    Unlike the measure in ``metrics.psnr_ssim`` it counts the border too, where window and image are
     zero-padded. What depends on the reference alone is computed once.
 
     Args:

@@ -139,12 +139,12 @@ def learn_in_windows(
         label = f"ddsr {index + 1}/{len(order)}"
         with TimeLimit(max(wanted), budget_seconds=left, label=label) as limit:
             loop.warm_up(limit)
-            found = loop.run(wanted, limit)
-        first = first or (loop, found)
+            states = loop.run(wanted, limit)
+        first = first or (loop, states)
         weight = windows.weight(tile, height, width)
         rows, columns = (slice(o.start * windows.scale, o.stop * windows.scale) for o in tile.outer)
         early = False
-        for n, state in found.items():
+        for n, state in states.items():
             steps[n] = max(steps[n], state.step)
             if too_early(state.step, n, limit.stopped):
                 early = True

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize, middle
-from metasr.errors import DivergenceError, InputError
+from metasr.errors import DivergenceError, InputError, require_at_least, require_one_of
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates
 from metasr.solvers.base import Solution, check_problem, clock
@@ -51,7 +51,7 @@ class MAMLSRSolver:
 
     Each step brings down ‖final - first intermediate‖₁, the mean disagreement of the network's scales about this image
     (facts of the public code: Adam at 1e-3). After each step the stopping rule judges the output (the rules stand in
-    :mod:`metasr.solvers.maml_sr.stopping`, the metric-dependent one with every case written down), and at ``max_steps``
+    ``solvers.maml_sr.stopping``, the metric-dependent one with every case written down), and at ``max_steps``
     it ends in any case, which the public loop does not. What is given back is the last output that the rule kept.
 
     What to expect: the loss has its least value where both images agree, and the final one is drawn to the coarse one
@@ -100,12 +100,10 @@ class MAMLSRSolver:
                 f"{type(network).__name__} gives none; take one with deep_supervision=true, or solver=network"
             )
         make_rule(stop, threshold=threshold, mixed=mixed, lr_error=_no_error)  # refuses what it does not know
-        if optimiser not in get_args(Optimiser):
-            raise InputError(f"optimiser must be 'adam' or 'sgd', got {optimiser!r}")
+        require_one_of(optimiser, Optimiser, name="optimiser")
         if not 0 < rate < math.inf:
             raise InputError(f"rate must be above 0, got {rate}")
-        if max_steps < 0:
-            raise InputError(f"max_steps must be at least 0, got {max_steps}")
+        require_at_least(0, max_steps=max_steps)
         check_tiling(tile, adapt_pixels=adapt_pixels)
         self.network = network
         self.rate = rate
@@ -120,7 +118,7 @@ class MAMLSRSolver:
     @torch.inference_mode(False)  # what is made in inference mode cannot take part in a gradient
     @torch.enable_grad()
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`; nothing is drawn at random here."""
+        """See ``solvers.base.Solver.solve``; nothing is drawn at random here."""
         degradation = check_problem(lr, scale, degradation)
         start = clock(lr.device)
         self.network.eval()
@@ -197,8 +195,8 @@ def _look(network: nn.Module, parameters: list[nn.Parameter], source: Tensor, ti
     total, sums = 0.0, [torch.zeros_like(p) for p in parameters]
     output = torch.empty_like(source)
     for part in tiles:
-        made = network.forward_all(source[..., part.outer[0], part.outer[1]], heads=(0,))  # type: ignore[operator]
-        final, coarse = (image[..., part.inner[0], part.inner[1]] for image in (made.final, made.deep[0]))
+        outputs = network.forward_all(source[..., part.outer[0], part.outer[1]], heads=(0,))  # type: ignore[operator]
+        final, coarse = (image[..., part.inner[0], part.inner[1]] for image in (outputs.final, outputs.deep[0]))
         loss = (final - coarse).abs().sum() / source.numel()
         output[..., part.core[0], part.core[1]] = final.detach()
         total += float(loss.detach())

@@ -27,7 +27,7 @@ from typing import Literal, NamedTuple, Protocol, get_args
 from torch import Tensor
 
 from metasr.degradation.resize import middle, pad_symmetric
-from metasr.errors import DivergenceError, InputError
+from metasr.errors import DivergenceError, InputError, require_one_of
 from metasr.metrics.color import luma_bt601
 from metasr.metrics.psnr_ssim import psnr, ssim
 
@@ -67,19 +67,19 @@ class Rule(Protocol):
         ...
 
 
-def decide(found: tuple[float, float], thresholds: tuple[float, float], *, mixed: Mixed) -> tuple[bool, bool, str]:
+def decide(scores: tuple[float, float], thresholds: tuple[float, float], *, mixed: Mixed) -> tuple[bool, bool, str]:
     """The table of this module.
 
     Args:
-        found: PSNR and SSIM of the new output against the reference.
+        scores: PSNR and SSIM of the new output against the reference.
         thresholds: what they are compared with.
         mixed: what follows when only one of them rises.
 
     Returns:
         Whether to keep the output, whether to stop, and why.
     """
-    rises = [a > b for a, b in zip(found, thresholds, strict=True)]
-    falls = [a < b for a, b in zip(found, thresholds, strict=True)]
+    rises = [a > b for a, b in zip(scores, thresholds, strict=True)]
+    falls = [a < b for a, b in zip(scores, thresholds, strict=True)]
     if all(rises):
         return True, False, "kept: PSNR and SSIM both rose"
     if not any(rises) and not any(falls):
@@ -94,7 +94,7 @@ def decide(found: tuple[float, float], thresholds: tuple[float, float], *, mixed
 class MetricRule:
     """The metric-dependent constraint: see the module's table.
 
-    PSNR and SSIM are those of :mod:`metasr.metrics.psnr_ssim` on Y in float64, but Y is not rounded to whole levels,
+    PSNR and SSIM are those of ``metrics.psnr_ssim`` on Y in float64, but Y is not rounded to whole levels,
     which would hide the last small changes, and nothing is shaved. Of large images the middle of 192×192 is measured:
     what a step on the weights changes, it changes everywhere, and SSIM in float64 on more would take as long as a step
     of a small network. Images of fewer than 11 pixels a side are mirrored up to SSIM's window.
@@ -106,18 +106,18 @@ class MetricRule:
         self.reference: Tensor | None = None  # (1, 1, H, W), Y of the output kept last
 
     def __call__(self, sr: Tensor, loss: float) -> Verdict:
-        """See :class:`Rule`."""
+        """See ``Rule``."""
         y = self._measured(sr)
         if self.reference is None:
             self.reference = y
             return Verdict(True, False, "the reference", {})
-        found = psnr(y, self.reference).item(), ssim(y, self.reference).item()
-        if found[0] != found[0] or found[1] != found[1]:
-            raise DivergenceError(f"PSNR {found[0]} and SSIM {found[1]} of an output: lower the rate")
-        keep, stop, why = decide(found, self.thresholds, mixed=self.mixed)
+        scores = psnr(y, self.reference).item(), ssim(y, self.reference).item()
+        if scores[0] != scores[0] or scores[1] != scores[1]:
+            raise DivergenceError(f"PSNR {scores[0]} and SSIM {scores[1]} of an output: lower the rate")
+        keep, stop, why = decide(scores, self.thresholds, mixed=self.mixed)
         if keep:
-            self.reference, self.thresholds = y, found
-        return Verdict(keep, stop, why, {"psnr": found[0], "ssim": found[1]})
+            self.reference, self.thresholds = y, scores
+        return Verdict(keep, stop, why, {"psnr": scores[0], "ssim": scores[1]})
 
     @staticmethod
     def _measured(sr: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class ConsistencyRule:
         self.least = float("inf")
 
     def __call__(self, sr: Tensor, loss: float) -> Verdict:
-        """See :class:`Rule`."""
+        """See ``Rule``."""
         error = self.lr_error(sr)
         if error < self.least:
             self.least = error
@@ -158,7 +158,7 @@ class LossRule:
         self.threshold = threshold
 
     def __call__(self, sr: Tensor, loss: float) -> Verdict:
-        """See :class:`Rule`."""
+        """See ``Rule``."""
         done = loss <= self.threshold
         why = "the loss reached its threshold" if done else "kept: the loss is above its threshold"
         return Verdict(True, done, why, {"loss": loss})
@@ -168,7 +168,7 @@ class FixedRule:
     """Keep the latest output and never stop: the number of steps is fixed."""
 
     def __call__(self, sr: Tensor, loss: float) -> Verdict:
-        """See :class:`Rule`."""
+        """See ``Rule``."""
         return Verdict(True, False, "kept: a fixed number of steps", {"loss": loss})
 
 
@@ -184,8 +184,7 @@ def make_rule(stop: Stop, *, threshold: float, mixed: Mixed, lr_error: Callable[
     Raises:
         InputError: for an unknown name, or a threshold that is not a number.
     """
-    if mixed not in get_args(Mixed):
-        raise InputError(f"mixed must be 'continue' or 'stop', got {mixed!r}")
+    require_one_of(mixed, Mixed, name="mixed")
     if threshold != threshold:
         raise InputError("threshold must be a number, got nan")
     if stop == "metric":

@@ -81,7 +81,7 @@ class MZSRSolver(NetworkSolver):
         self._sizes: set[Hashable] = set()  # that came before, on a GPU
 
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`."""
+        """See ``solvers.base.Solver.solve``."""
         solved = self.snapshots(lr, scale=scale, updates=(self.steps,), degradation=degradation, seed=seed)
         return solved[self.steps]
 
@@ -148,9 +148,9 @@ class MZSRSolver(NetworkSolver):
             rendering += after - before
 
         def gradients(learner: nn.Module, parameters: list[nn.Parameter]) -> tuple[float | None, list[Tensor]]:
-            loss, found = self._gradients(problem, learner, parameters)
+            loss, gradients = self._gradients(problem, learner, parameters)
             losses.append(loss)
-            return (float(loss) if watched else None), found
+            return (float(loss) if watched else None), gradients
 
         inner_loop(
             self.network,
@@ -190,9 +190,9 @@ class MZSRSolver(NetworkSolver):
             losses: list[Tensor] = []
 
             def gradients(learner: nn.Module, parameters: list[nn.Parameter]) -> tuple[None, list[Tensor]]:
-                loss, found = self._gradients(held, learner, parameters)
+                loss, gradients = self._gradients(held, learner, parameters)
                 losses.append(loss)
-                return None, found
+                return None, gradients
 
             learner = inner_loop(self.network, steps=steps, rates=held.rates, order="none", gradients=gradients)
             sr = apply_tiled(forward_of(learner), enlarged, tile=self.tile, overlap=overlap_of(learner))

@@ -42,7 +42,7 @@ class InternalPairs:
 
     Args:
         images: ``(1, 3, H, W)`` in [0, 1]; the LR image, and larger ones that were made of it.
-        degradation: what makes the sons: its kernel and subsampling; noise is added by :meth:`draw`.
+        degradation: what makes the sons: its kernel and subsampling; noise is added by ``draw``.
         sizes: number of reduced fathers of each image and orientation.
         smallest: the least size of a father, as a share of the image's.
         pixels: largest area of a father.

@@ -20,7 +20,7 @@ def symmetries_with_moves(degradation: Degradation, *, size: tuple[int, int]) ->
     Where LR pixels lie in the middle of their blocks, these are the ones that commute with the degradation. Direct
     subsampling keeps the first pixel of each block: in a flipped LR image it comes from what was the block's last one,
     so a solver that knows of direct subsampling puts the flipped image s - 1 pixels too far along. At a whole scale
-    moving it back is exact, and all symmetries of the kernel can be used. (Not so in :func:`symmetries_of`, which moves
+    moving it back is exact, and all symmetries of the kernel can be used. (Not so in ``symmetries_of``, which moves
     nothing.) At other scales what commutes is left.
 
     Args:
@@ -43,7 +43,7 @@ def median_ensemble(solve: Callable[[Tensor], Tensor], lr: Tensor, moves: dict[S
     Args:
         solve: ``(1, 3, h, w)`` to ``(1, 3, H, W)``.
         lr: ``(1, 3, h, w)``.
-        moves: of :func:`symmetries_with_moves`.
+        moves: of ``symmetries_with_moves``.
     """
     plain = solve(lr)
     copies = [plain]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
-from metasr.errors import InputError
+from metasr.errors import require_one_of
 
 Schedule = Literal["cosine", "published"]
 
@@ -77,12 +77,12 @@ class CosineRule:
         self.rise = rise
 
     def rate(self, progress: float) -> float:
-        """See :class:`RateRule`; never 0 at the first step."""
+        """See ``RateRule``; never 0 at the first step."""
         progress = min(max(progress, 0.0), 1.0)
         return self.initial * min(1.0, (progress + 1e-3) / self.rise) * (1 + math.cos(math.pi * progress)) / 2
 
     def watch(self, step: int, error: float) -> str:
-        """See :class:`RateRule`; never asked."""
+        """See ``RateRule``; never asked."""
         return ""
 
 
@@ -107,11 +107,11 @@ class SlopeRule:
         self._checked = 0
 
     def rate(self, progress: float) -> float:
-        """See :class:`RateRule`."""
+        """See ``RateRule``."""
         return self.current
 
     def watch(self, step: int, error: float) -> str:
-        """See :class:`RateRule`."""
+        """See ``RateRule``."""
         self.errors.append(error)
         if len(self.errors) < RECENT or step - self._checked < CHECK:
             return ""
@@ -129,6 +129,5 @@ def make_rule(schedule: Schedule, *, rate: float) -> RateRule:
     Raises:
         InputError: for an unknown name.
     """
-    if schedule not in get_args(Schedule):
-        raise InputError(f"schedule must be 'cosine' or 'published', got {schedule!r}")
+    require_one_of(schedule, Schedule, name="schedule")
     return CosineRule(rate) if schedule == "cosine" else SlopeRule(rate)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import middle
-from metasr.errors import DivergenceError, InputError
+from metasr.errors import DivergenceError, InputError, require_one_of
 from metasr.meta.cuda_graph import Engine, EngineKind
 from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers.base import Solution, check_problem, clock
@@ -36,8 +36,8 @@ NOTHING = 0.25 / 255
 class ZSSRSolver:
     """Learn from an image how it was degraded once more, with a fresh network, then undo its own degradation.
 
-    The network is :class:`~metasr.models.plain_cnn.PlainCNN`, drawn anew for each image from the seed, so that its
-    output starts at the enlarged image. It learns to bring sons back to their fathers (:class:`InternalPairs`) by Adam
+    The network is ``models.plain_cnn.PlainCNN``, drawn anew for each image from the seed, so that its
+    output starts at the enlarged image. It learns to bring sons back to their fathers (``InternalPairs``) by Adam
     on the L1 loss. The output is the median over the turns and flips that the degradation allows, then back-projected.
 
     Departures from the paper, each to be undone by an option (``profile=paper`` does: crops of 128, up to 3000 steps at
@@ -50,7 +50,7 @@ class ZSSRSolver:
         channels: width of the network.
         layers: its number of convolutions.
         last_gain: what its last layer's initial weights are multiplied by; 1 is the paper's.
-        centred: begin with biases that take the image's mean colour off (:func:`centre`); not so in the paper.
+        centred: begin with biases that take the image's mean colour off (``centre``); not so in the paper.
         max_steps: steps at most.
         batch: crops per step.
         crop: their side, in LR pixels.
@@ -69,7 +69,7 @@ class ZSSRSolver:
         tile: largest side in pixels of the parts the output is made in; none for the whole image at once.
         adapt_pixels: the largest area of a father, in LR pixels; of larger images, each is another part.
         budget_seconds: wall-clock seconds for an image; none for no limit.
-        engine: whether steps are captured as a CUDA graph (:class:`metasr.meta.cuda_graph.Engine`).
+        engine: whether steps are captured as a CUDA graph (``meta.cuda_graph.Engine``).
 
     Raises:
         InputError: for an option out of its range.
@@ -120,8 +120,7 @@ class ZSSRSolver:
             raise InputError(f"whole_share must be between 0 and 1, got {whole_share}")
         if son_noise is not None and not 0 <= son_noise < math.inf:
             raise InputError(f"son_noise must be at least 0 (on the 0-255 scale), got {son_noise}")
-        if precision not in get_args(Precision):
-            raise InputError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
+        require_one_of(precision, Precision, name="precision")
         if sorted(set(gradual)) != list(gradual) or any(s <= 1 for s in gradual):
             raise InputError(f"gradual takes scales above 1 in rising order, got {list(gradual)}")
         check_tiling(tile, adapt_pixels=adapt_pixels)
@@ -153,7 +152,7 @@ class ZSSRSolver:
     @torch.inference_mode(False)  # what is made in inference mode cannot take part in a gradient
     @torch.enable_grad()
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`.
+        """See ``solvers.base.Solver.solve``.
 
         Raises:
             InputError: also for a mask or a gain, a scale below 1 or not above the ones of ``gradual``, and an image
