@@ -15,7 +15,7 @@ from metasr.training.chain import run_chain
 from running import SMALL, compose
 from training.chain_stages import FIRST, SECOND
 
-ALONE = "only=[meta_transfer]"
+ALONE = "stages_to_run=[meta_transfer]"
 
 
 def test_a_stage_goes_on_from_a_file_without_its_parent(finished: Path, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_run_folder_starts_the_chain_and_the_next_stage_takes_the_first_ones_w
 
 def test_the_next_stage_alone_builds_on_a_stage_that_was_given_weights(finished: Path, tmp_path: Path) -> None:
     given = f"init={finished / FIRST / 'weights.safetensors'}"
-    run_chain(compose(*SMALL, given, "only=[pretrain]"), tmp_path)
+    run_chain(compose(*SMALL, given, "stages_to_run=[pretrain]"), tmp_path)
     run_chain(compose(*SMALL, ALONE), tmp_path)
     assert read_card(tmp_path / SECOND)["status"] == "finished"
 
@@ -56,21 +56,21 @@ def test_a_finished_stage_is_kept_by_the_same_weights_wherever_they_lie(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = finished / FIRST / "weights.safetensors"
-    run_chain(compose(*SMALL, f"init={file}", "only=[pretrain]"), tmp_path / "run")
+    run_chain(compose(*SMALL, f"init={file}", "stages_to_run=[pretrain]"), tmp_path / "run")
     moved = shutil.copy(file, tmp_path / "moved.safetensors")
     monkeypatch.setattr(build, "trainer", lambda *_, **__: pytest.fail("a finished stage was trained"))
-    run_chain(compose(*SMALL, f"init={moved}", "only=[pretrain]"), tmp_path / "run")
+    run_chain(compose(*SMALL, f"init={moved}", "stages_to_run=[pretrain]"), tmp_path / "run")
 
 
 @pytest.mark.parametrize("then", ["none", "others"])
 def test_a_stage_made_from_other_weights_is_stale(finished: Path, tmp_path: Path, then: str) -> None:
     file = finished / FIRST / "weights.safetensors"
-    run_chain(compose(*SMALL, f"init={file}", "only=[pretrain]"), tmp_path / "run")
+    run_chain(compose(*SMALL, f"init={file}", "stages_to_run=[pretrain]"), tmp_path / "run")
     others = tmp_path / "others.safetensors"
     save_file({k: v + 1 for k, v in load_file(file).items()}, others)
     now = [] if then == "none" else [f"init={others}"]
     with pytest.raises(StageError, match=r"stage 'pretrain' in .* is stale: it was made with other choices \(init: "):
-        run_chain(compose(*SMALL, *now, "only=[pretrain]"), tmp_path / "run")
+        run_chain(compose(*SMALL, *now, "stages_to_run=[pretrain]"), tmp_path / "run")
 
 
 def test_weights_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
