@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 from commands import folder
 from metasr.config.command_line import status_of
 from metasr.errors import InputError, OutputError
+from metasr.io.files import file_hash, write_bytes, write_text
 
 PROJECT = Path(__file__).resolve().parents[1]
 _NOT_OF_WEIGHTS = ("run", "logger", "max_images", "adapt_steps", "degradations", "evaluation", "max_minutes", "testset")
@@ -58,7 +58,6 @@ def scores_of(table: Path) -> dict[str, Any]:
 
 def card_of(run: Path, name: str, *, data: str, hardware: str, scores: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     """The weights file of a run's last finished stage, and the card to release it with."""
-    from metasr.io.files import file_hash
     from metasr.runs.card import WEIGHTS_NAME
     from metasr.runs.weights import from_run
 
@@ -111,8 +110,8 @@ def main() -> None:
         raise OutputError(f"{target} exists already; choose another name, or allow it with --overwrite")
     scores = scores_of(options.table)
     file, card = card_of(run, options.name, data=options.data, hardware=options.hardware, scores=scores)
-    shutil.copyfile(file, target)
-    target.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write_bytes(target, file.read_bytes())
+    write_text(target.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
     print(f"{target}: {card['stage']} of {run}, {card['steps']} steps, {card['minutes']:g} minutes")
 
 
