@@ -19,8 +19,6 @@ asked of photographs that it was not fitted on. Printed, and written as CSV with
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -38,13 +36,10 @@ if TYPE_CHECKING:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table, whole or not at all; numbers to six digits."""
+    from metasr.io.csv import format_csv
     from metasr.io.files import write_text
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
-    write_text(path, text.getvalue())
+    write_text(path, format_csv(header, ([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)))
 
 
 def say(what: str) -> None:

@@ -15,7 +15,6 @@ finds again), then prints
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import json
 import statistics
@@ -96,7 +95,7 @@ def pictures(choices: list[str]) -> dict[str, Tensor]:
         InputError: if they are too few for one of each kind.
     """
     from metasr.config import build
-    from metasr.jobs.run import test_images
+    from metasr.config.evaluation import test_images
 
     cfg = composed([c for c in choices if not c.startswith(("hydra.", "hydra/"))])
     found = test_images(cfg)
@@ -166,6 +165,7 @@ def main() -> None:
     kinds = {"structure": order[-each:], "texture": order[:each]}
 
     from metasr.figures.maps import map_distance
+    from metasr.io.csv import parse_csv
 
     jobs = train(seeds, choices)
     shown = {name: images[name] for names in kinds.values() for name in names[:2]}
@@ -184,8 +184,8 @@ def main() -> None:
 
     psnr: dict[tuple[str, str], dict[str, float]] = {}
     for key, job in jobs.items():
-        with (job / "table_images.csv").open(encoding="utf-8", newline="") as file:
-            rows = [r for r in csv.DictReader(file) if r["weights"] == "run"]
+        scores = parse_csv((job / "table_images.csv").read_text(encoding="utf-8"))
+        rows = [r for r in scores if r["weights"] == "run"]
         psnr[key] = {r["image"]: float(r["psnr_y"]) for r in rows}
     print(f"\nPSNR on Y in dB, mean over {each} images of each kind, ± over {len(seeds)} seeds")
     print(f"{'learned from':>14} {'on structure':>16} {'on texture':>16}")

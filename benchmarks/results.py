@@ -12,7 +12,6 @@ takes two minutes on two CPU cores, B100 a quarter of an hour.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
@@ -37,6 +36,7 @@ def evaluated(
     testset: str, root: Path, weights: str, updates: str, *, multiscale: bool = False
 ) -> list[dict[str, str]]:
     """Rows of the table that the program writes; where it fails, it has said why, and its exit status is ours."""
+    from metasr.io.csv import parse_csv
     from metasr.runs.folder import quoted
 
     with tempfile.TemporaryDirectory() as place:
@@ -53,8 +53,7 @@ def evaluated(
         )  # fmt: skip
         if done.returncode:
             sys.exit(done.returncode)
-        with table.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return parse_csv(table.read_text(encoding="utf-8"))
 
 
 def lines(testset: str, root: Path, quick: Path | None) -> list[str]:

@@ -31,7 +31,7 @@ from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation, DegradationSampler
 from metasr.evaluation.evaluate import evaluate
-from metasr.evaluation.results import format_pivot
+from metasr.evaluation.printing import format_pivot
 from metasr.figures import comparison as figures
 from metasr.figures.maps import draw_maps
 from metasr.metrics.protocol import LumaProtocol

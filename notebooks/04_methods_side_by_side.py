@@ -35,7 +35,7 @@ from metasr.data.meta_set import MetaSet
 from metasr.degradation.names import parse
 from metasr.degradation.resize import imresize
 from metasr.evaluation.evaluate import Entry, evaluate
-from metasr.evaluation.results import format_rows
+from metasr.evaluation.printing import format_rows
 from metasr.figures.maps import draw_maps, map_distance
 from metasr.figures.picture_book import PictureBook
 from metasr.meta.rates import rates_from_state

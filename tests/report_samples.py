@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from metasr import __version__
 from metasr.evaluation.results import Row
-from metasr.report.html.markup import Markup
+from metasr.report.html.blocks import Plot
 from metasr.report.run_data import RatesTable, RunData, StageData
 
 STAMP = "2026-03-04_05-06-07-000089"
@@ -31,7 +31,10 @@ def row(psnr: float, **values: Any) -> Row:
         "testset": "set5", "degradation": "g2.0d", "scale": 2.0, "solver": "adapt", "weights": "run", "updates": 10.0,
         "images": 5, "psnr_y": psnr, "ssim_y": 0.9, "seconds": 0.5,
     }  # fmt: skip
-    return Row(**(told | values))
+    told |= values
+    if told["solver"] == "adapt" and not told.get("own_stop"):
+        told = {"requested": int(told["updates"])} | told
+    return Row(**({"taken": told["updates"]} | told))
 
 
 def rows(psnr: float = 35.5, *, published: float | None = 36.05, bicubic: float = 28.73) -> list[Row]:
@@ -132,6 +135,7 @@ def write_sweep(folder: Path, *, failed: bool = True) -> Path:
     return folder
 
 
-def svg_of(figure: Markup) -> ElementTree.Element:
-    """The plot of a figure in a page."""
-    return ElementTree.fromstring(re.findall(r"<svg.*</svg>", figure, re.DOTALL)[0])
+def svg_of(figure: Plot | str) -> ElementTree.Element:
+    """A plot, or the first one in a page."""
+    text = f"<svg>{figure.inside}</svg>" if isinstance(figure, Plot) else figure
+    return ElementTree.fromstring(re.findall(r"<svg.*?</svg>", text, re.DOTALL)[0])

@@ -13,9 +13,13 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig, open_dict
 from PIL import Image
 
+from metasr.config.chain import chain
 from metasr.config.schema import register
 from metasr.paths import conf_folder
 from metasr.runs.folder import register_resolvers
+from metasr.runs.weights import Weights
+from metasr.training.callbacks import Watch
+from metasr.training.chain import run_chain
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -36,6 +40,11 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
     register_resolvers()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return hydra_compose("config", overrides=list(overrides))
+
+
+def train(cfg: DictConfig, run: Path, *, watch: Watch | None = None) -> Weights:
+    """Run a composed experiment's chain in a folder."""
+    return run_chain(chain(cfg, run), watch=watch)
 
 
 def environment(outputs: Path, **more: str) -> dict[str, str]:

@@ -29,7 +29,6 @@ ROOMS = [
     {"jobs"},
     {"cli", "run"},
 ]
-TO_UNTIE = {"training", "report"}  # they still ask config.build for objects
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}
 
 
@@ -78,8 +77,6 @@ def test_imports_go_one_way():
         target = rest.split(".")[0]
         if package != "metasr" or target in ("", "__version__") or part(path) not in LEVEL:
             continue
-        if part(path) in TO_UNTIE and name == "metasr.config.build":
-            continue
         if LEVEL[target] > LEVEL[part(path)]:
             upward.append(f"{where(path, line)} ({part(path)}) imports {name}")
     assert upward == []
@@ -93,9 +90,7 @@ def test_errors_and_checks_stand_alone():
 
 def test_lightning_is_imported_only_where_training_is():
     def allowed(path: Path) -> bool:
-        return (
-            part(path) in ("recipes", "training", "config", "jobs") or path == SRC / "metasr" / "data" / "datamodule.py"
-        )
+        return part(path) in ("recipes", "training") or path == SRC / "metasr" / "data" / "datamodule.py"
 
     users = [(p, n) for p, n, name in all_imports() if name.split(".")[0] in ("pytorch_lightning", "lightning")]
     assert users
@@ -109,6 +104,45 @@ def test_objects_are_instantiated_in_one_file():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr == "instantiate":
                 assert path in users, where(path, node.lineno)
+
+
+# What hydra calls with a config: its callbacks, and what settles a sweep's folder before there is a job.
+HYDRAS_OWN = {"on_multirun_start", "on_multirun_end", "begin_sweep", "main"}
+
+
+def sees_config(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function takes or gives a config: by the name of a parameter, or by an annotation."""
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    annotations = [ast.unparse(a) for a in [function.returns, *(g.annotation for g in arguments)] if a is not None]
+    return any(g.arg == "cfg" for g in arguments) or any("DictConfig" in a for a in annotations)
+
+
+def test_configuration_stops_at_one_door():
+    seen = []
+    for path in FILES:
+        functions = [
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        functions.sort(key=lambda function: function.lineno)
+        if part(path) == "config":
+            continue
+        if part(path) == "jobs":  # a job's first function turns the config into objects
+            functions = functions[1:]
+        seen += [f"{where(path, f.lineno)} {f.name}" for f in functions if sees_config(f) and f.name not in HYDRAS_OWN]
+    assert seen == []
+
+
+def test_what_counts_as_seeing_a_config():
+    def first(code: str) -> ast.FunctionDef:
+        node = ast.parse(code).body[0]
+        assert isinstance(node, ast.FunctionDef)
+        return node
+
+    for code in ("def f(cfg): 0", "def f(*, x: DictConfig | None): 0", "def f() -> list[DictConfig]: 0"):
+        assert sees_config(first(code)), code
+    assert not sees_config(first("def f(config: dict, cfgs=1) -> int: 0"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))

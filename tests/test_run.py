@@ -19,7 +19,7 @@ from running import NO_VALIDATION, PROJECT, SMOKE, environment, run_py, save_pic
 
 COLUMNS = (
     "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y,"
-    "hf_error_y,own_stop"
+    "hf_error_y,own_stop,requested,taken,exact,grey,failed"
 )
 FIRST, SECOND = "01_pretrain", "02_meta_transfer"
 
@@ -67,7 +67,7 @@ def test_layout_of_a_run(smoke: Done) -> None:
         ".hydra",
     }  # fmt: skip
     for stage in (FIRST, SECOND):
-        assert {p.name for p in (run / stage).iterdir()} == {"card.json", "weights.safetensors"}
+        assert {p.name for p in (run / stage).iterdir()} == {"card.json", "resume.ckpt", "weights.safetensors"}
     assert {p.name for p in run.resolve().parent.iterdir()} == {run.resolve().name, "latest"}
     assert (run / "job.log").read_text(encoding="utf-8").count("finished in") == 2
     pictures = {p.name for p in (run / "pictures").iterdir()}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from metasr.errors import InputError
@@ -79,10 +80,9 @@ def r_squared(told: Tensor, true: Tensor) -> float:
 
 def rank_correlation(a: Tensor, b: Tensor) -> float:
     """Spearman's rank correlation of two ``(N,)``, equal values sharing their mean rank; 0 where either is constant."""
-    ranks = [_ranks(v.double()) for v in (a, b)]
-    first, second = (r - r.mean() for r in ranks)
-    scale = (first.square().sum() * second.square().sum()).sqrt()
-    return float((first * second).sum() / scale) if scale > 0 else 0.0
+    if any(bool((v == v[0]).all()) for v in (a, b)):
+        return 0.0
+    return float(spearmanr(a.double().numpy(), b.double().numpy()).statistic)
 
 
 def project(vectors: Tensor, *, axes: int = 2) -> Tensor:
@@ -156,9 +156,3 @@ def _ridge(x: Tensor, y: Tensor, at: Tensor, strength: float) -> Tensor:
     else:  # the same by the dual form, of the smaller matrix
         weights = z.T @ torch.linalg.solve(z @ z.T + penalty * torch.eye(count).double(), y - centre)
     return ((at - mean) / spread) @ weights + centre
-
-
-def _ranks(values: Tensor) -> Tensor:
-    _, index, counts = torch.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts.double() - 1) / 2)[index]

@@ -14,7 +14,9 @@ def seed_from(*parts: int | str) -> int:
         63 bits of the SHA-256 of the parts.
     """
     text = "\x1f".join(f"{type(p).__name__}:{p}" for p in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    # Names of files may hold bytes that are no text, which Python keeps as lone surrogates.
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
 
 
 def generator_from(*parts: int | str) -> torch.Generator:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metasr.config import build
+from metasr.config.chain import stages
 from metasr.config.entries import check_solvers
 from metasr.degradation import names
 from metasr.errors import WeightsError
@@ -20,7 +21,7 @@ from metasr.recipes.base import Recipe
 from metasr.runs import weights as weights_store
 from metasr.solvers.base import Solver
 from metasr.solvers.oracle import OracleMaker
-from metasr.training.chain import places
+from metasr.training.trainer import make_trainer
 from running import PROJECT, compose, environment
 
 
@@ -43,12 +44,13 @@ def test_every_experiment_builds_in_every_profile(experiment: str, profile: str,
         data = build.stage_data(cfg, stage)
         assert data.steps == cfg.stages[stage].steps
         assert callable(data.sampler.draw)
-        trainer = build.trainer(cfg, stage, tmp_path, callbacks=[], loggers=[])
-        assert trainer.max_steps == cfg.stages[stage].steps
         for name in names.expand(cfg.stages[stage].validation.degradations, cfg.scale):
             names.parse(name, scale=cfg.scale)
     if cfg.stages:
-        assert list(places(cfg, tmp_path)) == list(cfg.stages)
+        made = stages(cfg, tmp_path)
+        assert list(made) == list(cfg.stages)
+        for name, stage in made.items():
+            assert make_trainer(stage.trainer, folder=tmp_path).max_steps == stage.steps == cfg.stages[name].steps
     assert isinstance(build.solver(cfg, weights=None), Solver)
     for name in names.expand(cfg.degradations, cfg.scale):
         degradation = names.parse(name, scale=cfg.scale)
@@ -68,7 +70,11 @@ def test_every_solver_builds(solver: str) -> None:
         assert isinstance(build.oracle(cfg, cfg.compare_with.oracle), OracleMaker)
         assert cfg.compare_with.oracle.name == solver
         return
-    of_experiments = {"metric_constrained": "maml_sr_x2", "blind_back_project": "kernel_regressor"}
+    of_experiments = {
+        "metric_constrained": "maml_sr_x2",
+        "blind_back_project": "kernel_regressor",
+        "unfolded": "unfolded",
+    }
     base = (f"+experiment={of_experiments[solver]}", "profile=smoke") if solver in of_experiments else BASE
     cfg = compose(*base, f"solver={solver}")
     assert isinstance(build.solver(cfg, weights=None), Solver)

@@ -1,17 +1,17 @@
 """From config to objects."""
 
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from metasr.config import build
+from metasr.config.chain import trainer_options
 from metasr.errors import DataError, InputError
 from metasr.meta.rates import FixedRates
 from metasr.paths import weights_folder
 from metasr.runs.weights import from_release
+from metasr.training.trainer import make_trainer
 from running import OWN_NETWORKS, SMOKE, compose
 
 
@@ -124,79 +124,10 @@ def test_nothing_is_trained_on_other_devices(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_trainer_trains_on_the_device(tmp_path: Path) -> None:
     from pytorch_lightning.accelerators import CPUAccelerator
 
-    made = build.trainer(compose(*SMOKE, "device=cpu"), "pretrain", tmp_path, callbacks=[], loggers=[])
-    assert isinstance(made.accelerator, CPUAccelerator)
+    options = trainer_options(compose(*SMOKE, "device=cpu"), "pretrain")
+    assert isinstance(make_trainer(options, folder=tmp_path).accelerator, CPUAccelerator)
     with pytest.raises(InputError, match=r"device 'gpu' is not available"):
-        build.trainer(compose(*SMOKE, "device=gpu"), "pretrain", tmp_path, callbacks=[], loggers=[])
-
-
-def test_loggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in [v for v in os.environ if v.startswith("WANDB_")]:
-        monkeypatch.delenv(variable)
-    assert build.loggers(compose(*SMOKE), tmp_path, run=tmp_path, job="j") == []
-    made = build.loggers(compose(*SMOKE, "logger=csv"), tmp_path, run=tmp_path, job="j")
-    assert [type(m).__name__ for m in made] == ["CSVLogger"]
-    assert not [v for v in os.environ if v.startswith("WANDB_")]
-
-
-class FakeWandb:
-    """Takes what ``wandb.init`` is given."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import wandb
-        from pytorch_lightning import loggers
-
-        self.told: dict[str, Any] = {}
-        monkeypatch.setattr(wandb, "init", self.init)
-        monkeypatch.setattr(loggers, "WandbLogger", lambda experiment, save_dir: experiment)
-        monkeypatch.setattr(build, "confine_wandb", lambda folder: None)
-
-    def init(self, **told: Any) -> str:
-        self.told = told
-        return "run"
-
-
-def test_wandb_runs_are_grouped_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb = FakeWandb(monkeypatch)
-    cfg = compose(*SMOKE, "logger=wandb", "logger.csv=false", "logger.wandb.tags=[mine]")
-    for run, group, name, tags in (
-        (tmp_path / "mzsr_x2" / "2026-01-01", "2026-01-01", "mzsr_x2/pretrain", ["mzsr_x2", "mine"]),
-        (
-            tmp_path / "mzsr_x2" / "sweeps" / "seeds-01" / "seed_1-ab", "seeds-01", "mzsr_x2/seed_1-ab/pretrain",
-            ["mzsr_x2", "seeds-01", "mine"],
-        ),
-    ):  # fmt: skip
-        assert build.loggers(cfg, run / "01_pretrain", run=run, job="pretrain") == ["run"]
-        told = wandb.told
-        assert (told["group"], told["job_type"], told["name"], told["tags"]) == (group, "pretrain", name, tags)
-        assert told["dir"] == str(run / "01_pretrain")
-        kept = {key: told["config"][key] for key in ("experiment", "sweep", "run_folder", "stage", "seed")}
-        sweep = group if group != run.name else None
-        assert kept == {
-            "experiment": "mzsr_x2", "sweep": sweep, "run_folder": run.name, "stage": "pretrain", "seed": 1,
-        }  # fmt: skip
-
-
-def test_wandb_online_needs_a_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb = FakeWandb(monkeypatch)
-    cfg = compose(*SMOKE, "logger=wandb", "logger.wandb.mode=online")
-    monkeypatch.setattr(build, "logged_in", lambda: False)
-    with pytest.raises(InputError, match=r"logger.wandb.mode=online needs a login: run `wandb login` first"):
-        build.loggers(cfg, tmp_path, run=tmp_path, job="j")
-    assert wandb.told == {}
-    monkeypatch.setattr(build, "logged_in", lambda: True)
-    build.loggers(cfg, tmp_path, run=tmp_path, job="j")
-    assert wandb.told["mode"] == "online"
-
-
-def test_wandb_is_confined_to_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR",
-                     "WANDB_SILENT", "WANDB_CONSOLE"):  # fmt: skip
-        monkeypatch.setenv(variable, "to be restored afterwards")
-    build.confine_wandb(tmp_path / "stage")
-    for variable in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
-        assert Path(os.environ[variable]).is_relative_to(tmp_path / "stage")
-        assert Path(os.environ[variable]).is_dir()
+        trainer_options(compose(*SMOKE, "device=gpu"), "pretrain")
 
 
 def test_training_images_must_be_findable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,15 +10,15 @@ import torch
 
 from metasr.config import build
 from metasr.config.entries import solver_nodes
+from metasr.config.evaluation import evaluation_plan
 from metasr.data.catalog import image_set
 from metasr.degradation.names import parse
 from metasr.errors import DataError, InputError, WeightsError
-from metasr.jobs.run import check_evaluation, execute
+from metasr.jobs.run import execute
 from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.runs.folder import command, evaluate_command
 from metasr.runs.weights import Weights, choose, from_run
-from metasr.training.chain import run_chain
-from running import SMALL, compose, save_picture
+from running import SMALL, compose, save_picture, train
 
 MAML = ("+experiment=maml_sr_x2", "profile=smoke", "logger=none", "stages.maml_sr.validation.degradations=[]",
         "model.width=2", "stages.maml_sr.steps=1", "solver.max_steps=1", "degradations=[area]")  # fmt: skip
@@ -40,7 +40,7 @@ def scores(folder: Path, *overrides: str) -> dict[str, str]:
 
 def test_weights_are_run_as_the_network_that_their_card_tells(tmp_path: Path, photos: Path, caplog) -> None:
     caplog.set_level("INFO")
-    run_chain(compose(*MAML, "model.residual=none"), tmp_path / "run")
+    train(compose(*MAML, "model.residual=none"), tmp_path / "run")
     common = ("task=evaluate", f"weights={tmp_path / 'run'}", f"testset={photos}")
     right = scores(tmp_path / "a", *MAML, "model.residual=none", *common)
     assert "is run as its card tells" not in caplog.text
@@ -76,8 +76,8 @@ def test_what_weights_have_seen_is_no_test_image(tmp_path: Path, photos: Path) -
     save_picture(seen / "b.png", 45, 52, seed=5)
     own = (*WEIGHTED, "meta_set=image_folder", f"meta_set.root={seen}")
     with pytest.raises(DataError, match=r"1 of 2 images of the meta-data set are test images of photos \(renamed"):
-        check_evaluation(compose(*own, f"testset={photos}"))
-    run_chain(compose(*own), tmp_path / "run")
+        evaluation_plan(compose(*own, f"testset={photos}"))
+    train(compose(*own), tmp_path / "run")
     later = ("+experiment=weightnet_x2", "profile=smoke", "task=evaluate", f"weights={tmp_path / 'run'}")
     with pytest.raises(DataError, match="cannot be tested on them"):
         execute(compose(*later, f"testset={photos}"), tmp_path / "evaluation")
@@ -92,9 +92,9 @@ def test_the_own_set_does_not_keep_others_weights_from_being_measured(tmp_path: 
     found = image_set("samples", split="train")
     shutil.copy(found.paths[found.names.index("brick")], brick)  # of the default set, which those weights never saw
     cfg = compose("+experiment=weightnet_x2", "profile=smoke", "task=evaluate", f"testset={brick}")
-    assert len(check_evaluation(cfg)) == 1
+    assert len(evaluation_plan(cfg).testset) == 1
     with pytest.raises(DataError, match="brick"):
-        check_evaluation(compose("+experiment=weightnet_x2", "profile=smoke", f"testset={brick}"))
+        evaluation_plan(compose("+experiment=weightnet_x2", "profile=smoke", f"testset={brick}"))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_the_own_set_does_not_keep_others_weights_from_being_measured(tmp_path: 
 def test_choices_that_nothing_listens_to_are_refused(typed, overrides: tuple[str, ...], message: str) -> None:
     typed(*overrides)
     with pytest.raises(InputError, match=message):
-        check_evaluation(compose(*overrides))
+        evaluation_plan(compose(*overrides))
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_solvers_side_by_side_need_names_of_their_own() -> None:
 
 
 def test_weights_for_a_range_of_scales_are_silent_inside_it(tmp_path: Path, caplog) -> None:
-    run_chain(compose(*SMALL, "stages.meta_transfer.sampler.degradations.scales=[2.0,2.4,3.0]"), tmp_path / "run")
+    train(compose(*SMALL, "stages.meta_transfer.sampler.degradations.scales=[2.0,2.4,3.0]"), tmp_path / "run")
     for scale, warned in ((2.2, False), (3.0, False), (4.0, True)):
         caplog.clear()
         choose(str(tmp_path / "run"), degradation=parse("bicubic", scale=scale), store=tmp_path, outputs=tmp_path)
@@ -159,7 +159,7 @@ def test_weights_for_a_range_of_scales_are_silent_inside_it(tmp_path: Path, capl
 
 
 def test_an_unfinished_run_tells_whose_weights_it_gives(tmp_path: Path, caplog) -> None:
-    run_chain(compose(*SMALL), tmp_path / "run")
+    train(compose(*SMALL), tmp_path / "run")
     card = tmp_path / "run" / "02_meta_transfer" / "card.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"status": "started"}))
     found = from_run(tmp_path / "run")

@@ -8,7 +8,8 @@ import torch
 from scipy.ndimage import correlate
 
 from metasr.degradation import kernels
-from metasr.degradation.kernels import GaussianSampler
+from metasr.degradation.kernels import GaussianSampler, isotropic
+from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation, DegradationSampler
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
@@ -348,3 +349,14 @@ def test_a_sampler_without_kernels_blurs_nothing():
 def test_a_sampler_needs_a_scale():
     with pytest.raises(InputError, match="scales must name at least one"):
         DegradationSampler(scales=())
+
+
+def test_a_copy_with_another_kernel_does_not_keep_the_name() -> None:
+    named = parse("g2.0d", scale=2)
+    other = dataclasses.replace(named, kernel=isotropic(4.0))
+    assert (other.name, str(other).startswith("kernel_21x21_")) == ("", True)
+    assert dataclasses.replace(named, kernel=None).name == ""
+    assert dataclasses.replace(parse("bicubic", scale=2), kernel=isotropic(4.0)).name == ""
+    assert dataclasses.replace(named, kernel=isotropic(4.0), name="mine").name == "mine"
+    kept = (dataclasses.replace(named, quantise=None), dataclasses.replace(named, kernel=named.kernel.clone()))
+    assert [copy.name for copy in kept] == ["g2.0d", "g2.0d"]

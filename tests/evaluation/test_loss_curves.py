@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from metasr.degradation import names
-from metasr.evaluation.evaluate import Entry
-from metasr.evaluation.loss_curves import COLUMNS, LossCurves, together
+from metasr.evaluation.loss_curves import LossCurves, LossPoint
+from metasr.evaluation.results import ImageRow
+from metasr.evaluation.solved import Entry, Solved, together
 from metasr.meta.inner_loop import Trace
 from metasr.solvers.base import Solution
 from metasr.solvers.interpolate import InterpolateSolver
@@ -18,7 +19,8 @@ IMAGE = torch.zeros(1, 3, 5, 7)
 
 def watch(curves: Any, losses: list[float], *, image: str = "a", weights: str = "run") -> None:
     entry = Entry("adapt", weights, InterpolateSolver())
-    curves(image, names.parse("g2.0d", scale=2), entry, Solution(IMAGE, trace=Trace(losses=losses)), IMAGE)
+    row = ImageRow("t", "g2.0d", 2.0, "adapt", weights, len(losses), image, 30.0, 0.9, 1.0)
+    curves(Solved(row, names.parse("g2.0d", scale=2), entry, Solution(IMAGE, trace=Trace(losses=losses)), IMAGE))
 
 
 def test_mean_over_images_of_their_longest_adaptation():
@@ -39,7 +41,7 @@ def test_mean_over_images_of_their_longest_adaptation():
 
 
 def test_nothing_adapted_is_a_heading():
-    assert LossCurves().to_csv() == ",".join(COLUMNS) + "\n"
+    assert LossCurves().to_csv() == ",".join(LossPoint._fields) + "\n"
 
 
 def test_several_watchers_see_the_same():

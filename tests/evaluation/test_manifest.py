@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from metasr.config import build
+from metasr.config.chain import validator
 from metasr.data.catalog import ImageSet
 from metasr.degradation import names
 from metasr.errors import InputError
@@ -18,7 +19,6 @@ from metasr.evaluation.manifest import MANIFEST_NAME, Manifest
 from metasr.io.images import list_images
 from metasr.jobs.run import execute
 from metasr.metrics.protocol import LumaProtocol
-from metasr.training.validation import validate
 from running import SMOKE, compose, save_picture
 
 MEMBERS = names.expand(["gaussian8"], 4)
@@ -105,7 +105,9 @@ def test_a_set_for_validation():
     cfg = compose(
         *SMOKE, "scale=4", "stages.pretrain.validation.degradations=[gaussian8]", "stages.pretrain.validation.crop=48"
     )  # fmt: skip
-    found = validate(cfg, "pretrain", build.recipe(cfg, "pretrain"))
+    made = validator(cfg, "pretrain")
+    assert made is not None
+    found = made.score(build.recipe(cfg, "pretrain"))
     assert {key for key in found if "psnr" in key} == {f"val/psnr_y/{name}@0" for name in MEMBERS}
 
 

@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 import metasr.evaluation
-from metasr.evaluation.published import Published, method_of, published
+from metasr.evaluation.published import Published, published, published_as
+from metasr.models.plain_cnn import PlainCNN
+from metasr.solvers.back_project import BackProjectSolver
+from metasr.solvers.interpolate import InterpolateSolver
+from metasr.solvers.mzsr.solver import MZSRSolver
+from metasr.solvers.zssr.solver import ZSSRSolver
 
 FILES = sorted((Path(metasr.evaluation.__file__).parent / "published_csv").glob("*.csv"))
 
@@ -71,12 +76,13 @@ def test_rows_are_plausible_and_given_once():
 @pytest.mark.parametrize(
     ("solver", "updates", "method"),
     [
-        ("interpolate", 0, "Bicubic"),
-        ("interpolate_aligned", 0, "interpolate_aligned"),
-        ("adapt", 1, "MZSR(1)"),
-        ("adapt", 10, "MZSR(10)"),
-        ("zssr", 1000, "ZSSR"),
+        (InterpolateSolver(), 0, "Bicubic"),
+        (InterpolateSolver(aligned=True), 0, ""),
+        (MZSRSolver(PlainCNN(channels=4, layers=2), steps=1), 1, "MZSR(1)"),
+        (MZSRSolver(PlainCNN(channels=4, layers=2), steps=10), 10, "MZSR(10)"),
+        (ZSSRSolver(channels=4, layers=3), 1000, "ZSSR"),
+        (BackProjectSolver(), 0, ""),
     ],
 )
 def test_methods_of_our_solvers(solver, updates, method):
-    assert method_of(solver, updates) == method
+    assert published_as(solver, updates=updates) == method

@@ -1,20 +1,26 @@
 import csv
 import io
+import math
 from dataclasses import replace
 
 import pytest
 
-from metasr.evaluation.results import ImageRow, Table, format_pivot, format_rows
+from metasr.evaluation.printing import format_pivot, format_rows, updates_text
+from metasr.evaluation.results import ImageRow, Table, read_means
 
 HEADER = (
     "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y,"
-    "hf_error_y,own_stop"
+    "hf_error_y,own_stop,requested,taken,exact,grey,failed"
 )
 
 
 def row(degradation="g2.0d", solver="interpolate", weights="-", updates=0, image="a", psnr=30.0, ssim=0.9, seconds=0.5,
         testset="set5", scale=2.0) -> ImageRow:  # fmt: skip
-    return ImageRow(testset, degradation, scale, solver, weights, updates, image, psnr, ssim, seconds)
+    named = {"adapt": f"MZSR({updates})", "interpolate": "Bicubic"}.get(solver, "")
+    return ImageRow(
+        testset, degradation, scale, solver, weights, updates, image, psnr, ssim, seconds, published_as=named,
+        requested=updates if solver == "adapt" else None,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -40,23 +46,38 @@ def test_csv_header():
 def test_csv(table):
     assert table.to_csv().splitlines() == [
         HEADER,
-        "set5,g2.0d,2,interpolate,-,0,2,28.5000,0.8500,0.1500,28.7300,0.8449,nan,False",
-        "set5,g2.0d,2,interpolate_aligned,-,0,1,29.5000,0.8500,0.5000,,,nan,False",
-        "set5,g2.0d,2,adapt,run,0,1,30.0000,0.9000,1.0000,,,nan,False",
-        "set5,g2.0d,2,adapt,run,10,1,35.9870,0.9433,4.5670,36.0500,0.9439,nan,False",
-        "set5,iso_3_d,2,interpolate,-,0,2,28.5000,0.8500,0.1500,,,nan,False",
-        "set5,iso_3_d,2,interpolate_aligned,-,0,1,29.5000,0.8500,0.5000,,,nan,False",
-        "set5,iso_3_d,2,adapt,run,0,1,30.0000,0.9000,1.0000,,,nan,False",
-        "set5,iso_3_d,2,adapt,run,10,1,35.9870,0.9433,4.5670,,,nan,False",
+        "set5,g2.0d,2,interpolate,-,0,2,28.5000,0.8500,0.1500,28.7300,0.8449,nan,False,,0,0,0,0",
+        "set5,g2.0d,2,interpolate_aligned,-,0,1,29.5000,0.8500,0.5000,,,nan,False,,0,0,0,0",
+        "set5,g2.0d,2,adapt,run,0,1,30.0000,0.9000,1.0000,,,nan,False,0,0,0,0,0",
+        "set5,g2.0d,2,adapt,run,10,1,35.9870,0.9433,4.5670,36.0500,0.9439,nan,False,10,10,0,0,0",
+        "set5,iso_3_d,2,interpolate,-,0,2,28.5000,0.8500,0.1500,,,nan,False,,0,0,0,0",
+        "set5,iso_3_d,2,interpolate_aligned,-,0,1,29.5000,0.8500,0.5000,,,nan,False,,0,0,0,0",
+        "set5,iso_3_d,2,adapt,run,0,1,30.0000,0.9000,1.0000,,,nan,False,0,0,0,0,0",
+        "set5,iso_3_d,2,adapt,run,10,1,35.9870,0.9433,4.5670,,,nan,False,10,10,0,0,0",
+    ]
+    again = read_means(table.to_csv())
+    assert [(r.key, r.request, r.images, r.psnr_y, r.own_stop) for r in again] == [
+        (r.key, r.request, r.images, r.psnr_y, r.own_stop) for r in table.rows
     ]
 
 
+def test_a_table_of_an_older_version_is_read():
+    older = HEADER.partition(",requested")[0]
+    (found,) = read_means(f"{older}\nset5,g2.0d,2,adapt,run,10,5,35.5,0.94,0.5,36.05,0.9439,nan,False\n")
+    assert (found.request, found.updates, found.published_psnr_y, found.failed) == (10, 10.0, 36.05, 0)
+    for text, told in (("a,b\n", "lacks the columns testset"), (f"{older}\n", "no rows"),
+                       (f"{older}\nset5,g2.0d,2,adapt,run,ten\n", "line 2")):  # fmt: skip
+        with pytest.raises(ValueError, match=told):
+            read_means(text)
+
+
 def test_csv_of_single_images():
-    table = Table([row(image="a,b", scale=2.2), row(psnr=float("inf"), image="c")])
+    table = Table([row(image="a,b", scale=2.2), row(psnr=float("inf"), image="=c", solver="adapt", weights="run")])
     assert table.images_to_csv().splitlines() == [
-        "testset,degradation,scale,solver,weights,updates,image,psnr_y,ssim_y,seconds,hf_error_y,stopped",
-        'set5,g2.0d,2.2,interpolate,-,0,"a,b",30.0000,0.9000,0.5000,nan,',
-        "set5,g2.0d,2,interpolate,-,0,c,inf,0.9000,0.5000,nan,",
+        "testset,degradation,scale,solver,weights,updates,image,psnr_y,ssim_y,seconds,hf_error_y,stopped,requested,luma,"
+        "published_as,failed",
+        'set5,g2.0d,2.2,interpolate,-,0,"a,b",30.0000,0.9000,0.5000,nan,,,bt601,Bicubic,',
+        "set5,g2.0d,2,adapt,run,0,'=c,inf,0.9000,0.5000,nan,,0,bt601,MZSR(0),",
     ]
     assert len(list(csv.DictReader(io.StringIO(table.images_to_csv())))) == 2
 
@@ -69,7 +90,6 @@ def test_csv_of_single_images():
         {"scale": 3.0},
         {"solver": "adapt"},
         {"weights": "w"},
-        {"updates": 1},
     ],
 )
 def test_means_are_over_images_alone(other):
@@ -78,17 +98,58 @@ def test_means_are_over_images_alone(other):
 
 
 def test_a_solver_that_stops_itself_has_one_row_with_the_mean_of_its_updates():
-    taken = [replace(row(solver="metric_constrained", weights="run", updates=n, image=str(n)), stopped="both fell",
-                     hf_error_y=float(n)) for n in (2, 5)]  # fmt: skip
-    table = Table([*taken, row(solver="metric_constrained", weights="run", updates=5)])
-    mean, given = table.rows
-    assert (mean.updates, mean.images, mean.own_stop, mean.hf_error_y) == (3.5, 2, True, 3.5)
-    assert (given.updates, given.own_stop) == (5, False)
-    assert mean.key != given.key
-    assert ["g2.0d", "metric_constrained", "run", "3.5", "30.00", "0.9000", "0.50"] in lines(
-        format_rows(Table(taken, compare=False), title="t")
-    )
-    assert "both fell" in table.images_to_csv()
+    taken = [replace(row(solver="own", weights="run", updates=n, image=str(n)), stopped=why, hf_error_y=float(n))
+             for n, why in ((2, "both fell"), (5, "both fell"), (1000, ""))]  # fmt: skip
+    (mean,) = Table(taken).rows
+    assert (mean.updates, mean.images, mean.own_stop, mean.hf_error_y) == (1007 / 3, 3, True, 1007 / 3)
+    text = format_rows(Table(taken[:2], compare=False), title="t")
+    assert ["g2.0d", "own", "run", "3.5", "2", "30.00", "0.9000", "0.50"] in lines(text)
+    assert "both fell" in Table(taken).images_to_csv()
+
+
+def test_images_stand_behind_the_number_of_updates_that_was_asked_for_whenever_they_stopped():
+    easy = [replace(row(solver="ddsr", updates=400, image=f"easy{i}", psnr=40.0), requested=1000, stopped="flat")
+            for i in range(3)]  # fmt: skip
+    hard = replace(row(solver="ddsr", updates=1000, image="hard", psnr=20.0), requested=1000)
+    (mean,) = Table([*easy, hard]).rows
+    assert (mean.psnr_y, mean.images, mean.updates, mean.taken, mean.own_stop) == (35.0, 4, 1000, 550.0, False)
+    assert updates_text(mean) == "1000 (took 550)"
+    assert updates_text(replace(mean, taken=1000.0)) == "1000"
+    text = format_rows(Table([*easy, hard]), title="t")
+    assert ["g2.0d", "ddsr", "-", "1000", "(took", "550)", "4", "35.00", "0.9000", "0.50"] in lines(text)
+    assert "ddsr\n" not in text
+    assert "1000 updates" in format_pivot(Table([*easy, hard]), title="t")
+
+
+def test_exact_images_are_counted_beside_the_mean_over_the_others():
+    table = Table([row(psnr=30.0), row(psnr=32.0, image="b"), row(psnr=math.inf, image="flat")])
+    (mean,) = table.rows
+    assert (mean.psnr_y, mean.images, mean.exact) == (31.0, 3, 1)
+    for text in (format_rows(table, title="t"), format_pivot(table, title="t")):
+        assert "g2.0d, interpolate: 1 of 3 images came out exact (infinite PSNR); the mean is over the others" in text
+    (all_exact,) = Table([row(psnr=math.inf)]).rows
+    assert (all_exact.psnr_y, all_exact.exact) == (math.inf, 1)
+
+
+def test_failures_are_named_and_left_out():
+    lost = replace(row(solver="adapt", weights="run", image="b", psnr=math.nan, ssim=math.nan, seconds=math.nan),
+                   failed="the loss is nan")  # fmt: skip
+    table = Table([row(), row(image="b"), row(solver="adapt", weights="run", psnr=35.0), lost])
+    plain, adapted = table.rows
+    assert (plain.images, plain.failed, adapted.images, adapted.failed, adapted.psnr_y) == (2, 0, 1, 1, 35.0)
+    for text in (format_rows(table, title="t"), format_pivot(table, title="t")):
+        assert "1 failure, left out of the means:\n  b, g2.0d, adapt (run): the loss is nan" in text
+    assert "35.00 (1)" in format_pivot(table, title="t")
+    (none,) = Table([lost]).rows
+    assert (none.images, none.failed) == (0, 1)
+    assert math.isnan(none.psnr_y)
+    assert lines(format_rows(Table([lost]), title="t"))[3] == ["g2.0d", "adapt", "run", "0", "0", "-", "-", "-"]
+
+
+def test_grey_images_are_told_of():
+    table = Table([replace(row(image="g"), luma="grey"), row(image="c")])
+    assert table.rows[0].grey == 1
+    assert "1 image of 2 is grey, and scored by the grey values as they are" in format_rows(table, title="t")
 
 
 def test_published_numbers_can_be_left_out(table):
@@ -108,8 +169,8 @@ def test_pivot(table):
     text = format_pivot(table, title="Set5 x2")
     found = lines(text)
     assert text.startswith("Set5 x2\n")
-    assert ["g2.0d", "28.50", "29.50", "30.00", "35.99", "36.05", "4.57"] in found
-    assert ["iso_3_d", "28.50", "29.50", "30.00", "35.99", "-", "4.57"] in found
+    assert ["g2.0d", "28.50", "29.50", "(1)", "30.00", "(1)", "35.99", "(1)", "36.05", "4.57"] in found
+    assert ["iso_3_d", "28.50", "29.50", "(1)", "30.00", "(1)", "35.99", "(1)", "-", "4.57"] in found
     assert found[1] == ["bicubic", "bicubic", "this", "run", "this", "run", "published", "s", "/", "image"]
     columns = ["as", "published", "aligned", "0", "updates", "10", "updates", "MZSR(10)", "10", "updates"]
     assert found[2] == ["degradation", *columns]
@@ -117,7 +178,7 @@ def test_pivot(table):
 
 def test_pivot_says_which_columns_time_is_shown(table):
     text = format_pivot(table, title="t", highlight=("adapt", "run", 0))
-    assert ["g2.0d", "28.50", "29.50", "30.00", "35.99", "36.05", "1.00"] in lines(text)
+    assert ["g2.0d", "28.50", "29.50", "(1)", "30.00", "(1)", "35.99", "(1)", "36.05", "1.00"] in lines(text)
     assert lines(text)[2][-3:] == ["MZSR(10)", "0", "updates"]
 
 
@@ -144,10 +205,10 @@ def test_rows(table):
     text = format_rows(table, title="All of it")
     found = lines(text)
     assert text.startswith("All of it\n")
-    assert ["g2.0d", "interpolate", "-", "0", "28.50", "0.8500", "0.15", "28.73", "/", "0.8449", "-0.23"] in found
-    assert ["interpolate_aligned", "-", "0", "29.50", "0.8500", "0.50", "-", "-"] in found
-    assert ["adapt", "run", "10", "35.99", "0.9433", "4.57", "36.05", "/", "0.9439", "-0.06"] in found
-    assert ["iso_3_d", "interpolate", "-", "0", "28.50", "0.8500", "0.15", "-", "-"] in found
+    assert ["g2.0d", "interpolate", "-", "0", "2", "28.50", "0.8500", "0.15", "28.73", "/", "0.8449", "-0.23"] in found
+    assert ["interpolate_aligned", "-", "0", "1", "29.50", "0.8500", "0.50", "-", "-"] in found
+    assert ["adapt", "run", "10", "1", "35.99", "0.9433", "4.57", "36.05", "/", "0.9439", "-0.06"] in found
+    assert ["iso_3_d", "interpolate", "-", "0", "2", "28.50", "0.8500", "0.15", "-", "-"] in found
     assert text.count("g2.0d") == 1  # named once, above its rows
 
 

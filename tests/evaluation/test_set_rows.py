@@ -2,11 +2,17 @@
 
 import csv
 import io
+import math
+from dataclasses import replace
 
 import pytest
 
-from metasr.evaluation.published import Published, method_of, published
-from metasr.evaluation.results import ImageRow, Table, format_pivot, format_rows
+from metasr.evaluation.printing import format_pivot, format_rows
+from metasr.evaluation.published import Published, published, published_as
+from metasr.evaluation.results import ImageRow, Table
+from metasr.models.plain_cnn import PlainCNN
+from metasr.solvers.interpolate import InterpolateSolver
+from metasr.solvers.network import NetworkSolver
 
 SETS = {"pair": ("a_b", "c_b")}
 
@@ -14,7 +20,7 @@ SETS = {"pair": ("a_b", "c_b")}
 def row(degradation: str, psnr: float, *, image: str = "i", solver: str = "network", stopped: str = "") -> ImageRow:
     return ImageRow(
         "set5", degradation, 4.0, solver, "-" if solver == "interpolate" else "run", 0, image, psnr, psnr / 40, 1.0,
-        stopped=stopped,
+        stopped=stopped, published_as="MRDA" if solver == "network" else "Bicubic",
     )  # fmt: skip
 
 
@@ -42,6 +48,17 @@ def test_a_solver_that_left_out_a_member_has_no_mean():
     assert ("pair", "interpolate") not in found
 
 
+def test_the_mean_over_a_set_is_over_images_that_have_a_score_under_all_members():
+    scores = [
+        row("a_b", 20),
+        row("a_b", 22, image="j"),
+        row("c_b", 30),
+        replace(row("c_b", math.nan, image="j"), failed="x"),
+    ]
+    found = Table(scores, sets=SETS).rows[-1]
+    assert (found.psnr_y, found.images, found.failed) == (25.0, 1, 1)
+
+
 def test_a_solver_that_stops_itself():
     table = Table([row("a_b", 20, stopped="flat"), row("c_b", 30, stopped="flat")], sets=SETS)
     assert table.rows[-1].own_stop
@@ -52,7 +69,7 @@ def test_a_solver_that_stops_itself():
 def eight() -> Table:
     members = tuple(f"sig_{width}_b" for width in ("1.8", "2", "2.2", "2.4", "2.6", "2.8", "3", "3.2"))
     scores = [row(m, 30 + i / 10, solver=s) for i, m in enumerate(members) for s in ("interpolate", "network")]
-    return Table(scores, method="mrda", sets={"gaussian8": members})
+    return Table(scores, sets={"gaussian8": members})
 
 
 def test_the_row_stands_in_every_table(eight):
@@ -97,9 +114,7 @@ def test_estimated_kernels_have_no_published_mean():
         assert published("MRDA", testset="set14", degradation=name, scale=4) is None
 
 
-@pytest.mark.parametrize(
-    ("method", "expected"), [("mrda", "MRDA"), ("kdsr", "KDSR-M"), ("mzsr", "network"), ("", "network")]
-)
+@pytest.mark.parametrize(("method", "expected"), [("mrda", "MRDA"), ("kdsr", "KDSR-M"), ("mzsr", ""), ("", "")])
 def test_whose_network_it_is(method, expected):
-    assert method_of("network", 0, method=method) == expected
-    assert method_of("interpolate", 0, method=method) == "Bicubic"
+    assert published_as(NetworkSolver(PlainCNN(channels=4, layers=2)), updates=0, method=method) == expected
+    assert published_as(InterpolateSolver(), updates=0, method=method) == "Bicubic"

@@ -1,7 +1,6 @@
 """What launchers need of a job."""
 
 import os
-from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -47,18 +46,18 @@ def test_plugins_that_are_there_and_hydras_own_pass(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(("devices", "one"), [("1", True), ("[3]", True), ("2", False), ("auto", False), ("-1", False)])
 def test_how_many_devices_a_job_takes(devices: str, one: bool):
-    assert one_device(compose(*RUN, f"trainer.devices={devices}")) == one
+    assert one_device(compose(*RUN, f"trainer.devices={devices}").trainer.devices) == one
 
 
 @pytest.mark.parametrize(
     ("choices", "tasks"),
-    [(["trainer.devices=2"], 1), (["trainer.devices=auto"], 1), (["trainer.devices=2"], 3),
-     (["trainer.devices=2", "+trainer.num_nodes=2"], 2), ([], 2), (["task=evaluate", "trainer.devices=2"], 2)],
-)  # fmt: skip
-def test_as_many_processes_as_devices(monkeypatch: pytest.MonkeyPatch, choices: list[str], tasks: int):
+    [((2, 1), 1), (("auto", 1), 1), ((2, 1), 3), ((2, 2), 2), ((1, 1), 2)],
+)
+def test_as_many_processes_as_devices(monkeypatch: pytest.MonkeyPatch, choices: tuple[object, int], tasks: int):
+    devices, nodes = choices
     monkeypatch.setattr(launching, "_processes", lambda: tasks)
     with pytest.raises(InputError, match=rf"expected a process for each device, got {tasks} for trainer.devices=.*-m$"):
-        join_processes(compose(*RUN, *choices))
+        join_processes(devices, nodes=nodes)
 
 
 def test_lightning_is_told_of_submitits_processes(monkeypatch: pytest.MonkeyPatch):
@@ -72,7 +71,7 @@ def test_lightning_is_told_of_submitits_processes(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert submitit.JobEnvironment().num_tasks == 2
     assert is_first()
-    join_processes(compose(*RUN, "trainer.devices=2"))
+    join_processes(2)
     assert (os.environ["RANK"], os.environ["LOCAL_RANK"], os.environ["WORLD_SIZE"]) == ("1", "1", "2")
     assert "CUDA_VISIBLE_DEVICES" not in os.environ  # Lightning chooses among all by the local rank
     assert not is_first()
@@ -81,6 +80,6 @@ def test_lightning_is_told_of_submitits_processes(monkeypatch: pytest.MonkeyPatc
 def test_a_job_of_one_process_is_left_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
     monkeypatch.delenv("RANK", raising=False)
-    join_processes(compose(*RUN))
-    join_processes(SimpleNamespace(task=SimpleNamespace(name="evaluate")))
+    join_processes(1)
+    join_processes([3])
     assert "RANK" not in os.environ

@@ -80,8 +80,9 @@ def test_lr_images_are_those_that_an_evaluation_makes(hr: Path, tmp_path: Path, 
         def solve(self, lr, *, scale, degradation=None, seed=0):
             raise AssertionError
 
-    def watch(image, degradation, entry, solution, hr):
-        seen[image] = degradation(hr, generator=generator_from(5, image, str(degradation), "degrade"))
+    def watch(solved):
+        source = generator_from(5, solved.row.image, str(solved.degradation), "degrade")
+        seen[solved.row.image] = solved.degradation(solved.hr, generator=source)
 
     images = ImageSet("hr", "test", tuple(list_images(hr)))
     evaluate(images, [name], lambda _: [], scale=3, seed=5, protocol=LumaProtocol(), watch=watch)

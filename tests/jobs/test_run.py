@@ -6,28 +6,33 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 
 from metasr.config import build
+from metasr.config.chain import stages
 from metasr.config.entries import steps_of
+from metasr.config.evaluation import test_images as images_of
 from metasr.errors import DataError, InputError, OutputError, StageError, WeightsError
 from metasr.evaluation.results import ImageRow, Table
 from metasr.figures.picture_book import PictureBook
-from metasr.jobs import run as job
+from metasr.jobs import train as job
+from metasr.jobs.evaluate import _adaptation_curves
 from metasr.jobs.run import execute
-from metasr.jobs.run import test_images as images_of
 from metasr.runs.weights import from_run
+from metasr.solvers.base import Solution
+from metasr.solvers.interpolate import InterpolateSolver
 from metasr.solvers.mzsr.solver import MZSRSolver
-from metasr.training import chain as stages
-from metasr.training.chain import run_chain
-from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture
+from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture, train
 
 COLUMNS = (
     "testset,degradation,scale,solver,weights,updates,images,psnr_y,ssim_y,seconds,published_psnr_y,published_ssim_y,"
-    "hf_error_y,own_stop"
+    "hf_error_y,own_stop,requested,taken,exact,grey,failed"
 )
 EVALUATE = (*SMOKE, "task=evaluate", "max_images=null")
 
@@ -53,7 +58,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job") / "run"
-    run_chain(compose(*SMALL), folder)
+    train(compose(*SMALL), folder)
     return folder
 
 
@@ -162,10 +167,11 @@ def test_curves_of_any_weights() -> None:
     table = Table()
     for weights, updates, psnr in (("released/w", 0, 20.0), ("released/w", 5, 30.0), ("-", 0, 10.0)):
         solver = "interpolate" if weights == "-" else "adapt"
-        table.add(ImageRow("t", "g2.0d", 2.0, solver, weights, updates, "a", psnr, 0.5, 1.0))
-    assert job._curves(table) == {"g2.0d": {0: 20.0, 5: 30.0}}
-    table.add(ImageRow("t", "g2.0d", 2.0, "adapt", "run", 1, "a", 25.0, 0.5, 1.0))
-    assert job._curves(table) == {"g2.0d": {1: 25.0}}
+        asked = updates if solver == "adapt" else None
+        table.add(ImageRow("t", "g2.0d", 2.0, solver, weights, updates, "a", psnr, 0.5, 1.0, requested=asked))
+    assert _adaptation_curves(table) == {"g2.0d, adapt": {0: 20.0, 5: 30.0}}
+    table.add(ImageRow("t", "g2.0d", 2.0, "adapt", "run", 1, "a", 25.0, 0.5, 1.0, requested=1))
+    assert _adaptation_curves(table) == {"g2.0d, adapt": {1: 25.0}}
 
 
 def test_weights_of_a_run_and_of_a_file(tmp_path: Path, photos: Path, run: Path) -> None:
@@ -371,4 +377,50 @@ def test_the_runs_rows_are_the_weights_own(tmp_path: Path, photos: Path, run: Pa
     again = evaluate(tmp_path / "again", *fixed, f"weights={folder}")
     assert rows(folder / "table.csv")[2]["psnr_y"] == again[2]["psnr_y"]
     assert from_run(folder).card["stage"] == "meta_transfer"
-    assert stages.places(compose(*SMALL), folder)["meta_transfer"].folder.is_dir()
+    assert stages(compose(*SMALL), folder)["meta_transfer"].folder.is_dir()
+
+
+def test_ready_lr_images_are_scored_and_told_of(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("img9", "img10", "img11"):
+        with Image.open(photos / f"{name}.png") as image:
+            image.resize((image.width // 2, image.height // 2)).save(tmp_path / f"{name}.png")
+    fixed = (f"testset={photos}", "solver=interpolate", "degradations=[bicubic]")
+    table = evaluate(tmp_path / "out", *fixed, f"testset_lr={tmp_path}")
+    assert [(r["images"], r["failed"]) for r in table] == [("3", "0")] * 2
+    assert f"test set: 3 ready LR images of {tmp_path}" in capsys.readouterr().out
+    (tmp_path / "img9.png").unlink()
+    with pytest.raises(DataError, match=r"have no LR image in .*: img9"):
+        evaluate(tmp_path / "none", *fixed, f"testset_lr={tmp_path}")
+
+
+def test_a_job_that_was_left_is_gone_on_with_by_the_same_command(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = (f"testset={photos}", "solver=interpolate", "degradations=[g2.0d,bicubic]")
+    whole = evaluate(tmp_path / "other" / "whole", *fixed)
+    solved: list[str] = []
+    genuine = InterpolateSolver.solve
+
+    def solve(self: InterpolateSolver, lr: Tensor, **given: Any) -> Solution:
+        solved.append("")
+        if len(solved) == 9:
+            raise KeyboardInterrupt
+        return genuine(self, lr, **given)
+
+    monkeypatch.setattr(InterpolateSolver, "solve", solve)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tmp_path / "evaluate" / "1", *fixed)
+    assert not (tmp_path / "evaluate" / "1" / "table.csv").exists()
+    again = evaluate(tmp_path / "evaluate" / "2", *fixed)
+    assert len(solved) == 8 + 1 + 4  # of 12, four images of two solvers were finished
+    assert [{k: v for k, v in r.items() if k != "seconds"} for r in again] == [
+        {k: v for k, v in r.items() if k != "seconds"} for r in whole
+    ]
+    other, second = tmp_path / "other" / "whole", tmp_path / "evaluate" / "2"
+    names = sorted(p.relative_to(other).as_posix() for p in other.rglob("*") if p.is_file())
+    assert names == sorted(p.relative_to(second).as_posix() for p in second.rglob("*") if p.is_file())
+    assert all(
+        (other / name).read_bytes() == (second / name).read_bytes() for name in names if not name.startswith("table")
+    )

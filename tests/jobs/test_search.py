@@ -31,23 +31,19 @@ class Run:
     """A run whose validation scores are given."""
 
     def __init__(self, folder: Path, **choices: int) -> None:
-        self.score = MedianPruning(self.validate, folder=folder, stage="last", **choices)
-        self.value = 0.0
+        self.watch = MedianPruning(folder=folder, stage="last", **choices)
         self.recipe = SimpleNamespace(unit="step", steps=40, global_step=0)
 
-    def validate(self, cfg, stage: str, recipe) -> dict[str, float]:
-        return {"val/psnr_y/a@1": self.value, "val/ssim_y/a@1": 0.5}
-
-    def at(self, step: int, value: float, stage: str = "last") -> dict[str, float]:
-        self.value, self.recipe.global_step = value, step
-        return self.score(None, stage, self.recipe)
+    def at(self, step: int, value: float, stage: str = "last") -> None:
+        self.recipe.global_step = step
+        self.watch(stage, self.recipe, {"val/psnr_y/a@1": value, "val/ssim_y/a@1": 0.5})
 
 
 def test_a_run_below_the_median_of_the_others_is_given_up(tmp_path: Path):
     for name, values in (("a", {10: 30.0, 20: 31.0}), ("b", {10: 32.0, 20: 33.0}), ("c", {10: 20.0})):
         intermediate(tmp_path / name, values)
     run = Run(tmp_path / "own", startup=2)
-    assert run.at(10, 30.0) == {"val/psnr_y/a@1": 30.0, "val/ssim_y/a@1": 0.5}  # as good as the median of three
+    run.at(10, 30.0)  # as good as the median of three
     with pytest.raises(PrunedError, match=r"given up at step 20 of 40: 31.900 dB .* median of 2 other runs is 32.000"):
         run.at(20, 31.9)
     assert json.loads((tmp_path / "own" / "intermediate.json").read_text()) == {"10": 30.0, "20": 31.9}
@@ -91,8 +87,8 @@ def test_runs_are_kept(tmp_path: Path, choices: dict[str, int], step: int, stage
 
 
 def test_a_stage_without_validation_is_not_compared(tmp_path: Path):
-    score = MedianPruning(lambda *_: {"train/x": 1.0}, folder=tmp_path / "own", stage="last", startup=1)
-    assert score(None, "last", SimpleNamespace(global_step=1)) == {"train/x": 1.0}
+    watch = MedianPruning(folder=tmp_path / "own", stage="last", startup=1)
+    watch("last", SimpleNamespace(global_step=1), {"train/x": 1.0})
     assert not (tmp_path / "own").exists()
 
 

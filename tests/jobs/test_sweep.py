@@ -5,6 +5,7 @@ import math
 import os
 import pickle
 import shlex
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from metasr.jobs import sweep
 from metasr.jobs.search import MedianPruning, PrunedError
 from metasr.report.reading import read_jobs
 from metasr.runs.folder import begin_sweep, job_folder, register_resolvers, sweep_folder, swept_keys
-from metasr.training.validation import validate
+from report_samples import TABLE
 from running import compose
 
 
@@ -71,7 +72,7 @@ def jobs(hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
     calls: list[Path] = []
 
     def set_to(action) -> list[Path]:
-        def execute(cfg, folder: Path, *, score) -> float | None:
+        def execute(cfg, folder: Path, *, watch) -> float | None:
             calls.append(folder)
             return action(folder)
 
@@ -82,7 +83,7 @@ def jobs(hydra: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
 
 
 def finish(folder: Path) -> None:
-    (folder / "table.csv").write_text("testset,psnr_y\nset5,30\n", encoding="utf-8")
+    (folder / "table.csv").write_text(TABLE.format(low=30, high=31), encoding="utf-8")
 
 
 def test_a_finished_job_is_skipped(jobs, tmp_path: Path):
@@ -92,7 +93,8 @@ def test_a_finished_job_is_skipped(jobs, tmp_path: Path):
         sweep.run_job(cfg, tmp_path / "s" / "j")
     assert len(calls) == 1
     (found,) = read_jobs(tmp_path / "s")
-    assert (found.error, found.overrides, found.rows) == ("", ("seed=1", "a=2"), ({"testset": "set5", "psnr_y": "30"},))
+    assert (found.error, found.overrides) == ("", ("seed=1", "a=2"))
+    assert [row.psnr_y for row in found.rows] == [28.73, 30, 31]
     assert found.command.endswith("src/run.py seed=1 a=2")
 
 
@@ -143,9 +145,12 @@ def test_a_search_gets_every_jobs_validation_score(jobs, hydra, tmp_path: Path):
         assert sweep.run_job(cfg, tmp_path / name) == value
     jobs(lambda folder: finish(folder))
     assert sweep.run_job(cfg, tmp_path / "d") == -math.inf
-    assert len(calls) == 4
+    jobs(lambda folder: None)
+    assert math.isnan(sweep.run_job(cfg, tmp_path / "e"))  # its time was over: that says nothing of its choices
+    shutil.rmtree(tmp_path / "e")
+    assert len(calls) == 5
     assert [sweep.run_job(cfg, tmp_path / name) for name in "ab"] == [31.25, 29.5]
-    assert len(calls) == 4  # neither is done again
+    assert len(calls) == 5  # neither is done again
     a, b, c, d = read_jobs(tmp_path)
     assert (a.trial, a.objective, a.pruned, a.error) == (True, 31.25, "", "")
     assert (b.objective, b.pruned, b.error, b.rows) == (29.5, "given up at 2", "", ())
@@ -160,18 +165,28 @@ def test_a_failing_job_of_a_plain_sweep_gives_nothing(jobs, tmp_path: Path):
     assert [(job.error, job.trial) for job in read_jobs(tmp_path)] == [("", False)]
 
 
-def test_what_a_job_is_validated_by(tmp_path: Path):
-    assert sweep._score(compose("+experiment=mzsr_x2"), tmp_path) is validate
-    made = sweep._score(compose("+experiment=mzsr_x2", "prune.startup=3", "prune.warmup=7"), tmp_path)
+def test_what_gives_a_job_up(jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    given = []
+
+    def execute(cfg, folder: Path, *, watch) -> None:
+        given.append(watch)
+
+    monkeypatch.setattr(job_module, "execute", execute)
+    for n, choices in enumerate(
+        [(), ("prune.startup=3", "prune.warmup=7"), ("prune.startup=1", "stages_to_run=[pretrain]"),
+         ("prune.startup=4", "trainer.devices=2")]
+    ):  # fmt: skip
+        monkeypatch.setattr("metasr.jobs.launching._processes", lambda: 1)
+        monkeypatch.setattr(sweep, "join_processes", lambda devices, nodes: None)
+        sweep.run_job(compose("+experiment=mzsr_x2", *choices), tmp_path / str(n))
+    none, made, only = given
+    assert none is None
     assert isinstance(made, MedianPruning)
-    assert (made.stage, made.startup, made.warmup, made.path.parent) == ("meta_transfer", 3, 7, tmp_path)
-    only = sweep._score(compose("+experiment=mzsr_x2", "prune.startup=1", "stages_to_run=[pretrain]"), tmp_path)
+    assert (made.stage, made.startup, made.warmup, made.path.parent) == ("meta_transfer", 3, 7, tmp_path / "1")
     assert isinstance(only, MedianPruning)
     assert (only.stage, only.startup, only.warmup) == ("pretrain", 1, 0)
-    with pytest.raises(
-        InputError, match=r"trainer.devices=2: jobs of several processes cannot be pruned; add prune.startup=0"
-    ):
-        sweep._score(compose("+experiment=mzsr_x2", "prune.startup=4", "trainer.devices=2"), tmp_path)
+    told = "trainer.devices=2: jobs of several processes cannot be pruned; add prune.startup=0"
+    assert json.loads((tmp_path / "3" / "job.json").read_text())["error"] == told
 
 
 def test_one_of_several_processes_writes_the_card(jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -37,19 +37,20 @@ def test_a_line_per_degradation_with_gaps_to_the_published_numbers():
     assert found.columns == [
         "degradation", "bicubic", "bicubic, aligned", "a (adapt, 10 updates)", "b (adapt, 10 updates)", "published"
     ]  # fmt: skip
-    assert found.rows == [["g2.0d", "28.73", "29.79", "35.50 (-0.55)", "36.25 (+0.20)", "36.05"]]
-    assert found.scores == 4
+    assert found.texts == [["g2.0d", "28.73", "29.79", "35.50 (-0.55)", "36.25 (+0.20)", "36.05"]]
+    assert [c.psnr for c in found.rows[0][1:5]] == [28.73, 29.79, 35.5, 36.25]
+    assert math.isnan(found.rows[0][5].psnr)
 
 
 def test_seeds_of_one_line_become_mean_and_spread():
     runs = [run_data(f"s{i}", line="v", rows=rows(35.0 + i)) for i in range(3)]
-    assert comparison(ReportData(runs), SET5).rows[0][3] == "36.00 ± 1.00 (-0.05)"
+    assert comparison(ReportData(runs), SET5).texts[0][3] == "36.00 ± 1.00 (-0.05)"
 
 
 def test_without_published_numbers_there_is_no_column_for_them():
     found = comparison(ReportData([run_data("a", rows=rows(published=None))]), SET5)
     assert found.columns[-1] == "a (adapt, 10 updates)"
-    assert found.rows == [["g2.0d", "28.73", "29.79", "35.50"]]
+    assert found.texts == [["g2.0d", "28.73", "29.79", "35.50"]]
 
 
 def test_scores_on_different_images_or_scales_are_kept_apart():
@@ -59,7 +60,7 @@ def test_scores_on_different_images_or_scales_are_kept_apart():
         "5 images of set5, ×2", "1 image of set5, ×2", "5 images of set5, ×4"
     ]  # fmt: skip
     assert comparison(data, SET5).columns[3:] == ["a (adapt, 10 updates)", "published"]
-    assert comparison(data, Place("set5", 4.0, 5)).rows == [["g2.0d", "-", "-", "31.00"]]
+    assert comparison(data, Place("set5", 4.0, 5)).texts == [["g2.0d", "-", "-", "31.00"]]
 
 
 def test_a_run_is_compared_by_its_own_row_after_most_updates():
@@ -76,6 +77,17 @@ def test_what_made_a_row():
     assert describe(row(1.0, updates=0.0)) == "adapt, 0 updates"
     assert describe(row(1.0, solver="network", updates=0.0)) == "network"
     assert describe(row(1.0, updates=3.5, own_stop=True)) == "adapt, stopping itself"
+
+
+def test_a_row_with_a_failure_stays_beside_the_others_and_says_so():
+    data = ReportData(
+        [
+            run_data("a"),
+            run_data("b", rows=[row(30.0, images=4, failed=1), row(29.0, images=0, failed=5, updates=20.0)]),
+        ]
+    )
+    assert places(data) == [SET5]
+    assert comparison(data, SET5).texts[0][4] == "30.00, 4 of 5 images"
 
 
 def test_gap_is_none_without_a_published_number_and_never_minus_zero():

@@ -4,18 +4,19 @@ import csv
 import io
 import statistics
 
+from metasr.evaluation.results import Row
 from metasr.report.sweep_table import Job, SweepTable
 
 
-def result(psnr: float, *, solver="adapt", weights="run", updates="10", own_stop="False", degradation="g2.0d"):
-    return {
-        "testset": "samples", "degradation": degradation, "solver": solver, "weights": weights, "updates": updates,
-        "psnr_y": str(psnr), "ssim_y": "0.9", "hf_error_y": "nan", "seconds": "0.5", "own_stop": own_stop,
-    }  # fmt: skip
+def result(psnr: float, *, solver="adapt", weights="run", updates=10.0, own_stop=False, degradation="g2.0d", scale=2.0,
+           taken: float = 10.0) -> Row:  # fmt: skip
+    requested = int(updates) if solver == "adapt" else None
+    return Row("samples", degradation, scale, solver, weights, updates, 4, psnr, 0.9, 0.5, own_stop=own_stop,
+               requested=requested, taken=taken)  # fmt: skip
 
 
 def job(*overrides: str, psnr: float | None = None, error: str = "") -> Job:
-    rows = () if psnr is None else (result(28.0, solver="interpolate", weights="-", updates="0"), result(psnr))
+    rows = () if psnr is None else (result(28.0, solver="interpolate", weights="-", updates=0), result(psnr))
     return Job(("+experiment=e", *overrides), rows, error, command=f"run {' '.join(overrides)}")
 
 
@@ -65,20 +66,20 @@ def test_a_sweep_over_seeds_alone_has_one_variant():
 
 def test_updates_of_a_solver_that_stops_itself_do_not_split_its_rows():
     jobs = [
-        Job(("seed=1",), (result(30, solver="m", updates="2.5", own_stop="True"),)),
-        Job(("seed=2",), (result(31, solver="m", updates="3.5", own_stop="True"),)),
+        Job(("seed=1",), (result(30, solver="m", updates=2.5, own_stop=True),)),
+        Job(("seed=2",), (result(31, solver="m", updates=3.5, own_stop=True),)),
     ]
     (row,) = SweepTable(jobs).rows
-    assert (row.runs, row.updates, row.psnr_y) == (2, "3.0", 30.5)
+    assert (row.runs, row.updates, row.psnr_y) == (2, 3.0, 30.5)
 
 
 def test_interpolation_is_not_averaged_over_scales():
     jobs = [
         Job(
             (f"scale={s}",),
-            (result(psnr, solver="interpolate", weights="-", updates="0") | {"scale": s, "images": "4"},),
+            (result(psnr, solver="interpolate", weights="-", updates=0, scale=s),),
         )
-        for s, psnr in (("2", 32.0), ("3", 29.0))
+        for s, psnr in ((2.0, 32.0), (3.0, 29.0))
     ]
     assert [(r.variant, r.psnr_y, r.runs) for r in SweepTable(jobs).rows] == [
         ("all, x2, 4 images", 32.0, 1),
@@ -136,3 +137,20 @@ def test_numbers_are_rounded_where_that_keeps_variants_apart():
     assert [close.label(j) for j in close.jobs] == ["a=0.123456", "a=0.123457", "a=1e-3"]
     kept = SweepTable([Job(("a=1e-3",)), Job(("a=128",)), Job(("a=[0.123456,1]",))])
     assert [kept.label(j) for j in kept.jobs] == ["a=1e-3", "a=128", "a=[0.123456,1]"]
+
+
+def test_a_requested_number_of_updates_is_one_row_whatever_was_taken():
+    jobs = [
+        Job((f"seed={i}",), (result(30.0 + i, updates=1000.0, taken=taken),)) for i, taken in ((1, 1000.0), (2, 412.5))
+    ]
+    (row,) = SweepTable(jobs).rows
+    assert (row.runs, row.updates, row.psnr_y) == (2, 1000.0, 31.5)
+    assert " 1000 " in SweepTable(jobs).format(title="t")
+
+
+def test_no_label_is_a_formula_in_a_spreadsheet():
+    table = SweepTable([Job(("a==1+1",), (result(1.0),), command="=cmd"), Job(("a=2",), (result(2.0),))])
+    lines = list(csv.reader(io.StringIO(table.to_csv())))[1:]
+    assert {line[0] for line in lines} == {"a==1+1", "a=2"}
+    assert lines[0][lines[0].index("'=cmd")] == "'=cmd"
+    assert [float(line[7]) for line in lines] == [1.0, 2.0]

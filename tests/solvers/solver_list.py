@@ -9,15 +9,19 @@ from metasr.meta.rates import FixedRates, MetaSGDRates, PerStepRates
 from metasr.models.blind import BlindSR
 from metasr.models.den import DegradationEncoder
 from metasr.models.maml_sr_net import MAMLSRNet
-from metasr.models.plain_cnn import PlainCNN
+from metasr.models.plain_cnn import ConditionedCNN, PlainCNN
 from metasr.models.rdan import RDAN
+from metasr.models.resunet import ResUNet
+from metasr.models.unfolded import UnfoldedNet
 from metasr.solvers.back_project import BackProjectSolver
 from metasr.solvers.base import Solver
+from metasr.solvers.data_step import DataStepSolver
 from metasr.solvers.ddsr.solver import DDSRSolver
 from metasr.solvers.interpolate import InterpolateSolver
 from metasr.solvers.maml_sr.solver import MAMLSRSolver
 from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.solvers.network import NetworkSolver
+from metasr.solvers.unfolded import UnfoldedSolver
 from metasr.solvers.zssr.solver import ZSSRSolver
 
 
@@ -54,6 +58,11 @@ def attentive() -> MAMLSRNet:
     return MAMLSRNet(width=2)
 
 
+def unfolded(*, strided: bool = False) -> UnfoldedNet:
+    torch.manual_seed(0)
+    return UnfoldedNet(ResUNet((4, 6), blocks=1) if strided else ConditionedCNN(4, 3), rounds=2)
+
+
 DDSR_TINY = {"width": 4, "skip": 2, "levels": 1, "hidden": 8, "warmup_steps": 2}
 RATES = FixedRates((0.05, 0.02))
 
@@ -61,6 +70,9 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "interpolate": InterpolateSolver,
     "interpolate_aligned": lambda: InterpolateSolver(aligned=True),
     "back_project": lambda: BackProjectSolver(rounds=2),
+    "data_step": DataStepSolver,
+    "unfolded": lambda: UnfoldedSolver(unfolded()),
+    "unfolded_tiled": lambda: UnfoldedSolver(unfolded(strided=True), tile=12, ensemble=True),
     "network": lambda: NetworkSolver(tiny()),
     "network_tiled": lambda: NetworkSolver(tiny(), tile=7),
     "network_ensemble": lambda: NetworkSolver(tiny(), ensemble=True, back_projection=2),

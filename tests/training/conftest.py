@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from metasr.training.chain import run_chain
-from running import SMALL, compose
+from running import SMALL, compose, train
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("chain") / "run"
-    run_chain(compose(*SMALL), run)
+    train(compose(*SMALL), run)
     return run

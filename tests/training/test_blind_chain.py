@@ -11,6 +11,7 @@ from omegaconf import open_dict
 from safetensors.torch import load_file, save_file
 
 from metasr.config import build
+from metasr.config.chain import validator
 from metasr.config.entries import check_solvers, learned_entries
 from metasr.degradation.names import expand
 from metasr.errors import DataError, InputError, StageError, WeightsError
@@ -22,9 +23,7 @@ from metasr.runs.card import read_card
 from metasr.runs.weights import Weights, from_run, from_stage
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.oracle import Oracle
-from metasr.training.chain import run_chain
-from metasr.training.validation import validate
-from running import compose, save_picture
+from running import compose, save_picture, train
 
 COMMON = ("profile=smoke", "logger=none", "degradations=[sig_1.8_b]")
 MRDA = ("+experiment=mrda_x4_iso", *COMMON)
@@ -36,7 +35,7 @@ MRDA_STAGES = ["01_pretrain", "02_meta_transfer", "03_teacher", "04_student"]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("mrda") / "run"
-    run_chain(compose(*MRDA, *QUIET), run)
+    train(compose(*MRDA, *QUIET), run)
     return run
 
 
@@ -130,7 +129,8 @@ def test_every_stage_is_validated_by_its_own_network(run: Path, photos: Path) ->
     for stage in cfg.stages:
         recipe = build.recipe(cfg, stage)
         recipe.restore(from_stage(run, stage).state, origin="x")
-        found[stage] = validate(cfg, stage, recipe)
+        made = validator(cfg, stage)
+        found[stage] = {} if made is None else made.score(recipe)
     assert set(found["pretrain"]) == {"val/psnr_y/bicubic@own", "val/ssim_y/bicubic@own"}
     assert found["meta_transfer"] == {}
     assert found["teacher"]["val/psnr_y/sig_1.8_b@own"] != found["student"]["val/psnr_y/sig_1.8_b@own"]
@@ -145,7 +145,7 @@ def test_a_slice_is_gone_on_with(finished: Path, tmp_path: Path) -> None:
         shutil.rmtree(next(cut.glob(f"*_{stage}")))
     for _ in range(12):
         try:
-            run_chain(compose(*MRDA, *QUIET, "max_minutes=1e-6"), cut)
+            train(compose(*MRDA, *QUIET, "max_minutes=1e-6"), cut)
         except SliceOverError:
             continue
         break
@@ -166,7 +166,7 @@ def test_a_drifting_network_goes_on_too(tmp_path: Path, finished: Path) -> None:
             shutil.rmtree(next(place.glob(f"*_{stage}")))
         for _ in range(12):
             try:
-                run_chain(compose(*never, *slices), place)
+                train(compose(*never, *slices), place)
             except SliceOverError:
                 continue
             break
@@ -215,7 +215,7 @@ def test_other_scales(experiment: str, scale: int, tmp_path: Path) -> None:
     )
     assert tuple(build.sampler(cfg, "teacher").degradations.kernels.std) == (0.2, scale)
     assert cfg.stages.teacher.patch_size % scale == 0
-    run_chain(cfg, tmp_path)
+    train(cfg, tmp_path)
 
 
 # --- upscaling ---
@@ -264,15 +264,15 @@ def test_a_missing_predecessor_is_named_with_the_command_that_makes_it(tmp_path:
             match=rf"stage '{stage}' needs stage '{parent}' first, which is missing in .*_{parent}; run it with: "
             rf".*\+experiment=mrda_x4_iso.*'stages_to_run=\[{parent}\]'",
         ):
-            run_chain(compose(*MRDA, *QUIET, f"stages_to_run=[{stage}]"), tmp_path)
+            train(compose(*MRDA, *QUIET, f"stages_to_run=[{stage}]"), tmp_path)
 
 
 def test_a_foreign_and_a_stale_teacher(run: Path) -> None:
     with pytest.raises(StageError, match=r"'teacher' in .*03_teacher is stale: .*mln_reset: then per_batch, now never"):
-        run_chain(compose(*MRDA, *QUIET, "stages.teacher.recipe.mln_reset=never"), run)
+        train(compose(*MRDA, *QUIET, "stages.teacher.recipe.mln_reset=never"), run)
     edit_card(run / "03_teacher", experiment="kdsr_x4_iso")
     with pytest.raises(StageError, match=r"03_teacher is foreign: it holds stage 'teacher' of 'kdsr_x4_iso'"):
-        run_chain(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
+        train(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
 
 
 def test_a_stale_predecessor_near_or_far(run: Path) -> None:
@@ -284,11 +284,11 @@ def test_a_stale_predecessor_near_or_far(run: Path) -> None:
         r"0\.001, now 0\.5\).*remove .*03_teacher and train it again with: .*\+experiment=mrda_x4_iso.*"
         r" 'stages_to_run=\[teacher\]'",
     ):
-        run_chain(compose(*MRDA, *QUIET, "stages.teacher.recipe.rate=0.5", student), run)
+        train(compose(*MRDA, *QUIET, "stages.teacher.recipe.rate=0.5", student), run)
     with pytest.raises(StageError, match=r"'student' builds on stage 'pretrain' in .*01_pretrain, which is stale: .*"
                        r"stage\.steps: then 2, now 3"):  # fmt: skip
-        run_chain(compose(*MRDA, *QUIET, "stages.pretrain.steps=3", student), run)
-    run_chain(compose(*MRDA, *QUIET, student), run)
+        train(compose(*MRDA, *QUIET, "stages.pretrain.steps=3", student), run)
+    train(compose(*MRDA, *QUIET, student), run)
 
 
 def test_a_grandparent_trained_anew_makes_the_parent_stale(run: Path) -> None:
@@ -296,36 +296,36 @@ def test_a_grandparent_trained_anew_makes_the_parent_stale(run: Path) -> None:
     state = load_file(weights)
     save_file({k: v + 1 for k, v in state.items()}, weights)
     with pytest.raises(StageError, match=r"02_meta_transfer/weights\.safetensors is not the file that its card"):
-        run_chain(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
+        train(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
     edit_card(run / "02_meta_transfer", weights=file_hash(weights))  # as if it had been trained again
     with pytest.raises(
         StageError,
         match=rf"'student' builds on stage 'teacher' in .*03_teacher, which is stale: .*\(parent: then \w+, now "
         rf"{file_hash(weights)}\)",
     ):
-        run_chain(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
+        train(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
     shutil.rmtree(run / "01_pretrain")
     with pytest.raises(StageError, match=r"'meta_transfer' needs stage 'pretrain' first, which is missing"):
-        run_chain(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
+        train(compose(*MRDA, *QUIET, "stages_to_run=[student]"), run)
 
 
 def test_another_width_makes_the_first_stage_stale(run: Path) -> None:
     with pytest.raises(StageError, match=r"'pretrain' in .* is stale: .*width: then 4, now 5"):
-        run_chain(compose(*MRDA, *QUIET, "mln.width=5"), run)
+        train(compose(*MRDA, *QUIET, "mln.width=5"), run)
 
 
 def test_a_patch_larger_than_an_image(tmp_path: Path) -> None:
     save_picture(tmp_path / "train" / "small.png", 30, 40)
     cfg = compose(*MRDA, *QUIET, "data=image_folder", f"data.root={tmp_path / 'train'}", "data.val_fraction=0.0")
     with pytest.raises(DataError, match=r"small\.png.* \(30x40\).*smaller than the 48x48 patch|smaller than the 48x48"):
-        run_chain(cfg, tmp_path / "run")
+        train(cfg, tmp_path / "run")
 
 
 def test_a_kernel_for_each_image_where_one_network_is_adapted(tmp_path: Path) -> None:
     """Told before the first stage is trained."""
     each = "stages.teacher.sampler.degradations.per=image"
     with pytest.raises(InputError, match=r"different kernels.*sampler\.degradations\.per=batch"):
-        run_chain(compose(*MRDA, *QUIET, each), tmp_path / "run")
+        train(compose(*MRDA, *QUIET, each), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     cfg = compose(*KDSR, each)
     build.recipe(cfg, "teacher").require_sampler(build.sampler(cfg, "teacher"))  # adapts none

@@ -41,7 +41,7 @@ def test_nan_never_replaces_the_last_good_resume_point(tmp_path: Path) -> None:
     assert kept["state_dict"]["model.weight"].isfinite().all()
 
 
-def test_resume_points_come_at_multiples(tmp_path: Path) -> None:
+def test_resume_points_come_at_multiples_and_at_the_end(tmp_path: Path) -> None:
     seen: list[int] = []
 
     class Looks(pl.Callback):
@@ -50,4 +50,4 @@ def test_resume_points_come_at_multiples(tmp_path: Path) -> None:
             seen.append(torch.load(path, weights_only=True)["global_step"] if path.exists() else 0)
 
     fit(Breaks(at=99), [torch.ones(1)], steps=7, callbacks=[ResumePoint(tmp_path, every=3), Looks()])
-    assert seen == [0, 0, 3, 3, 3, 6, 6]
+    assert seen == [0, 0, 3, 3, 3, 6, 7]

@@ -4,22 +4,23 @@ import json
 import os
 import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from safetensors.torch import load_file
 
-from metasr.config import build
+from metasr.config.chain import chain
 from metasr.errors import InputError, OutputError, StageError
 from metasr.io.files import file_hash
 from metasr.recipes.base import Recipe
 from metasr.runs.card import read_card
 from metasr.runs.weights import from_run
-from metasr.training.chain import places, run_chain, save_tensors
-from running import SMALL, compose
+from metasr.training.chain import save_tensors
+from running import SMALL, compose, train
 from training.chain_stages import FIRST, SECOND
 
 
@@ -32,7 +33,11 @@ def run(finished: Path, tmp_path: Path) -> Path:
 def test_layout(finished: Path) -> None:
     assert sorted(p.name for p in finished.iterdir()) == [FIRST, SECOND]
     for name in (FIRST, SECOND):
-        assert sorted(p.name for p in (finished / name).iterdir()) == ["card.json", "weights.safetensors"]
+        assert sorted(p.name for p in (finished / name).iterdir()) == [
+            "card.json",
+            "resume.ckpt",
+            "weights.safetensors",
+        ]
         assert (finished / name / "weights.safetensors").stat().st_mode & 0o044 == 0o044
 
 
@@ -64,7 +69,7 @@ def test_the_second_stage_exports_its_rates(finished: Path) -> None:
 
 
 def test_the_weights_of_the_chain_are_the_last_stages(finished: Path) -> None:
-    made = run_chain(compose(*SMALL), finished)
+    made = train(compose(*SMALL), finished)
     assert made.label == "run"
     assert made.card["stage"] == "meta_transfer"
     kept = load_file(finished / SECOND / "weights.safetensors")
@@ -73,8 +78,8 @@ def test_the_weights_of_the_chain_are_the_last_stages(finished: Path) -> None:
 
 
 def test_the_same_choices_give_the_same_bits_and_another_seed_others(finished: Path, tmp_path: Path) -> None:
-    run_chain(compose(*SMALL), tmp_path / "again")
-    run_chain(compose(*SMALL, "seed=2", "stages_to_run=[pretrain]"), tmp_path / "other")
+    train(compose(*SMALL), tmp_path / "again")
+    train(compose(*SMALL, "seed=2", "stages_to_run=[pretrain]"), tmp_path / "other")
     for name in (FIRST, SECOND):
         assert (tmp_path / "again" / name / "weights.safetensors").read_bytes() == (
             finished / name / "weights.safetensors"
@@ -85,8 +90,8 @@ def test_the_same_choices_give_the_same_bits_and_another_seed_others(finished: P
 
 def test_finished_stages_are_skipped(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file()}
-    monkeypatch.setattr(build, "trainer", lambda *_, **__: pytest.fail("a finished stage was trained"))
-    run_chain(compose(*SMALL), run)
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("a finished stage was trained"))
+    train(compose(*SMALL), run)
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file()} == before
 
 
@@ -97,22 +102,20 @@ def test_finished_stages_are_skipped(run: Path, monkeypatch: pytest.MonkeyPatch)
      "trainer.log_every_n_steps=3", "+trainer.enable_progress_bar=false", "trainer.accelerator=cpu"],
 )  # fmt: skip
 def test_choices_that_do_not_change_weights_do_not_make_them_stale(run: Path, indifferent: str) -> None:
-    run_chain(compose(*SMALL, indifferent), run)
+    train(compose(*SMALL, indifferent), run)
 
 
 def test_one_stage_alone_and_then_the_next(finished: Path, tmp_path: Path) -> None:
-    run_chain(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path)
+    train(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [FIRST]
     assert from_run(tmp_path).card["stage"] == "pretrain"
-    run_chain(compose(*SMALL, "stages_to_run=[meta_transfer]"), tmp_path)
+    train(compose(*SMALL, "stages_to_run=[meta_transfer]"), tmp_path)
     want = (finished / SECOND / "weights.safetensors").read_bytes()
     assert (tmp_path / SECOND / "weights.safetensors").read_bytes() == want
 
 
 def test_only_in_any_order_gives_the_last_of_the_chain(finished: Path) -> None:
-    assert (
-        run_chain(compose(*SMALL, "stages_to_run=[meta_transfer,pretrain]"), finished).card["stage"] == "meta_transfer"
-    )
+    assert train(compose(*SMALL, "stages_to_run=[meta_transfer,pretrain]"), finished).card["stage"] == "meta_transfer"
 
 
 # What is wrong with a folder, what else was chosen, and what the message must say.
@@ -158,8 +161,8 @@ def nothing(_: Path) -> None: ...
         (edit_card(FIRST, experiment="maml_sr_x2"), [],
          r"01_pretrain is foreign: .*expected 'pretrain' of 'mzsr_x2'; leave run= out"),
         (edit_card(SECOND, stage="student"), [], r"02_meta_transfer is foreign: it holds stage 'student' of 'mzsr_x2'"),
-        (nothing, ["stages.pretrain.steps=7"],
-         r"stage 'pretrain' in .* is stale: .*stage\.steps: then 6, now 7.*remove .*01_pretrain to train it again"),
+        (nothing, ["stages.pretrain.steps=5"],
+         r"stage 'pretrain' in .* is stale: .*stage\.steps: then 6, now 5.*remove .*01_pretrain to train it again"),
         (nothing, ["+trainer.accumulate_grad_batches=4"],
          r"'pretrain' .*stale.*\(trainer\.accumulate_grad_batches: then None, now 4\)"),
         (nothing, ["seed=2"], r"'pretrain' .*stale.*\(seed: then 1, now 2\)"),
@@ -191,7 +194,7 @@ def test_errors(run: Path, spoil: Spoil, overrides: list[str], message: str) -> 
     spoil(run)
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     with pytest.raises(StageError, match=message):
-        run_chain(compose(*SMALL, *overrides), run)
+        train(compose(*SMALL, *overrides), run)
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before  # an error changes nothing
 
 
@@ -203,14 +206,14 @@ def test_errors(run: Path, spoil: Spoil, overrides: list[str], message: str) -> 
 def test_a_mistake_in_a_later_stage_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
 ) -> None:
-    monkeypatch.setattr(build, "trainer", lambda *_, **__: pytest.fail("training began"))
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("training began"))
     with pytest.raises((InputError, InstantiationException)):
-        run_chain(compose(*SMALL, mistake), tmp_path / "run")
+        train(compose(*SMALL, mistake), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_parent_of_another_seed_is_stale(run: Path, tmp_path: Path) -> None:
-    run_chain(compose(*SMALL, "stages_to_run=[pretrain]", "seed=2"), tmp_path / "other")
+    train(compose(*SMALL, "stages_to_run=[pretrain]", "seed=2"), tmp_path / "other")
     shutil.rmtree(run / FIRST)
     shutil.copytree(tmp_path / "other" / FIRST, run / FIRST)
     with pytest.raises(
@@ -218,20 +221,18 @@ def test_a_parent_of_another_seed_is_stale(run: Path, tmp_path: Path) -> None:
         match=r"'meta_transfer' builds on stage 'pretrain' in .*01_pretrain, which is stale: .*seed: then 2, now 1.*"
         r"remove .*01_pretrain and train it again with: .* 'stages_to_run=\[pretrain\]'",
     ):
-        run_chain(compose(*SMALL, "stages_to_run=[meta_transfer]"), run)
+        train(compose(*SMALL, "stages_to_run=[meta_transfer]"), run)
 
 
 def test_no_stages(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"no stages to run: choose an experiment, for instance \+experiment=mzsr_x2"):
-        places(compose(), tmp_path)
+        chain(compose(), tmp_path)
 
 
 def test_a_run_folder_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        OutputError, match=r"cannot make .*01_pretrain.*choose a writable run folder, or set METASR_OUTPUTS"
-    ):
-        run_chain(compose(*SMALL), tmp_path / "file")
+    with pytest.raises(OutputError, match=r"cannot make .*file.*choose a writable run folder, or set METASR_OUTPUTS"):
+        train(compose(*SMALL), tmp_path / "file")
 
 
 def test_a_full_disk_while_weights_are_written(tmp_path: Path) -> None:
@@ -259,22 +260,28 @@ def test_a_full_disk_while_training(tmp_path: Path) -> None:
         with pytest.raises(
             OutputError, match=r"'pretrain' cannot write in .*File too large; make room, then go on with"
         ):
-            run_chain(compose(*SMALL), tmp_path)
+            train(compose(*SMALL), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    run_chain(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path)
+    train(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path)
 
 
 def test_metrics_go_to_the_stages_folder(tmp_path: Path) -> None:
-    run_chain(compose(*SMALL, "logger=csv", "stages_to_run=[pretrain]"), tmp_path)
+    train(compose(*SMALL, "logger=csv", "stages_to_run=[pretrain]"), tmp_path)
     text = (tmp_path / FIRST / "csv" / "version_0" / "metrics.csv").read_text()
     assert "train/loss" in text.splitlines()[0]
     assert len(text.splitlines()) == 7
 
 
 def test_validation_is_in_the_card(tmp_path: Path) -> None:
-    def score(cfg: object, stage: str, recipe: Recipe) -> dict[str, float]:
-        return {f"val/{stage}": float(recipe.global_step)}
+    seen: list[tuple[str, int, Mapping[str, float]]] = []
 
-    run_chain(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path, score=score)
-    assert read_card(tmp_path / FIRST)["metrics"]["val/pretrain"] == 6.0
+    def watch(stage: str, recipe: Recipe, metrics: Mapping[str, float]) -> None:
+        seen.append((stage, recipe.global_step, metrics))
+
+    small = [c for c in SMALL if "pretrain.validation" not in c]
+    train(compose(*small, "stages_to_run=[pretrain]", "stages.pretrain.validation.crop=64"), tmp_path, watch=watch)
+    ((stage, step, metrics),) = seen
+    assert (stage, step) == ("pretrain", 6)
+    assert 10 < metrics["val/psnr_y/bicubic@0"] < 60
+    assert read_card(tmp_path / FIRST)["metrics"].items() >= metrics.items()

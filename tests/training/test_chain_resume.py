@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from metasr.config import build
+from metasr.config.chain import stages as stages_of
 from metasr.errors import InputError, SliceOverError, StageError
 from metasr.recipes.base import Recipe
 from metasr.runs.card import read_card
 from metasr.training import chain as stages
-from metasr.training.chain import places, run_chain
-from running import SMALL, compose
+from running import SMALL, compose, train
 from training.chain_stages import FIRST, SECOND
 
 
@@ -40,23 +40,22 @@ def test_going_on_gives_the_bits_of_an_uninterrupted_run(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, step: int
 ) -> None:
     cfg = compose(*SMALL, "stages.meta_transfer.checkpoint_every=2")
-    place = places(cfg, tmp_path)[stage]
+    place = stages_of(cfg, tmp_path)[stage]
     with monkeypatch.context() as patched:
         crash_at(patched, stage, step)
         with pytest.raises(Crash):
-            run_chain(cfg, tmp_path)
+            train(cfg, tmp_path)
     assert read_card(place.folder)["status"] == "started"
     assert (place.folder / "resume.ckpt").is_file() == (step >= 2)
     assert not (place.folder / "weights.safetensors").exists()
     with monkeypatch.context() as patched:
         seen = crash_at(patched, stage, -1)
-        run_chain(cfg, tmp_path)
+        train(cfg, tmp_path)
     first = step // 2 * 2  # the last multiple of checkpoint_every: what came before is not trained again
     assert seen == list(range(first, cfg.stages[stage].steps))
     for name in (FIRST, SECOND):
         want = (finished / name / "weights.safetensors").read_bytes()
         assert (tmp_path / name / "weights.safetensors").read_bytes() == want
-    assert not (place.folder / "resume.ckpt").exists()
 
 
 def test_slices_of_one_step_give_the_bits_of_an_uninterrupted_run(finished: Path, tmp_path: Path) -> None:
@@ -65,7 +64,7 @@ def test_slices_of_one_step_give_the_bits_of_an_uninterrupted_run(finished: Path
     told = []
     for _ in range(sum(steps)):
         try:
-            run_chain(cfg, tmp_path)
+            train(cfg, tmp_path)
         except SliceOverError as over:
             told.append(str(over))
     first = [f"over in stage 'pretrain' at step {n} of {steps[0]}" for n in range(1, steps[0])]
@@ -75,14 +74,13 @@ def test_slices_of_one_step_give_the_bits_of_an_uninterrupted_run(finished: Path
     for name in (FIRST, SECOND):
         want = (finished / name / "weights.safetensors").read_bytes()
         assert (tmp_path / name / "weights.safetensors").read_bytes() == want
-        assert not (tmp_path / name / "resume.ckpt").exists()
     seconds = read_card(tmp_path / SECOND)["seconds"]
     assert seconds > 0
 
 
 def test_a_slice_needs_time(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="max_minutes must be above 0, or null for no limit, got 0"):
-        run_chain(compose(*SMALL, "max_minutes=0"), tmp_path)
+        train(compose(*SMALL, "max_minutes=0"), tmp_path)
 
 
 def test_cut_short_between_the_last_step_and_the_weights(
@@ -94,9 +92,9 @@ def test_cut_short_between_the_last_step_and_the_weights(
     with monkeypatch.context() as patched:
         patched.setattr(stages, "save_tensors", fail)
         with pytest.raises(Crash):
-            run_chain(compose(*SMALL), tmp_path)
+            train(compose(*SMALL), tmp_path)
     assert (tmp_path / FIRST / "resume.ckpt").is_file()
-    run_chain(compose(*SMALL), tmp_path)
+    train(compose(*SMALL), tmp_path)
     for name in (FIRST, SECOND):
         want = (finished / name / "weights.safetensors").read_bytes()
         assert (tmp_path / name / "weights.safetensors").read_bytes() == want
@@ -105,7 +103,7 @@ def test_cut_short_between_the_last_step_and_the_weights(
 def test_cut_short_while_the_first_card_was_written(tmp_path: Path) -> None:
     (tmp_path / FIRST).mkdir()
     (tmp_path / FIRST / ".card.json.x1y2z3").write_text("{")
-    run_chain(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path)
+    train(compose(*SMALL, "stages_to_run=[pretrain]"), tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"\x80\x02}q\x00."])
@@ -116,15 +114,15 @@ def test_a_damaged_resume_point(
     with monkeypatch.context() as patched:
         crash_at(patched, "pretrain", 3)
         with pytest.raises(Crash):
-            run_chain(cfg, tmp_path)
+            train(cfg, tmp_path)
     resume = tmp_path / FIRST / "resume.ckpt"
     resume.write_bytes(content)
     with pytest.raises(
         StageError, match=r"'pretrain' cannot go on from .*resume\.ckpt: the file is damaged .*remove it"
     ):
-        run_chain(cfg, tmp_path)
+        train(cfg, tmp_path)
     resume.unlink()
-    run_chain(cfg, tmp_path)
+    train(cfg, tmp_path)
     want = (finished / FIRST / "weights.safetensors").read_bytes()
     assert (tmp_path / FIRST / "weights.safetensors").read_bytes() == want
 
@@ -137,8 +135,8 @@ def test_a_resume_point_is_read_without_executing_it(tmp_path: Path, monkeypatch
     with monkeypatch.context() as patched:
         crash_at(patched, "pretrain", 3)
         with pytest.raises(Crash):
-            run_chain(compose(*SMALL), tmp_path / "run")
+            train(compose(*SMALL), tmp_path / "run")
     torch.save({"global_step": 2, "x": Bomb()}, tmp_path / "run" / FIRST / "resume.ckpt")
     with pytest.raises(StageError, match="damaged"):
-        run_chain(compose(*SMALL), tmp_path / "run")
+        train(compose(*SMALL), tmp_path / "run")
     assert not (tmp_path / "executed").exists()

@@ -87,8 +87,8 @@ def test_two_processes_are_one_with_the_same_tasks(
     stage = case.stage
     overrides = (
         *case.overrides, *COMMON, NO_VALIDATION.format(stage), f"stages_to_run=[{stage}]",
-        f"stages.{stage}.steps={case.steps}",
-        f"stages.{stage}.parent=null", f"stages.{stage}.clip={case.clip or 'null'}", "evaluation.released=false",
+        f"stages.{stage}.steps={case.steps}", f"stages.{stage}.parent=null",
+        f"stages.{stage}.clip={case.clip or 'null'}", "evaluation.released=false",
         "degradations=[bicubic]", "device=cpu",
     )  # fmt: skip
     run = tmp_path / "run"

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -11,8 +12,7 @@ from metasr.config import build
 from metasr.errors import StageError, WeightsError
 from metasr.paths import weights_folder
 from metasr.runs.card import read_card, tensors_hash
-from metasr.training.chain import run_chain
-from running import SMALL, compose
+from running import SMALL, compose, train
 from training.chain_stages import FIRST, SECOND
 
 ALONE = "stages_to_run=[meta_transfer]"
@@ -20,7 +20,7 @@ ALONE = "stages_to_run=[meta_transfer]"
 
 def test_a_stage_goes_on_from_a_file_without_its_parent(finished: Path, tmp_path: Path) -> None:
     file = finished / SECOND / "weights.safetensors"
-    run_chain(compose(*SMALL, ALONE, f"init={file}"), tmp_path / "run")
+    train(compose(*SMALL, ALONE, f"init={file}"), tmp_path / "run")
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [SECOND]
     card = read_card(tmp_path / "run" / SECOND)
     assert card["init"] == str(file)
@@ -37,7 +37,7 @@ def test_a_run_folder_starts_the_chain_and_the_next_stage_takes_the_first_ones_w
 ) -> None:
     source = tmp_path / "source"
     shutil.copytree(finished / FIRST, source / FIRST)
-    run_chain(compose(*SMALL, f"init={source}"), tmp_path / "run")
+    train(compose(*SMALL, f"init={source}"), tmp_path / "run")
     first, second = (read_card(tmp_path / "run" / name) for name in (FIRST, SECOND))
     assert (first["init"], second["init"]) == (str(source), None)
     assert second["weights_from"].startswith("6 of 6 network tensors from 01_pretrain")
@@ -47,8 +47,8 @@ def test_a_run_folder_starts_the_chain_and_the_next_stage_takes_the_first_ones_w
 
 def test_the_next_stage_alone_builds_on_a_stage_that_was_given_weights(finished: Path, tmp_path: Path) -> None:
     given = f"init={finished / FIRST / 'weights.safetensors'}"
-    run_chain(compose(*SMALL, given, "stages_to_run=[pretrain]"), tmp_path)
-    run_chain(compose(*SMALL, ALONE), tmp_path)
+    train(compose(*SMALL, given, "stages_to_run=[pretrain]"), tmp_path)
+    train(compose(*SMALL, ALONE), tmp_path)
     assert read_card(tmp_path / SECOND)["status"] == "finished"
 
 
@@ -56,26 +56,26 @@ def test_a_finished_stage_is_kept_by_the_same_weights_wherever_they_lie(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = finished / FIRST / "weights.safetensors"
-    run_chain(compose(*SMALL, f"init={file}", "stages_to_run=[pretrain]"), tmp_path / "run")
+    train(compose(*SMALL, f"init={file}", "stages_to_run=[pretrain]"), tmp_path / "run")
     moved = shutil.copy(file, tmp_path / "moved.safetensors")
-    monkeypatch.setattr(build, "trainer", lambda *_, **__: pytest.fail("a finished stage was trained"))
-    run_chain(compose(*SMALL, f"init={moved}", "stages_to_run=[pretrain]"), tmp_path / "run")
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("a finished stage was trained"))
+    train(compose(*SMALL, f"init={moved}", "stages_to_run=[pretrain]"), tmp_path / "run")
 
 
 @pytest.mark.parametrize("then", ["none", "others"])
 def test_a_stage_made_from_other_weights_is_stale(finished: Path, tmp_path: Path, then: str) -> None:
     file = finished / FIRST / "weights.safetensors"
-    run_chain(compose(*SMALL, f"init={file}", "stages_to_run=[pretrain]"), tmp_path / "run")
+    train(compose(*SMALL, f"init={file}", "stages_to_run=[pretrain]"), tmp_path / "run")
     others = tmp_path / "others.safetensors"
     save_file({k: v + 1 for k, v in load_file(file).items()}, others)
     now = [] if then == "none" else [f"init={others}"]
     with pytest.raises(StageError, match=r"stage 'pretrain' in .* is stale: it was made with other choices \(init: "):
-        run_chain(compose(*SMALL, *now, "stages_to_run=[pretrain]"), tmp_path / "run")
+        train(compose(*SMALL, *now, "stages_to_run=[pretrain]"), tmp_path / "run")
 
 
 def test_weights_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"init=released/mzsr_x2_meta holds the weights of another network: .*shape"):
-        run_chain(compose(*SMALL, "init=released/mzsr_x2_meta"), tmp_path / "run")
+        train(compose(*SMALL, "init=released/mzsr_x2_meta"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -88,7 +88,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path
 )
 def test_weights_that_are_not_there(tmp_path: Path, source: str, message: str) -> None:
     with pytest.raises(WeightsError, match=message):
-        run_chain(compose(*SMALL, f"init={source}"), tmp_path / "run")
+        train(compose(*SMALL, f"init={source}"), tmp_path / "run")
 
 
 def test_released_weights_and_rates_fit_the_stage_they_were_made_by() -> None:

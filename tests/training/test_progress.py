@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from metasr.errors import DivergenceError
 from metasr.recipes.base import Recipe
 from metasr.training.callbacks import ResumePoint, Slice, StageProgress
-from metasr.training.chain import run_chain
 from metasr.training.progress import Pace, StageTable, duration, is_watched
 from recipes.fitting import Given
 from running import SMALL, compose
+from running import train as run_chain
 
 
 class Clock:

@@ -5,10 +5,9 @@ Lightning and torchmetrics are imported where they are used: upscaling a photo n
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import fields
+from logging import getLogger
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -22,25 +21,19 @@ from metasr.errors import InputError, MetasrError, nearest
 from metasr.meta.rates import FixedRates, Rates, rates_from_state
 from metasr.models.kernel_regressor import KernelRegressor
 from metasr.paths import weights_folder
-from metasr.report.wandb.names import group_of, sweep_of
 from metasr.runs.architecture import is_known, make_network, make_recipe, network_choices
 from metasr.runs.weights import Weights, resolve
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import Estimator, blind
 from metasr.solvers.oracle import ORACLE, OracleMaker
-from metasr.training.wandb_login import logged_in
+from metasr.training.loggers import Logging, WandbOptions
 
 if TYPE_CHECKING:
-    import pytorch_lightning as pl
-
     from metasr.data.datamodule import PatchData
-    from metasr.data.meta_set import MetaSet
     from metasr.metrics.protocol import LumaProtocol
     from metasr.recipes.base import Recipe
 
-log = logging.getLogger(__name__)
-
-_TAG = 64  # letters that wandb takes
+log = getLogger(__name__)
 
 _OWN_MODEL = (
     "for a network of your own write model=own model._target_=package.Class, and its arguments as +model.NAME=VALUE"
@@ -103,13 +96,6 @@ def sampler(cfg: DictConfig, stage: str) -> Any:
     return _instantiate(cfg.stages[stage].sampler)
 
 
-def meta_set(made: Any) -> MetaSet | None:
-    """The meta-data set that a sampler brings along beside the training set; none for most."""
-    from metasr.data.meta_set import WeightedSampler
-
-    return made.meta_set if isinstance(made, WeightedSampler) else None
-
-
 def as_trained(cfg: DictConfig, weights: Weights) -> DictConfig:
     """A config with the network that weights were trained as, where their card tells one of this package's.
 
@@ -146,23 +132,6 @@ def stage_data(cfg: DictConfig, stage: str) -> PatchData:
     )
 
 
-def trainer(
-    cfg: DictConfig, stage: str, folder: Path, *, callbacks: Sequence[pl.Callback], loggers: Sequence[Any]
-) -> pl.Trainer:
-    """Lightning's trainer for one stage."""
-    part = cfg.stages[stage]
-    return _instantiate(
-        cfg.trainer,
-        **accelerator(cfg),
-        max_steps=part.steps,
-        max_epochs=-1,
-        gradient_clip_val=part.clip,
-        default_root_dir=str(folder),
-        callbacks=list(callbacks),
-        logger=list(loggers) or False,
-    )
-
-
 def accelerator(cfg: DictConfig) -> dict[str, Any]:
     """Lightning's ``accelerator`` and ``devices`` from ``device``, as far as the trainer's own are as configured.
 
@@ -182,60 +151,19 @@ def accelerator(cfg: DictConfig) -> dict[str, Any]:
     return found
 
 
-def loggers(cfg: DictConfig, folder: Path, *, run: Path, job: str) -> list[Any]:
-    """The loggers of one job: CSV files, and wandb (offline by default) with all its files in ``folder``.
+def logging(cfg: DictConfig) -> Logging:
+    """Where an experiment's metrics go.
 
-    Args:
-        cfg: the run's config.
-        folder: the job's, in the run's.
-        run: the run's folder.
-        job: the stage's name, or ``evaluate``.
+    Raises:
+        InputError: for an option of wandb's logger that there is not.
     """
-    made: list[Any] = []
-    if cfg.logger.csv:
-        from pytorch_lightning.loggers import CSVLogger
-
-        made.append(CSVLogger(save_dir=str(folder), name="csv"))
-    if cfg.logger.wandb is not None:
-        made.append(_wandb_logger(cfg, folder, run=run, job=job))
-    return made
-
-
-def _wandb_logger(cfg: DictConfig, folder: Path, *, run: Path, job: str) -> Any:
-    """A wandb run of its own, grouped and named as :mod:`metasr.report.wandb.names` says."""
-    confine_wandb(folder)
-    import wandb
-    from pytorch_lightning.loggers import WandbLogger
-
-    choices = cfg.logger.wandb
-    if choices.mode == "online" and not logged_in():
-        raise InputError("logger.wandb.mode=online needs a login: run `wandb login` first, or take mode=offline")
-    sweep = sweep_of(run)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-    started = wandb.init(
-        project=choices.project,
-        entity=choices.entity,
-        mode=choices.mode,
-        tags=[tag[:_TAG] for tag in dict.fromkeys(filter(None, (cfg.name, sweep, *choices.tags)))],
-        dir=str(folder),
-        group=group_of(run),
-        job_type=job,
-        name="/".join(filter(None, (cfg.name, run.name if sweep else "", job))),
-        config=config | {"experiment": cfg.name, "sweep": sweep or None, "run_folder": run.name, "stage": job},
-        settings=wandb.Settings(silent=True, console="off"),
-        reinit="finish_previous",
-    )
-    return WandbLogger(experiment=started, save_dir=str(folder))
-
-
-def confine_wandb(folder: Path) -> None:
-    """Point everything wandb writes (runs, cache, data, settings) into a folder, and keep it from asking questions."""
-    for variable in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
-        target = folder if variable == "WANDB_DIR" else folder / "wandb" / variable.lower().split("_")[1]
-        target.mkdir(parents=True, exist_ok=True)
-        os.environ[variable] = str(target)
-    os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault("WANDB_CONSOLE", "off")
+    options = config["logger"]["wandb"]
+    known = {f.name for f in fields(WandbOptions)}
+    for name in options or {}:
+        if name not in known:
+            raise InputError(f"no key logger.wandb.{name}: {nearest(name, known)}")
+    return Logging(cfg.name, cfg.logger.csv, None if options is None else WandbOptions(**options), config)
 
 
 def protocol(cfg: DictConfig) -> LumaProtocol:

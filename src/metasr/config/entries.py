@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from metasr.config import build
 from metasr.errors import InputError, StageError
-from metasr.evaluation.evaluate import Entry
+from metasr.evaluation.solved import Entry
 from metasr.runs.weights import Weights, from_stage
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def learned_entries(cfg: DictConfig, weights: Weights) -> list[Entry]:
 
 def oracle_entry(cfg: DictConfig, node: DictConfig, weights: Weights) -> Entry:
     """A solver that looks at the HR image, with its stage's weights, as rows of the table."""
-    return Entry(node.name, weights.label, build.oracle(cfg, node, weights=weights))
+    return Entry(node.name, weights.label, build.oracle(cfg, node, weights=weights), digest=weights.digest)
 
 
 def _oracle_beside(cfg: DictConfig, node: DictConfig, weights: Weights) -> list[Entry]:
@@ -97,10 +97,10 @@ def _own_entry(cfg: DictConfig, node: DictConfig) -> Entry:
 def entry(cfg: DictConfig, node: DictConfig, weights: Weights, *, updates: Sequence[int] | None = None) -> Entry:
     """One solver with weights, as rows of the table."""
     if "steps" not in node:
-        return Entry(node.name, weights.label, build.solver(cfg, weights=weights, node=node))
+        return Entry(node.name, weights.label, build.solver(cfg, weights=weights, node=node), digest=weights.digest)
     counts = steps_of(cfg) if updates is None else tuple(updates)
     solver = build.solver(cfg, weights=weights, node=node, steps=max(counts))
-    return Entry(node.name, weights.label, solver, counts)
+    return Entry(node.name, weights.label, solver, counts, weights.digest)
 
 
 def steps_of(cfg: DictConfig, node: DictConfig | None = None) -> tuple[int, ...]:

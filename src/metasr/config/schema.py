@@ -103,6 +103,7 @@ class Schema:
     for_experiments: list[str] | None = None  # set by ablations: patterns of names; looked at before anything runs
     prune: PruneConf = field(default_factory=PruneConf)
     max_minutes: float | None = None
+    on_divergence: str = "stop"  # stop | retry: once, from the last resume point, with half the learning rates
     rates: str = "per_step"
     order: str = "second"
     solver: Any = MISSING
@@ -120,6 +121,7 @@ class Schema:
     weights: str | None = None
     testset: str = "samples"
     testset_root: str | None = None
+    testset_lr: str | None = None  # a folder of ready LR images of the same names; none makes them
     degradations: list[str] = field(default_factory=lambda: ["g0.2d", "g2.0d", "gani_d", "g1.3b", "bicubic"])
     adapt_steps: Any = None
     max_images: int | None = None

@@ -22,7 +22,7 @@ from torch import Tensor
 from metasr.data.download import fetch
 from metasr.data.known_sets import CATALOG, DatasetInfo
 from metasr.errors import DataError, InputError, nearest, require_one_of
-from metasr.io.images import IMAGE_SUFFIXES, list_images, natural_key, read_image
+from metasr.io.images import IMAGE_SUFFIXES, list_images, natural_key, read_photo
 
 Split = Literal["train", "val", "test", "all"]
 
@@ -65,13 +65,18 @@ class ImageSet:
 
     def load(self, index: int) -> Tensor:
         """Read one image: ``(3, H, W)`` float32 RGB in [0, 1], cropped where the set asks for it."""
-        image = read_image(self.paths[index])
-        if self.crop is None:
-            return image
-        long, short = self.crop
-        height, width = image.shape[-2:]
-        rows, columns = (short, long) if width >= height else (long, short)
-        return image[:, :rows, :columns].contiguous()  # (3, min(H, rows), min(W, columns))
+        return self.load_with_kind(index)[0]
+
+    def load_with_kind(self, index: int) -> tuple[Tensor, bool]:
+        """Read one image as :meth:`load` does, and tell whether its file is greyscale."""
+        photo = read_photo(self.paths[index])
+        image = photo.rgb
+        if self.crop is not None:
+            long, short = self.crop
+            height, width = image.shape[-2:]
+            rows, columns = (short, long) if width >= height else (long, short)
+            image = image[:, :rows, :columns].contiguous()  # (3, min(H, rows), min(W, columns))
+        return image, photo.grey
 
     def fingerprint(self) -> str:
         """Hash the files' names and bytes, in order (SHA-256, hex); the same wherever the set lies."""

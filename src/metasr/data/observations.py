@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metasr.data.patches import PatchPool, Pixels
+from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.noise import add_gaussian_noise, quantise_8bit
 from metasr.degradation.pipeline import Degradation, DegradationSampler, Downsample
 from metasr.errors import InputError
@@ -62,8 +63,8 @@ class ObservationSampler:
             raise InputError(
                 f"kernels_per_patch must divide the batch of {self.batch_size}, got {self.kernels_per_patch}"
             )
-        if self.degradations.kernels is None:
-            raise InputError("degradations must have kernels: they are what is to be told")
+        if not isinstance(self.degradations.kernels, GaussianSampler):
+            raise InputError("degradations must have Gaussian kernels: they are what is to be told")
         if not self.downsamples:
             raise InputError("downsamples must name at least one of direct, bicubic and area")
         low, high = self.noise_std
@@ -77,7 +78,7 @@ class ObservationSampler:
         """Draw one batch; the same generator state gives the same batch on every device."""
         count, sampler = self.batch_size, self.degradations
         grid, shape = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-        assert sampler.kernels is not None
+        assert isinstance(sampler.kernels, GaussianSampler)
         degradation = replace(
             sampler,
             kernels=replace(sampler.kernels, isotropic=shape < self.isotropic_share),

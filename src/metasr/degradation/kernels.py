@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +248,16 @@ class GaussianSampler:
         plain = uniform[:, 3] < self.delta_share
         kernels = torch.where(plain[:, None, None], delta(size=self.size), kernels)
         return kernels.float()
+
+    def up_to(self, variance: float) -> GaussianSampler:
+        """The same law with another largest variance, in pixels².
+
+        Raises:
+            InputError: if widths are drawn by std.
+        """
+        if self.std is not None:
+            raise InputError("these kernels are drawn by std, which has no largest variance; draw them by variance")
+        return replace(self, variance=((self.variance or DEFAULT_VARIANCE)[0], variance))
 
     def _variances(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """The eigenvalues that two uniform draws in [0, 1) stand for."""

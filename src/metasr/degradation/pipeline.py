@@ -14,7 +14,8 @@ from torch import Tensor
 
 from metasr.checks import check_image, check_kernel, check_scale
 from metasr.degradation.blur import Padding, blur
-from metasr.degradation.kernels import DEFAULT_VARIANCE, GaussianSampler
+from metasr.degradation.kernel_samplers import KernelSampler
+from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.noise import Quantise, add_gaussian_noise, quantise_8bit
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError, require_one_of
@@ -39,7 +40,8 @@ class Degradation:
         mask: ``(1 or B, 1, h, w)`` at LR size, 1 where the image is seen.
         gain: brightness factor in (0, 1].
         quantise: 8-bit rounding at the end; without it the result is only clipped to [0, 1].
-        name: short name, if it has one; ``degradation.names.parse`` reads it back.
+        name: short name, if it has one; ``degradation.names.parse`` reads it back. A copy with another kernel
+            (``dataclasses.replace``) does not keep it, since it would tell of the old one.
     """
 
     scale: float
@@ -51,8 +53,12 @@ class Degradation:
     gain: float = 1.0
     quantise: Quantise | None = "round"
     name: str = ""
+    _named: tuple[str, Tensor | None] = ("", None)  # the name of what this is a copy of, and the kernel that it told of
 
     def __post_init__(self) -> None:
+        if self.name and self._named[0] == self.name and not _same_kernel(self._named[1], self.kernel):
+            object.__setattr__(self, "name", "")
+        object.__setattr__(self, "_named", (self.name, self.kernel))
         check_scale(self.scale)
         if self.kernel is not None:
             check_kernel(self.kernel)
@@ -150,15 +156,30 @@ class Degradation:
         it.
         """
         base = (self.scale - 1) / 2 if self.downsample == "direct" else 0.0
+        down, right = self.off_centre
+        return base - down, base - right
+
+    @property
+    def off_centre(self) -> tuple[float, float]:
+        """How far (down, right) the kernel's centre of mass lies from its middle tap, in HR pixels."""
         if self.kernel is None:
-            return base, base
+            return 0.0, 0.0
         mean = self.kernel.detach().double().cpu().reshape(-1, *self.kernel.shape[-2:]).mean(0)
         offsets = []
         for axis, n in enumerate(mean.shape):
             position = torch.arange(n, dtype=torch.float64) - n // 2
             offset = float((mean.sum(1 - axis) * position).sum() / mean.sum())
-            offsets.append(base - (offset if abs(offset) > 1e-3 else 0.0))
+            offsets.append(offset if abs(offset) > 1e-3 else 0.0)
         return offsets[0], offsets[1]
+
+    def of_one(self, index: int) -> Degradation:
+        """The degradation of one image of a batch."""
+        kernel = (
+            self.kernel[index % len(self.kernel)] if self.kernel is not None and self.kernel.ndim == 3 else self.kernel
+        )
+        noise = float(self.noise_std[index]) if isinstance(self.noise_std, Tensor) else self.noise_std
+        mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[index : index + 1]
+        return replace(self, kernel=kernel, noise_std=noise, mask=mask)
 
     def for_son(self, *, noise_std: float = 0.0) -> Degradation:
         """The same degradation as applied to the LR itself, to make its "son": clipped only, other noise, no mask."""
@@ -176,8 +197,9 @@ class DegradationSampler:
         scales: scale factors to draw from, one per draw.
         variance_per_scale: the largest variance of the kernels, as a multiple of the drawn scale, instead of the
             sampler's own (MZSR: 2.5).
-        downsample: as in ``Degradation``.
+        downsample: as in ``Degradation``; of several, one is drawn for each batch.
         noise_std: range of the noise's standard deviation on the [0, 1] scale.
+        clean_share: probability of a batch without any noise.
         quantise: as in ``Degradation``.
         padding: as in ``Degradation``.
         per: what a draw holds for. ``kernel``: every image of the batch has a kernel of its own, the noise level is the
@@ -186,11 +208,12 @@ class DegradationSampler:
             batch's.
     """
 
-    kernels: GaussianSampler | None = None
+    kernels: KernelSampler | None = None
     scales: Sequence[float] = (2.0,)
     variance_per_scale: float | None = None
-    downsample: Downsample = "bicubic"
+    downsample: Downsample | Sequence[Downsample] = "bicubic"
     noise_std: tuple[float, float] = (0.0, 0.0)
+    clean_share: float = 0.0
     quantise: Quantise | None = None
     padding: Padding = "symmetric"
     per: Per = "kernel"
@@ -202,7 +225,10 @@ class DegradationSampler:
         low, high = self.noise_std
         if not 0 <= low <= high < math.inf:
             raise InputError(f"noise_std must be a range (low, high) with 0 <= low <= high, got ({low}, {high})")
-        if self.variance_per_scale is not None and self.kernels is not None and self.kernels.std is not None:
+        if not 0 <= self.clean_share <= 1:
+            raise InputError(f"clean_share must be a probability, got {self.clean_share}")
+        drawn_by_std = isinstance(self.kernels, GaussianSampler) and self.kernels.std is not None
+        if self.variance_per_scale is not None and drawn_by_std:
             raise InputError(
                 "variance_per_scale widens kernels drawn by variance, but these are drawn by std; leave one of them out"
             )
@@ -218,21 +244,34 @@ class DegradationSampler:
         low, high = self.noise_std
         kernels = self.kernels
         if kernels is not None and self.variance_per_scale is not None:
-            widest = self.variance_per_scale * scale
-            kernels = replace(kernels, variance=((kernels.variance or DEFAULT_VARIANCE)[0], widest))
+            kernels = kernels.up_to(self.variance_per_scale * scale)
         each = 1 if self.per == "batch" else count
         kernel = None if kernels is None else kernels.sample(each, generator=generator)
         noise: float | Tensor = low + (high - low) * level
         if self.per == "image":
             noise = low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)  # (count,)
+        grid: Downsample
+        if isinstance(self.downsample, str):
+            grid = self.downsample
+        else:
+            turn = float(torch.rand(1, generator=generator, dtype=torch.float64))
+            grid = self.downsample[min(int(turn * len(self.downsample)), len(self.downsample) - 1)]
+        if self.clean_share and float(torch.rand(1, generator=generator, dtype=torch.float64)) < self.clean_share:
+            noise = 0.0
         return Degradation(
             scale=scale,
             kernel=kernel,
-            downsample=self.downsample,
+            downsample=grid,
             padding=self.padding,
             noise_std=noise,
             quantise=self.quantise,
         )
+
+
+def _same_kernel(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None or one is other:
+        return one is other
+    return one.shape == other.shape and torch.allclose(one.detach().cpu().double(), other.detach().cpu().double())
 
 
 def _check_noise(std: float | Tensor) -> None:

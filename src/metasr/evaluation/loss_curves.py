@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterator
 from statistics import fmean
+from typing import NamedTuple
 
-from torch import Tensor
-
-from metasr.degradation.pipeline import Degradation
-from metasr.evaluation.evaluate import Entry, Watcher
-from metasr.solvers.base import Solution
+from metasr.evaluation.solved import Solved
+from metasr.io.csv import format_csv
 
 CURVES_NAME = "curves.csv"
-COLUMNS = ("degradation", "solver", "weights", "updates", "loss", "images")
+
+
+class LossPoint(NamedTuple):
+    """A mean loss: measured after ``updates`` updates, over the images that got so far."""
+
+    degradation: str
+    solver: str
+    weights: str
+    updates: int
+    loss: float
+    images: int
 
 
 class LossCurves:
@@ -22,32 +29,23 @@ class LossCurves:
     def __init__(self) -> None:
         self._losses: dict[tuple[str, str, str], dict[str, list[float]]] = {}
 
-    def __call__(self, image: str, degradation: Degradation, entry: Entry, solution: Solution, hr: Tensor) -> None:
+    def __call__(self, solved: Solved) -> None:
         """Keep a solution's losses."""
-        losses = solution.trace.losses
+        losses, row = solved.solution.trace.losses, solved.row
         if not losses:
             return
-        images = self._losses.setdefault((str(degradation), entry.solver, entry.weights), {})
-        if len(losses) > len(images.get(image, ())):
-            images[image] = list(losses)
+        images = self._losses.setdefault((row.degradation, row.solver, row.weights), {})
+        if len(losses) > len(images.get(row.image, ())):
+            images[row.image] = list(losses)
+
+    @property
+    def points(self) -> Iterator[LossPoint]:
+        """Mean loss over the images that got so far, by number of updates."""
+        for key, images in self._losses.items():
+            for updates in range(max(map(len, images.values()))):
+                values = [losses[updates] for losses in images.values() if updates < len(losses)]
+                yield LossPoint(*key, updates, fmean(values), len(values))
 
     def to_csv(self) -> str:
-        """Mean loss over the images that got so far, by number of updates; a heading alone where none adapted."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for key, images in self._losses.items():
-            for step in range(max(map(len, images.values()))):
-                values = [losses[step] for losses in images.values() if step < len(losses)]
-                writer.writerow([*key, step, f"{fmean(values):.6g}", len(values)])
-        return text.getvalue()
-
-
-def together(*watchers: Watcher) -> Watcher:
-    """Several watchers as one."""
-
-    def watch(image: str, degradation: Degradation, entry: Entry, solution: Solution, hr: Tensor) -> None:
-        for watcher in watchers:
-            watcher(image, degradation, entry, solution, hr)
-
-    return watch
+        """The points, one per line; a heading alone where none adapted."""
+        return format_csv(LossPoint._fields, ((*p[:4], f"{p.loss:.6g}", p.images) for p in self.points))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 
 from torch import Tensor
 
 from metasr.degradation.pipeline import Degradation
+from metasr.io.csv import format_csv
 from metasr.io.images import to_uint8
 from metasr.seeds import seed_from
 
@@ -95,17 +94,13 @@ class Manifest:
         self.seed = seed
         self.lines: list[LrImage] = []
 
-    def add(self, image: str, degradation: Degradation, lr: Tensor) -> None:
-        """Add one LR image; see :func:`describe`."""
-        self.lines.append(describe(image, degradation, lr, seed=draw_seed(self.seed, image, degradation)))
+    def add(self, line: LrImage) -> None:
+        """Add one LR image's line, which :func:`describe` makes."""
+        self.lines.append(line)
 
     def to_csv(self) -> str:
         """One line per LR image."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [f.name for f in fields(LrImage)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(line) for line in self.lines)
-        return text.getvalue()
+        return format_csv([f.name for f in fields(LrImage)], map(astuple, self.lines))
 
 
 def _sha256(values: Tensor) -> str:

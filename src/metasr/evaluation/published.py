@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+
+from metasr.io.csv import parse_csv
+from metasr.solvers.interpolate import InterpolateSolver
+from metasr.solvers.mzsr.solver import MZSRSolver
+from metasr.solvers.network import NetworkSolver
+from metasr.solvers.zssr.solver import ZSSRSolver
 
 _FOLDER = Path(__file__).parent / "published_csv"
 
@@ -21,10 +26,10 @@ class Published(NamedTuple):
 def _table() -> dict[tuple[str, str, str, float], Published]:
     rows: dict[tuple[str, str, str, float], Published] = {}
     for path in sorted(_FOLDER.glob("*.csv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(line for line in file if not line.startswith("#")):
-                key = (row["method"], row["testset"], row["degradation"], float(row["scale"]))
-                rows[key] = Published(float(row["psnr_y"]), float(row["ssim_y"]) if row["ssim_y"] else None)
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        for row in parse_csv("".join(line for line in lines if not line.startswith("#"))):
+            key = (row["method"], row["testset"], row["degradation"], float(row["scale"]))
+            rows[key] = Published(float(row["psnr_y"]), float(row["ssim_y"]) if row["ssim_y"] else None)
     return rows
 
 
@@ -40,16 +45,18 @@ def published(method: str, *, testset: str, degradation: str, scale: float) -> P
     return _table().get((method, testset, degradation, float(scale)))
 
 
-def method_of(solver: str, updates: int, *, method: str = "") -> str:
-    """The published method that a solver of ours corresponds to.
+def published_as(solver: object, *, updates: int, method: str = "") -> str:
+    """The published method that a solver of ours is, or nothing.
 
     Args:
-        solver: its name in the table.
+        solver: the solver.
         updates: their number.
         method: whose network it runs (``mrda``, ``kdsr``), where it runs one without updates.
     """
-    if solver == "network":
-        return {"mrda": "MRDA", "kdsr": "KDSR-M"}.get(method, solver)
-    if solver == "adapt":
+    if isinstance(solver, MZSRSolver):
         return f"MZSR({updates})"
-    return {"interpolate": "Bicubic", "zssr": "ZSSR"}.get(solver, solver)
+    if isinstance(solver, NetworkSolver):
+        return {"mrda": "MRDA", "kdsr": "KDSR-M"}.get(method, "")
+    if isinstance(solver, InterpolateSolver):
+        return "" if solver.aligned else "Bicubic"
+    return "ZSSR" if isinstance(solver, ZSSRSolver) else ""

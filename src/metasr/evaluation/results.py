@@ -1,29 +1,40 @@
-"""Tables of results: rows, CSV files, and what is printed."""
+"""Results: one row per image and solver, their means, and both as CSV."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from rich.console import Console
-from rich.table import Table as RichTable
+from metasr.evaluation.published import published
+from metasr.io.csv import columns_of, format_csv, parse_csv
 
-from metasr.evaluation.published import method_of, published
-from metasr.solvers.oracle import ORACLE
-from metasr.text import pluralize
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class ImageRow:
-    """The score of one image.
+    """The score of one image, or why it has none.
 
-    ``hf_error_y`` is described in :mod:`metasr.metrics.high_frequency`; ``stopped`` tells why a solver that decides
-    itself took no further step, and is empty where the number of updates was given.
+    Attributes:
+        testset: name of the test set.
+        degradation: short name of the degradation.
+        scale: factor between LR and HR.
+        solver: the solver's name in tables.
+        weights: its weights' name; ``-`` for none.
+        updates: gradient steps that were taken on the image.
+        image: the image's name.
+        psnr_y: in dB; infinite for an exact image, NaN for a failed one.
+        ssim_y: at most 1; NaN for a failed image.
+        seconds: that the solver took.
+        hf_error_y: see :mod:`metasr.metrics.high_frequency`.
+        stopped: why the solver took no further step; empty where it took all that it may.
+        requested: the number of updates that was asked for; none where the solver has no such number.
+        luma: what was compared: ``bt601``, Y of a colour image, or ``grey``, the values of a grey image.
+        published_as: the published method whose number is set beside, or nothing.
+        failed: why there is no score; empty where there is one.
     """
 
     testset: str
@@ -38,13 +49,26 @@ class ImageRow:
     seconds: float
     hf_error_y: float = math.nan
     stopped: str = ""
+    requested: int | None = None
+    luma: str = "bt601"
+    published_as: str = ""
+    failed: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """The mean score of one (degradation, solver, weights, number of updates).
+    """The mean score over the images of one (degradation, solver, weights, requested number of updates).
 
-    Where the solver decides itself when to stop (``own_stop``), ``updates`` is the mean over the images.
+    Attributes:
+        updates: the requested number; where none is requested, the mean number taken.
+        images: how many stand behind the means.
+        psnr_y: mean over the images whose PSNR is finite; infinite where none is, NaN where all failed.
+        own_stop: whether the solver decided for some image itself when to stop, and no number was requested.
+        requested: the requested number of updates, or none.
+        taken: mean number of updates taken.
+        exact: how many images came out exact, with an infinite PSNR.
+        grey: how many images are grey, and were compared by their grey values.
+        failed: how many images have no score.
     """
 
     testset: str
@@ -61,19 +85,29 @@ class Row:
     published_ssim_y: float | None = None
     hf_error_y: float = math.nan
     own_stop: bool = False
+    requested: int | None = None
+    taken: float = math.nan
+    exact: int = 0
+    grey: int = 0
+    failed: int = 0
 
     @property
     def key(self) -> Key:
-        """What distinguishes the columns of a printed table; a number of updates that was not given does not."""
-        return self.solver, self.weights, OWN_STOP if self.own_stop else int(self.updates)
+        """What distinguishes the columns of a printed table: a number of updates that nobody asked for does not."""
+        return self.solver, self.weights, NO_REQUEST if self.request is None else self.request
+
+    @property
+    def request(self) -> int | None:
+        """The requested number of updates; of a table of an older version, which does not tell, the one in its row."""
+        if self.requested is not None or not math.isnan(self.taken) or self.own_stop or math.isnan(self.updates):
+            return self.requested
+        return int(self.updates)
 
 
 Key = tuple[str, str, int]
-REFERENCES = ("MZSR(10)", "DASR", "MRDA", "KDSR-M")
-"""Published methods that have a column of their own in a printed table, where they have numbers for it."""
 
-OWN_STOP = -1
-"""Stands for the number of updates of a solver that decides itself when to stop."""
+NO_REQUEST = -1
+"""Stands for the requested number of updates of a solver that has no such number."""
 
 
 class _Group(NamedTuple):
@@ -84,16 +118,15 @@ class _Group(NamedTuple):
     scale: float
     solver: str
     weights: str
-    updates: int
+    requested: int | None
 
 
 class Table:
     """Scores of images, and their means.
 
     Attributes:
-        images: one row per image and degradation, in the order they were added.
+        images: one row per image, degradation, solver and number of updates, in the order they were added.
         compare: whether published numbers are set beside.
-        method: whose results these are.
         sets: named sets of degradations, each with its members, that a mean is told of too.
     """
 
@@ -102,12 +135,10 @@ class Table:
         images: Iterable[ImageRow] = (),
         *,
         compare: bool = True,
-        method: str = "",
         sets: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.images = list(images)
         self.compare = compare
-        self.method = method
         self.sets = dict(sets or {})
 
     def add(self, row: ImageRow) -> None:
@@ -115,175 +146,115 @@ class Table:
         self.images.append(row)
 
     @property
+    def failures(self) -> list[ImageRow]:
+        """The rows without a score."""
+        return [row for row in self.images if row.failed]
+
+    @property
     def rows(self) -> list[Row]:
         """Means over images, in order of first appearance, with published numbers where there are any.
 
         After them, for every named set of degradations, the means over its members' images: of those solvers that
-        solved all members.
+        solved all members, over the images that have a score under each of them.
         """
         groups: dict[_Group, list[ImageRow]] = {}
         for r in self.images:
-            updates = OWN_STOP if r.stopped else r.updates
-            groups.setdefault(_Group(r.testset, r.degradation, r.scale, r.solver, r.weights, updates), []).append(r)
-        rows = []
-        for (testset, degradation, scale, solver, weights, updates), members in self._with_sets(groups).items():
-            known = None
-            if self.compare:
-                known = published(
-                    method_of(solver, updates, method=self.method), testset=testset, degradation=degradation,
-                    scale=scale,
-                )  # fmt: skip
-            kernels = len(self.sets.get(degradation, (degradation,)))
-            rows.append(
-                Row(
-                    testset, degradation, scale, solver, weights,
-                    updates if updates != OWN_STOP else fmean(m.updates for m in members),
-                    len(members) // kernels,
-                    fmean(m.psnr_y for m in members), fmean(m.ssim_y for m in members),
-                    fmean(m.seconds for m in members),
-                    known.psnr_y if known else None, known.ssim_y if known else None,
-                    fmean(m.hf_error_y for m in members), updates == OWN_STOP,
-                )
-            )  # fmt: skip
-        return rows
+            group = _Group(r.testset, r.degradation, r.scale, r.solver, r.weights, r.requested)
+            groups.setdefault(group, []).append(r)
+        return [self._mean(group, members) for group, members in self._with_sets(groups).items()]
+
+    def _mean(self, group: _Group, members: Sequence[ImageRow]) -> Row:
+        scored = [m for m in members if not m.failed]
+        exact = sum(math.isinf(m.psnr_y) for m in scored)
+        known = None
+        if self.compare and members[0].published_as:
+            known = published(
+                members[0].published_as, testset=group.testset, degradation=group.degradation, scale=group.scale
+            )
+        taken = _mean(m.updates for m in scored)
+        return Row(
+            group.testset, group.degradation, group.scale, group.solver, group.weights,
+            updates=taken if group.requested is None else group.requested,
+            images=len({m.image for m in scored}),
+            psnr_y=_mean(m.psnr_y for m in scored if math.isfinite(m.psnr_y) or exact == len(scored)),
+            ssim_y=_mean(m.ssim_y for m in scored),
+            seconds=_mean(m.seconds for m in scored),
+            published_psnr_y=known.psnr_y if known else None,
+            published_ssim_y=known.ssim_y if known else None,
+            hf_error_y=_mean(m.hf_error_y for m in scored),
+            own_stop=group.requested is None and any(m.stopped for m in scored),
+            requested=group.requested,
+            taken=taken,
+            exact=exact,
+            grey=len({m.image for m in scored if m.luma == "grey"}),
+            failed=len({m.image for m in members if m.failed}),
+        )  # fmt: skip
 
     def _with_sets(self, groups: dict[_Group, list[ImageRow]]) -> dict[_Group, list[ImageRow]]:
-        found = dict(groups)
+        whole = dict(groups)
         for name, degradations in self.sets.items():
             for group in groups:
-                members = [groups.get(group._replace(degradation=d)) for d in degradations]
-                whole = [rows for rows in members if rows is not None]
-                if group.degradation == degradations[0] and len(whole) == len(degradations):
-                    found[group._replace(degradation=name)] = [row for rows in whole for row in rows]
-        return found
+                members = [groups.get(group._replace(degradation=d), []) for d in degradations]
+                if group.degradation == degradations[0] and all(members):
+                    failed = {row.image for rows in members for row in rows if row.failed}
+                    scored = [row for rows in members for row in rows if row.image not in failed]
+                    lost = [row for rows in members for row in rows if row.failed]
+                    whole[group._replace(degradation=name)] = scored + lost
+        return whole
 
     def to_csv(self) -> str:
-        """Means, one line per (degradation, solver, weights, updates)."""
-        return _csv(Row, self.rows)
+        """Means, one line per (degradation, solver, weights, requested updates)."""
+        return _to_csv(Row, self.rows)
 
     def images_to_csv(self) -> str:
         """One line per image."""
-        return _csv(ImageRow, self.images)
+        return _to_csv(ImageRow, self.images)
 
 
-def _csv(kind: type, rows: Sequence[object]) -> str:
+def read_means(text: str) -> list[Row]:
+    """The means that :meth:`Table.to_csv` has written, of this version or an older one.
+
+    Raises:
+        ValueError: telling the line, if it is no such table or has no rows.
+    """
+    return _from_csv(Row, text)
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return fmean(known) if known else math.nan
+
+
+def _to_csv(kind: type, rows: Sequence[object]) -> str:
     names = [f.name for f in fields(kind)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([_cell(name, getattr(row, name)) for name in names])
-    return text.getvalue()
+    return format_csv(names, ([_cell(name, getattr(row, name)) for name in names] for row in rows))
 
 
 def _cell(name: str, value: object) -> object:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        if name == "scale":
-            return f"{value:g}"
-        return f"{value:.4f}" if math.isfinite(value) else str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        if name in ("updates", "taken") and value.is_integer():
+            return int(value)
+        return f"{value:g}" if name == "scale" else f"{value:.4f}"
     return value
 
 
-def format_pivot(table: Table, *, title: str, highlight: Key | None = None) -> str:
-    """One line per degradation, one column per (solver, weights, updates), PSNR on Y in dB.
-
-    Args:
-        table: the results.
-        title: printed above.
-        highlight: the column whose seconds per image are shown; none for the last.
-    """
-    rows = table.rows
-    keys = list(dict.fromkeys(r.key for r in rows))
-    # Released weights differ from one degradation to the next: one column for all of them.
-    columns = list(dict.fromkeys(_column(k) for k in keys))
-    cells = {(r.degradation, _column(r.key)): r for r in rows}
-    degradations = list(dict.fromkeys(r.degradation for r in rows))
-    known = {m: {d: _best_known(rows, d, m) for d in degradations} for m in REFERENCES} if table.compare else {}
-    known = {m: numbers for m, numbers in known.items() if any(numbers.values())}
-    timed = _column(highlight) if highlight else columns[-1]
-
-    grid = RichTable(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
-    grid.add_column("degradation")
-    for column in columns:
-        grid.add_column(_heading(column), justify="right")
-    for method in known:
-        grid.add_column(f"published\n{method}", justify="right")
-    grid.add_column(f"s / image\n{_heading(timed).splitlines()[-1]}", justify="right")
-    for d in degradations:
-        line = [d]
-        line += [f"{cells[d, c].psnr_y:.2f}" if (d, c) in cells else "-" for c in columns]
-        line += [numbers[d] or "-" for numbers in known.values()]
-        line.append(f"{cells[d, timed].seconds:.2f}" if (d, timed) in cells else "-")
-        grid.add_row(*line)
-    return render(grid) + _oracle_note(rows)
+def _from_csv(kind: type[_T], text: str) -> list[_T]:
+    known = fields(kind)  # type: ignore[arg-type]
+    needed = [f.name for f in known if f.default is MISSING]
+    if missing := [name for name in needed if name not in columns_of(text)]:
+        raise ValueError(f"it lacks the columns {', '.join(missing)}")
+    rows = []
+    for number, line in enumerate(parse_csv(text), start=2):
+        try:
+            rows.append(kind(**{f.name: _READERS[str(f.type)](line[f.name]) for f in known if f.name in line}))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"line {number}: {error}") from error
+    if not rows:
+        raise ValueError("it has no rows")
+    return rows
 
 
-def _best_known(rows: Sequence[Row], degradation: str, method: str) -> str | None:
-    mine = next(r for r in rows if r.degradation == degradation)
-    found = published(method, testset=mine.testset, degradation=degradation, scale=mine.scale)
-    return f"{found.psnr_y:.2f}" if found else None
-
-
-def _column(key: Key) -> Key:
-    solver, weights, updates = key
-    return solver, "released" if weights.startswith("released/") else weights, updates
-
-
-def _heading(column: Key) -> str:
-    solver, weights, updates = column
-    if weights == "-":
-        name = {"interpolate": "bicubic\nas published", "interpolate_aligned": "bicubic\naligned"}.get(solver, solver)
-        return f"{name}\n{pluralize(updates, 'update')}" if updates and updates != OWN_STOP else name
-    name = {"run": "this run", "released": "released"}.get(weights, weights.rsplit("/", 1)[-1])
-    if solver != "adapt":
-        return f"{name}\n{solver}"
-    return f"{name}\n{pluralize(updates, 'update')}"
-
-
-def format_rows(table: Table, *, title: str) -> str:
-    """One line per (degradation, solver, weights, updates): PSNR, SSIM, seconds, and the published numbers."""
-    grid = RichTable(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
-    rows = table.rows
-    compared = any(r.published_psnr_y is not None for r in rows)
-    for name in ("degradation", "solver", "weights"):
-        grid.add_column(name)
-    for name in ("updates", "PSNR", "SSIM", "s / image"):
-        grid.add_column(name, justify="right")
-    if compared:
-        grid.add_column("published", justify="right")
-        grid.add_column("gap dB", justify="right")
-    before = None
-    for r in rows:
-        if before is not None and r.degradation != before:
-            grid.add_section()
-        line = [
-            r.degradation if r.degradation != before else "", r.solver, r.weights, f"{r.updates:.3g}",
-            f"{r.psnr_y:.2f}", f"{r.ssim_y:.4f}", f"{r.seconds:.2f}",
-        ]  # fmt: skip
-        if compared:
-            if r.published_psnr_y is None:
-                line += ["-", "-"]
-            else:
-                similarity = f" / {r.published_ssim_y:.4f}" if r.published_ssim_y is not None else ""
-                line += [
-                    f"{r.published_psnr_y:.2f}{similarity}",
-                    f"{round(r.psnr_y - r.published_psnr_y, 2) + 0.0:+.2f}",
-                ]
-        grid.add_row(*line)
-        before = r.degradation
-    return render(grid) + _oracle_note(rows)
-
-
-def _oracle_note(rows: Sequence[Row]) -> str:
-    """What is said below a table of the solvers in it that looked at the HR image."""
-    found = sorted({r.solver for r in rows if r.solver.endswith(ORACLE)})
-    return "".join(f"\n{name} looks at the HR image: an upper reference, no result" for name in found)
-
-
-def render(grid: RichTable) -> str:
-    """A grid as plain text, without colours and trailing blanks."""
-    text = io.StringIO()
-    Console(file=text, width=160, color_system=None).print(grid)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "float": float, "int": int, "str": str, "bool": lambda text: text == "True",
+    "float | None": lambda text: float(text) if text else None, "int | None": lambda text: int(text) if text else None,
+}  # fmt: skip

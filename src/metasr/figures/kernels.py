@@ -17,8 +17,8 @@ class Course:
     """What happened to one image, step by step.
 
     Attributes:
-        losses: the solver's own, one a step.
-        kernel_psnr: of the kernel at each step in dB, where the truth is known; else empty.
+        losses: the solver's own before each step.
+        kernel_psnr: of the kernel before each step in dB, where the truth is known; else empty.
         seconds: since the first step, at the end of each.
         psnr: of the image on Y in dB, by the number of steps, where it was looked at.
     """
@@ -72,17 +72,17 @@ def _told_of(kernel: Tensor) -> str:
 
 
 def courses(lines: Mapping[str, Course], path: Path) -> Path:
-    """The image's PSNR, the solver's loss and the kernel's PSNR (measured, never used) against the number of steps."""
+    """The image's PSNR, the solver's loss and the kernel's PSNR (measured, never used) by number of updates."""
     plt = pyplot()
     figure, axes = plt.subplots(1, 3, figsize=(12, 3), layout="constrained")
     for label, course in lines.items():
-        (line,) = axes[1].plot(range(1, len(course.losses) + 1), course.losses, linewidth=0.8, label=literal(label))
+        (line,) = axes[1].plot(range(len(course.losses)), course.losses, linewidth=0.8, label=literal(label))
         steps = sorted(course.psnr)
         axes[0].plot(steps, [course.psnr[s] for s in steps], marker="o", markersize=3, color=line.get_color())
-        axes[2].plot(range(1, len(course.kernel_psnr) + 1), course.kernel_psnr, color=line.get_color())
+        axes[2].plot(range(len(course.kernel_psnr)), course.kernel_psnr, color=line.get_color())
     titles = ("PSNR on Y in dB", "the solver's own loss", "kernel PSNR in dB")
     for axis, title in zip(axes, titles, strict=True):
-        axis.set(xlabel="steps", ylabel=title)
+        axis.set(xlabel="updates", ylabel=title)
         axis.ticklabel_format(useOffset=False)
         axis.grid(alpha=0.3)
     axes[1].set_yscale("log")

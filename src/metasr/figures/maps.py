@@ -45,6 +45,8 @@ def map_distance(a: Tensor, b: Tensor) -> MapDistance:
     Raises:
         InputError: for other shapes or values.
     """
+    from scipy.stats import spearmanr  # not light
+
     if a.ndim != 2 or a.shape != b.shape:
         raise InputError(f"two weight maps must both be (H, W) of one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
     one, other = (m.detach().double().cpu() for m in (a, b))
@@ -58,15 +60,7 @@ def map_distance(a: Tensor, b: Tensor) -> MapDistance:
     flat = [bool(m.max() == m.min()) for m in (one, other)]
     if any(flat):
         return MapDistance(variation, 0.0 if all(flat) else 1.0)
-    ranks = torch.stack([_ranks(m) for m in (one, other)])
-    return MapDistance(variation, 1 - float(torch.corrcoef(ranks)[0, 1]))
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Ranks from 0; equal values share the mean of theirs."""
-    _, inverse, counts = values.reshape(-1).unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts.double() + 1) / 2)[inverse]
+    return MapDistance(variation, 1 - float(spearmanr(one.flatten().numpy(), other.flatten().numpy()).statistic))
 
 
 def draw_maps(maps: Mapping[str, Tensor], path: Path, *, title: str = "") -> Path:

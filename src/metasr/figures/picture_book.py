@@ -8,9 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from metasr.degradation.pipeline import Degradation
-from metasr.evaluation.evaluate import Entry
+from metasr.evaluation.results import ImageRow
+from metasr.evaluation.solved import Solved
 from metasr.figures import comparison as figures
-from metasr.solvers.base import Solution
+from metasr.io.images import from_uint8, to_uint8
 from metasr.text import pluralize
 
 
@@ -30,23 +31,26 @@ class PictureBook:
         self._losses: dict[str, list[float]] = {}
         self._own: set[str] = set()
 
-    def __call__(self, image: str, degradation: Degradation, entry: Entry, solution: Solution, hr: Tensor) -> None:
-        """Keep what will be drawn."""
-        name = str(degradation)
-        if degradation.kernel is not None:
-            self._kernels.setdefault(name, degradation.kernel)
-        if solution.trace.losses and (entry.weights == "run" or name not in self._own):
-            label = name if entry.solver == "adapt" else f"{name}, {entry.solver}"
-            self._losses[label] = solution.trace.losses  # of the last image, its longest adaptation
-            if entry.weights == "run":
-                self._own.add(name)  # this run's curves come before those of weights shown beside
-        key = (image, name)
-        names = {d for _, d in self._shown} | {name}
+    def wants_pixels(self, image: str, degradation: Degradation) -> bool:
+        """Whether the pictures of an image under a degradation are among those that will be drawn."""
+        names = {d for _, d in self._shown} | {str(degradation)}
         pictures = {i for i, _ in self._shown} | {image}
-        if len(names) > self.breadth or len(pictures) > self.limit:
+        return len(names) <= self.breadth and len(pictures) <= self.limit
+
+    def __call__(self, solved: Solved) -> None:
+        """Keep what will be drawn; pixels as an 8-bit file would hold them."""
+        row, solution, hr = solved.row, solved.solution, solved.hr
+        name, kernel = row.degradation, solved.degradation.kernel
+        if kernel is not None:
+            self._kernels.setdefault(name, kernel)
+        if solution.trace.losses and (row.weights == "run" or name not in self._own):
+            self._losses[f"{name}, {row.solver}"] = solution.trace.losses  # of the last image, its longest adaptation
+            if row.weights == "run":
+                self._own.add(name)  # this run's curves come before those of weights shown beside
+        if hr is None or not self.wants_pixels(row.image, solved.degradation):
             return
-        shown = self._shown.setdefault(key, {})
-        shown[_caption(entry, solution)] = solution.sr[..., : hr.shape[-2], : hr.shape[-1]].cpu()
+        shown = self._shown.setdefault((row.image, name), {})
+        shown[_caption(row)] = from_uint8(to_uint8(solution.sr[..., : hr.shape[-2], : hr.shape[-1]].cpu()))
         shown.pop("truth", None)
         shown["truth"] = hr.cpu()
 
@@ -68,15 +72,13 @@ class PictureBook:
         return made
 
 
-def _caption(entry: Entry, solution: Solution) -> str:
-    if entry.weights == "-":
-        return {"interpolate": "bicubic", "interpolate_aligned": "bicubic, aligned"}.get(entry.solver, entry.solver)
-    made_by = entry.weights.removeprefix("released/")
-    if entry.solver != "adapt":
-        made_by = entry.solver if entry.weights == "run" else f"{made_by}, {entry.solver}"
-        if not solution.updates:
-            return made_by
-    return f"{made_by}, {pluralize(solution.updates, 'update')}"
+def _caption(row: ImageRow) -> str:
+    if row.weights == "-":
+        name = {"interpolate": "bicubic", "interpolate_aligned": "bicubic, aligned"}.get(row.solver, row.solver)
+        return name if row.requested is None else f"{name}, {pluralize(row.requested, 'update')}"
+    made_by = row.solver if row.weights == "run" else f"{row.weights.removeprefix('released/')}, {row.solver}"
+    updates = row.updates if row.requested is None else row.requested
+    return made_by if row.requested is None and not updates else f"{made_by}, {pluralize(updates, 'update')}"
 
 
 def file_name(text: str) -> str:

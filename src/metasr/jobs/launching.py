@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -42,29 +43,29 @@ def require_plugins(config: DictConfig) -> None:
         )
 
 
-def one_device(cfg: DictConfig) -> bool:
-    """Whether a job's training takes one device, and so one process."""
-    devices = cfg.trainer.devices
+def one_device(devices: Any) -> bool:
+    """Whether Lightning's ``devices`` are one device, and so one process: a number, a list of them, or ``auto``."""
     return str(devices) == "1" or (not isinstance(devices, str | int) and len(devices) == 1)
 
 
-def join_processes(cfg: DictConfig) -> None:
+def join_processes(devices: Any, *, nodes: int = 1) -> None:
     """Tell Lightning of the processes that submitit started for a sweep's job, where it trains on several devices.
 
     Left alone Lightning would start them with the sweep's own command line, each a sweep of its own.
 
     Args:
-        cfg: the job's config.
+        devices: Lightning's for the job, each with a process of its own.
+        nodes: machines that have as many each.
 
     Raises:
         InputError: if there are not as many processes as devices.
     """
     tasks = _processes()
-    devices = 1 if cfg.task.name != "run" or one_device(cfg) else cfg.trainer.devices
+    devices = 1 if one_device(devices) else devices
     if tasks == 1 and devices == 1:
         return
     known = isinstance(devices, int) and devices > 0  # neither 'auto' nor -1
-    if tasks == 1 or (known and devices * cfg.trainer.get("num_nodes", 1) != tasks):
+    if tasks == 1 or (known and devices * nodes != tasks):
         raise InputError(
             f"expected a process for each device, got {tasks} for trainer.devices={devices}: for several devices in a "
             "sweep's job add hydra/launcher=slurm (or local), as many hydra.launcher.tasks_per_node, "

@@ -108,12 +108,9 @@ def _add_sweep(found: _Gathered, folder: Path) -> None:
             runs[path.name] = read_run(path)
         except DataError as error:
             damaged[path.name] = str(error)
-    try:
-        jobs = read_jobs(folder)
-    except ValueError as error:  # not text
-        told = "; ".join(damaged.values()) or str(error)
-        raise DataError(f"the sweep {folder} has a damaged table: {told}") from error
-    jobs = [replace(job, rows=(), error=damaged[job.folder]) if _spoilt(job, damaged) else job for job in jobs]
+    jobs = [
+        replace(job, rows=(), error=damaged[job.folder]) if _spoilt(job, damaged) else job for job in read_jobs(folder)
+    ]
     table = SweepTable(jobs)
     found.sweeps.append(SweepData(folder.name, table))
     for job in jobs:

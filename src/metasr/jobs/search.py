@@ -8,15 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean, median
 
-from omegaconf import DictConfig
-
 from metasr.errors import InputError, MetasrError
 from metasr.io.files import write_text
 from metasr.recipes.base import Recipe
 
 INTERMEDIATE_NAME = "intermediate.json"
-
-_Score = Callable[[DictConfig, str, Recipe], dict[str, float]]
 
 
 class PrunedError(MetasrError):
@@ -53,7 +49,7 @@ def validation_psnr(metrics: Mapping[str, float]) -> float | None:
 
 
 class MedianPruning:
-    """A validation score that gives up the runs of a sweep that lag behind.
+    """Watches validations, and gives up the runs of a sweep that lag behind.
 
     At every validation of the last stage the run's PSNR goes into a file in its folder. It is given up when the best so
     far is below the median of what the sweep's other runs had at the same step, as the median stopping rule has it
@@ -61,7 +57,6 @@ class MedianPruning:
     were given up, or that are still going, count as far as they got.
 
     Args:
-        score: gives metrics by name for a stage's recipe.
         folder: the run's; the other runs' lie beside it.
         stage: the last stage, whose validations count.
         startup: how many others must have got as far, at least 1.
@@ -71,27 +66,30 @@ class MedianPruning:
         InputError: for a startup below 1, or a negative warmup.
     """
 
-    def __init__(self, score: _Score, *, folder: Path, stage: str, startup: int, warmup: int = 0) -> None:
+    def __init__(self, *, folder: Path, stage: str, startup: int, warmup: int = 0) -> None:
         if startup < 1:
             raise InputError(f"prune.startup must be at least 1, got {startup}")
         if warmup < 0:
             raise InputError(f"prune.warmup must be at least 0, got {warmup}")
-        self.score = score
         self.path = folder / INTERMEDIATE_NAME
         self.stage = stage
         self.startup = startup
         self.warmup = warmup
 
-    def __call__(self, cfg: DictConfig, stage: str, recipe: Recipe) -> dict[str, float]:
-        """Score, write down, and compare.
+    def __call__(self, stage: str, recipe: Recipe, metrics: Mapping[str, float]) -> None:
+        """Write down, and compare.
+
+        Args:
+            stage: the stage's name.
+            recipe: in the making.
+            metrics: its validation's, by name.
 
         Raises:
             PrunedError: if the run is given up.
         """
-        metrics = self.score(cfg, stage, recipe)
         value = validation_psnr(metrics)
         if stage != self.stage or value is None:
-            return metrics
+            return
         step = int(recipe.global_step)
         own = {s: v for s, v in _read(self.path).items() if s < step} | {step: value}
         write_text(self.path, json.dumps(own) + "\n")
@@ -104,7 +102,6 @@ class MedianPruning:
                 f"median of {len(reached)} other runs is {median(reached):.3f} dB",
                 value=best,
             )
-        return metrics
 
 
 def _pruned(message: str, value: float) -> PrunedError:

@@ -12,12 +12,14 @@ import shlex
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from metasr.config.schema import TaskName
 from metasr.errors import InputError, MetasrError
 from metasr.io.files import require_permission, write_text
 from metasr.jobs.launching import is_first, join_processes, one_device, require_plugins
@@ -31,7 +33,7 @@ from metasr.runs.folder import (
 from metasr.runs.job_card import read_job, write_job
 
 if TYPE_CHECKING:
-    from metasr.training.chain import Score
+    from metasr.training.callbacks import Watch
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +46,13 @@ def run_job(cfg: DictConfig, folder: Path) -> float | None:
 
     Returns:
         What a search maximises: the validation PSNR of the job's last stage in dB, or its best one where the job was
-        given up. None where nothing was validated or the job failed; minus infinity then in a search, which thereby
-        learns where jobs fail.
+        given up. None where nothing was validated or the job failed. In a search minus infinity tells of a failure,
+        so that it learns where jobs fail, and nan of a job that was cut short, which counts for nothing.
     """
     from hydra.core.hydra_config import HydraConfig
+
+    from metasr.jobs.run import execute
+    from metasr.jobs.search import PrunedError
 
     hydra = HydraConfig.get()
     searched = not hydra.sweeper._target_.endswith(".BasicSweeper")
@@ -61,8 +66,18 @@ def run_job(cfg: DictConfig, folder: Path) -> float | None:
     card = {"number": hydra.job.num, "overrides": list(hydra.overrides.task), "search": searched, "status": "started"}
     start = time.perf_counter()
     try:
-        join_processes(cfg)
-        value = _run(cfg, folder, card)
+        devices = cfg.trainer.devices if cfg.task == TaskName.run else 1
+        join_processes(devices, nodes=cfg.trainer.get("num_nodes", 1))
+        if is_first():
+            write_job(folder, card)
+        stages = list(cfg.stages_to_run or cfg.stages)
+        watch = _pruning(folder, stages, devices, startup=cfg.prune.startup, warmup=cfg.prune.warmup)
+        try:
+            value = execute(cfg, folder, watch=watch)
+        except PrunedError as error:
+            card |= {"status": "pruned", "told": str(error)}
+            log.info("%s", error)
+            value = error.value
     except MetasrError as error:
         card |= {"status": "failed", "error": str(error)}
         log.error("this run failed, the sweep goes on: %s", error)
@@ -80,41 +95,24 @@ def run_job(cfg: DictConfig, folder: Path) -> float | None:
         card["objective"] = value
     if is_first():
         write_job(folder, card | {"seconds": round(time.perf_counter() - start, 2)})
+    if card["status"] == "unfinished":
+        return math.nan if searched else None
     return card["objective"] if card["status"] in ("finished", "pruned") else failed
 
 
-def _run(cfg: DictConfig, folder: Path, card: dict[str, Any]) -> float | None:
-    """The job itself; a job that is given up is noted in its card."""
-    from metasr.jobs.run import execute
-    from metasr.jobs.search import PrunedError
-
-    if is_first():
-        write_job(folder, card)
-    try:
-        return execute(cfg, folder, score=_score(cfg, folder))
-    except PrunedError as error:
-        card |= {"status": "pruned", "told": str(error)}
-        log.info("%s", error)
-        return error.value
-
-
-def _score(cfg: DictConfig, folder: Path) -> Score:
-    """What the job is validated by; with ``prune.startup``, what gives it up as well.
+def _pruning(folder: Path, stages: Sequence[str], devices: Any, *, startup: int, warmup: int) -> Watch | None:
+    """What gives a job up where it lags behind; none without ``prune.startup``.
 
     Raises:
         InputError: for pruning with several processes per job, of which only one validates.
     """
     from metasr.jobs.search import MedianPruning
-    from metasr.training.validation import validate
 
-    if not cfg.prune.startup or not cfg.stages:
-        return validate
-    if not one_device(cfg):
-        raise InputError(
-            f"trainer.devices={cfg.trainer.devices}: jobs of several processes cannot be pruned; add prune.startup=0"
-        )
-    last = list(cfg.stages_to_run or cfg.stages)[-1]
-    return MedianPruning(validate, folder=folder, stage=last, startup=cfg.prune.startup, warmup=cfg.prune.warmup)
+    if not startup or not stages:
+        return None
+    if not one_device(devices):
+        raise InputError(f"trainer.devices={devices}: jobs of several processes cannot be pruned; add prune.startup=0")
+    return MedianPruning(folder=folder, stage=stages[-1], startup=startup, warmup=warmup)
 
 
 class SweepEnd(Callback):

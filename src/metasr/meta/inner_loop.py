@@ -26,11 +26,16 @@ GradFunction = Callable[[nn.Module, list[nn.Parameter]], tuple[float | None, Seq
 
 @dataclass
 class Trace:
-    """What happened: losses before each step, the rates' mean, and seconds spent on the steps so far."""
+    """What happened: losses before each step, the rates' mean, and seconds spent on the steps so far.
+
+    Where a kernel is estimated and the true one is known, ``kernel_psnr`` holds the estimate's PSNR in dB before each
+    step; nothing is decided by it.
+    """
 
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    kernel_psnr: list[float] = field(default_factory=list)
 
 
 def inner_loop(

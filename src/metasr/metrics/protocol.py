@@ -34,7 +34,8 @@ class LumaProtocol:
     """PSNR and SSIM on the Y channel, as published tables of the field compute them.
 
     Both images are rounded to 8 bits, Y (BT.601, studio range) is taken and rounded, ``shave`` pixels are cut from each
-    border; PSNR with peak 255, SSIM with an 11×11 Gaussian window over the valid region.
+    border; PSNR with peak 255, SSIM with an 11×11 Gaussian window over the valid region. A grey image is compared by
+    its grey values as they are, as published tables of grey images are made: a grey image's Y is itself.
 
     Attributes:
         shave: border in pixels; none for the scale, rounded up.
@@ -59,29 +60,33 @@ class LumaProtocol:
             raise InputError(f"HR image of {hr.shape[-2]}x{hr.shape[-1]} is smaller than the scale {step}")
         return hr[..., :height, :width]
 
-    def luma(self, image: Tensor, *, scale: float) -> Tensor:
-        """What is compared: the shaved Y levels, ``(B, 1, H - 2 shave, W - 2 shave)``."""
-        y = luma_bt601(to_8bit_levels(image.double()) / 255)
+    def luma(self, image: Tensor, *, scale: float, grey: bool = False) -> Tensor:
+        """What is compared: the shaved levels of Y, or grey values, ``(B, 1, H - 2 shave, W - 2 shave)``."""
+        if grey:
+            y = to_8bit_levels(image.double().mean(-3, keepdim=True))
+        else:
+            y = luma_bt601(to_8bit_levels(image.double()) / 255)
         y = y.round() if self.round_luma else y
         border = math.ceil(scale) if self.shave is None else self.shave
         if min(y.shape[-2:]) <= 2 * border:
             raise InputError(f"image of {y.shape[-2]}x{y.shape[-1]} has nothing left after shaving {border} pixels")
         return y[..., border : y.shape[-2] - border, border : y.shape[-1] - border]
 
-    def __call__(self, sr: Tensor, hr: Tensor, *, scale: float) -> Score:
+    def __call__(self, sr: Tensor, hr: Tensor, *, scale: float, grey: bool = False) -> Score:
         """Score one image.
 
         Args:
             sr: ``(1, 3, H, W)`` in [0, 1].
             hr: the truth, same shape.
             scale: decides the shaved border.
+            grey: whether the truth is a grey image in three equal channels; the mean of ``sr``'s is compared with it.
 
         Raises:
             InputError: if the shapes differ or the image is too small for the window.
         """
         if sr.shape != hr.shape or sr.shape[0] != 1:
             raise InputError(f"sr and hr must both be (1, 3, H, W), got {tuple(sr.shape)} and {tuple(hr.shape)}")
-        a, b = self.luma(sr, scale=scale), self.luma(hr, scale=scale)
+        a, b = (self.luma(image, scale=scale, grey=grey) for image in (sr, hr))
         large = min(a.shape[-2:]) > 2 * filter_radius(scale)
         return Score(
             psnr(a, b).item(),

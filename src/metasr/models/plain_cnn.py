@@ -61,3 +61,33 @@ class PlainCNN(nn.Module):
             if i < self.layers:
                 features = F.relu(features)  # (B, channels, H, W)
         return image + features
+
+
+class ConditionedCNN(PlainCNN):
+    """The same network, told a few numbers about the whole image: they shift the first layer's biases.
+
+    That is what even maps beside the image would do. It begins by not heeding them, and takes a plain network's
+    weights.
+
+    Args:
+        channels: width of the hidden layers.
+        layers: number of convolutions, at least 2.
+        conditions: how many numbers.
+        last_gain: as in ``PlainCNN``.
+    """
+
+    def __init__(self, channels: int = 64, layers: int = 8, *, conditions: int = 2, last_gain: float = 0.1) -> None:
+        super().__init__(channels, layers, last_gain=last_gain)
+        self.told = nn.Linear(conditions, channels, bias=False)
+        nn.init.zeros_(self.told.weight)
+
+    def forward(self, image: Tensor, condition: Tensor) -> Tensor:  # type: ignore[override]
+        """Improve an image ``(B, 3, H, W)``, any size, told a condition ``(B, conditions)``."""
+        features = image
+        for i in range(1, self.layers + 1):
+            features = getattr(self, f"conv{i}")(features)
+            if i == 1:
+                features = features + self.told(condition)[:, :, None, None]
+            if i < self.layers:
+                features = F.relu(features)  # (B, channels, H, W)
+        return image + features

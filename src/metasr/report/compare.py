@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from metasr.evaluation.results import OWN_STOP, Row
+from metasr.evaluation.printing import signed
+from metasr.evaluation.results import Row
 from metasr.report.run_data import ReportData, RunData, Spread
 from metasr.text import pluralize
 
@@ -19,7 +21,10 @@ _SAME = 0.011  # dB: bicubic rows that differ by more were not made from the sam
 
 
 class Place(NamedTuple):
-    """What was measured on: scores on different images, or at different scales, are not compared."""
+    """What was measured on: scores on different images, or at different scales, are not compared.
+
+    Images that failed count, so that a row with a failure stays beside the others.
+    """
 
     testset: str
     scale: float
@@ -28,10 +33,17 @@ class Place(NamedTuple):
     @classmethod
     def of(cls, row: Row) -> Place:
         """Where a row was measured."""
-        return cls(row.testset, row.scale, row.images)
+        return cls(row.testset, row.scale, row.images + row.failed)
 
     def __str__(self) -> str:
         return f"{pluralize(self.images, 'image')} of {self.testset}, ×{self.scale:g}"
+
+
+class Cell(NamedTuple):
+    """A cell of a comparison: its text, and the PSNR in it where it is one of ours."""
+
+    text: str
+    psnr: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -41,12 +53,15 @@ class Comparison:
     Attributes:
         columns: headings.
         rows: their cells; ``-`` where there is nothing.
-        scores: how many of the cells after the first are PSNR of ours; the published numbers come after them.
     """
 
     columns: list[str]
-    rows: list[list[str]]
-    scores: int
+    rows: list[list[Cell]]
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The cells' texts."""
+        return [[cell.text for cell in row] for row in self.rows]
 
 
 def places(data: ReportData) -> list[Place]:
@@ -69,10 +84,10 @@ def comparison(data: ReportData, place: Place) -> Comparison:
     made_by: dict[str, str] = {}
     body = []
     for degradation in dict.fromkeys(r.degradation for r in rows):
-        cells = [degradation]
+        cells = [Cell(degradation)]
         for solver in BASELINES:
-            values = [r.psnr_y for r in rows if (r.degradation, r.solver) == (degradation, solver)]
-            cells.append(f"{values[0]:.2f}" if values else "-")
+            mine = [r for r in rows if (r.degradation, r.solver) == (degradation, solver)]
+            cells.append(_score(mine[:1], plain=True))
         known: dict[str, None] = {}
         for line, runs in lines.items():
             found = [row for run in runs if (row := headline(run, place, degradation)) is not None]
@@ -80,18 +95,22 @@ def comparison(data: ReportData, place: Place) -> Comparison:
             known |= {f"{r.published_psnr_y:.2f}": None for r in found if r.published_psnr_y is not None}
             if found:
                 made_by.setdefault(line, describe(found[0]))
-        body.append([*cells, ", ".join(known) or "-"] if compared else cells)
+        body.append([*cells, Cell(", ".join(known) or "-")] if compared else cells)
     columns = ["degradation", "bicubic", "bicubic, aligned"]
     columns += [f"{line} ({made_by[line]})" if line in made_by else line for line in lines]
-    return Comparison(columns + (["published"] if compared else []), body, len(BASELINES) + len(lines))
+    return Comparison(columns + (["published"] if compared else []), body)
 
 
-def _score(found: Sequence[Row]) -> str:
-    if not found:
-        return "-"
-    gaps = [value for row in found if (value := gap(row)) is not None]
-    mean = Spread.of([row.psnr_y for row in found]).text(2)
-    return f"{mean} ({round(Spread.of(gaps).mean, 2) + 0.0:+.2f})" if gaps else mean
+def _score(found: Sequence[Row], *, plain: bool = False) -> Cell:
+    """Mean and spread over runs; unless ``plain`` the gap to the published number; of how many images, if not all."""
+    scored = [row for row in found if row.images]
+    if not scored:
+        return Cell("-")
+    spread = Spread.of([row.psnr_y for row in scored])
+    gaps = [] if plain else [value for row in scored if (value := gap(row)) is not None]
+    text = spread.text(2) + (f" ({signed(Spread.of(gaps).mean)})" if gaps else "")
+    fewer = {f", {row.images} of {row.images + row.failed} images" for row in scored if row.failed}
+    return Cell(text + "".join(sorted(fewer)), spread.mean)
 
 
 def baselines_differ(data: ReportData) -> list[str]:
@@ -110,7 +129,7 @@ def describe(row: Row) -> str:
     """Solver and number of updates: ``adapt, 10 updates``."""
     if row.own_stop:
         return f"{row.solver}, stopping itself"
-    if row.updates == 0 and row.solver != "adapt":
+    if row.request is None and not row.updates > 0:
         return row.solver
     return f"{row.solver}, {pluralize(row.updates, 'update')}"
 
@@ -122,10 +141,10 @@ def is_own(row: Row) -> bool:
 
 def headline(run: RunData, place: Place, degradation: str) -> Row | None:
     """The row by which a run is compared: its own after most updates; else that of the weights it evaluated."""
-    mine = (r for r in run.rows if Place.of(r) == place and r.degradation == degradation)
+    mine = (r for r in run.rows if r.images and Place.of(r) == place and r.degradation == degradation)
     rows = [r for r in mine if r.solver not in BASELINES]
     candidates = [r for r in rows if is_own(r)] or rows
-    return max(candidates, key=lambda r: (r.key[2] == OWN_STOP, r.updates), default=None)
+    return max(candidates, key=lambda r: (r.own_stop, r.updates), default=None)
 
 
 def gap(row: Row) -> float | None:
@@ -142,7 +161,7 @@ def psnr_curves(data: ReportData) -> dict[tuple[Place, str], dict[str, dict[floa
     for run in data.runs:
         solvers = {r.solver for r in run.rows if r.solver not in BASELINES}
         for row in run.rows:
-            if row.solver in BASELINES or row.own_stop:
+            if row.solver in BASELINES or row.own_stop or not math.isfinite(row.psnr_y):
                 continue
             line = run.line + (f", {row.solver}" if len(solvers) > 1 else "")
             if not is_own(row):

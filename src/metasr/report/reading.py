@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from metasr import __version__
 from metasr.errors import DataError, MetasrError
 from metasr.evaluation.loss_curves import CURVES_NAME
-from metasr.evaluation.results import Row
+from metasr.evaluation.results import Row, read_means
+from metasr.io.csv import columns_of, parse_csv
 from metasr.report.run_data import LossKey, RatesTable, RunData, StageData
 from metasr.report.run_rates import learned_rates
 from metasr.report.sweep_table import Job
@@ -90,7 +89,7 @@ def _reading(path: Path, *, remade_by_removing: Path | None = None) -> Iterator[
     """Tell which file is damaged, and what can be done."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, csv.Error, MetasrError) as error:
+    except (OSError, ValueError, KeyError, TypeError, MetasrError) as error:
         shown = error.__cause__ if isinstance(error, MetasrError) and error.__cause__ else error
         reason = f"no {shown}" if isinstance(shown, KeyError) else str(shown)
         raise DataError(
@@ -129,13 +128,12 @@ def _metrics(folder: Path, notes: list[str]) -> dict[str, list[tuple[float, floa
     for path in sorted(paths, key=lambda p: (len(p.parent.name), p.parent.name)):
         with _reading(path):
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            heading = next(csv.reader(lines[:1]), None)
-            if heading is not None and "step" not in heading:
+            if lines and "step" not in columns_of(lines[0]):
                 notes.append(f"{path} is no log of this program's (it lacks the column step): its curves are not shown")
                 continue
             if lines and not lines[-1].endswith("\n"):
                 lines.pop()  # being written when the run was cut short
-            for row in csv.DictReader(lines):
+            for row in parse_csv("".join(lines)):
                 step = float(row["step"])
                 for name, value in row.items():
                     if name not in ("epoch", "step") and value:
@@ -144,32 +142,15 @@ def _metrics(folder: Path, notes: list[str]) -> dict[str, list[tuple[float, floa
 
 
 def _rows(path: Path) -> list[Row]:
-    readers: dict[str, Callable[[str], Any]] = {
-        "float": float, "int": int, "str": str, "float | None": lambda v: float(v) if v else None,
-        "bool": lambda v: v == "True",
-    }  # fmt: skip
     with _reading(path):
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-        needed = [f.name for f in fields(Row) if f.default is MISSING]
-        if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
-            raise ValueError(f"it lacks the columns {', '.join(missing)}")
-        rows = []
-        for number, line in enumerate(reader, start=2):
-            try:
-                told = {f.name: readers[str(f.type)](line[f.name]) for f in fields(Row) if line.get(f.name) is not None}
-                rows.append(Row(**told))
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"line {number}: {error}") from error
-        if not rows:
-            raise ValueError("it has no rows")
-        return rows
+        return read_means(path.read_text(encoding="utf-8"))
 
 
 def _losses(path: Path) -> dict[LossKey, list[float]]:
     found: dict[LossKey, list[float]] = {}
     if path.is_file():
         with _reading(path):
-            for line in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
+            for line in parse_csv(path.read_text(encoding="utf-8")):
                 found.setdefault((line["degradation"], line["solver"], line["weights"]), []).append(float(line["loss"]))
     return found
 
@@ -258,23 +239,20 @@ def _version(stages: list[StageData]) -> str | None:
 
 
 def read_jobs(folder: Path) -> list[Job]:
-    """All jobs of a sweep's folder, in the order of the sweep."""
+    """All jobs of a sweep's folder, in the order of the sweep; one with a damaged table counts as failed."""
     jobs = []
     found = [(read_job(path.parent), path) for path in folder.glob(f"*/{JOB_NAME}")]
     for card, path in sorted(found, key=lambda item: (item[0].get("number", 0), item[1].parent.name)):
         table = path.parent / "table.csv"
         finished = card.get("status") == "finished" and table.is_file()
         pruned = card.get("status") == "pruned"
-        rows: tuple[dict[str, str], ...] = ()
-        if finished:
-            with table.open(encoding="utf-8", newline="") as file:
-                rows = tuple(csv.DictReader(file))
+        rows, damage = _rows_or_damage(table) if finished else ((), "")
         overrides = tuple(card.get("overrides", ()))
         jobs.append(
             Job(
                 overrides=overrides,
                 rows=rows,
-                error="" if finished or pruned else card.get("error", "cut short: run the sweep again"),
+                error=damage if finished or pruned else card.get("error", "cut short: run the sweep again"),
                 command=f"{interpreter()} {shlex.join(['src/run.py', *overrides])}",
                 folder=path.parent.name,
                 trial=bool(card.get("search")),
@@ -284,6 +262,13 @@ def read_jobs(folder: Path) -> list[Job]:
             )
         )
     return jobs
+
+
+def _rows_or_damage(table: Path) -> tuple[tuple[Row, ...], str]:
+    try:
+        return tuple(_rows(table)), ""
+    except DataError as error:
+        return (), str(error)
 
 
 def _step_seconds(folder: Path) -> float | None:

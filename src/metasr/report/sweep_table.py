@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from statistics import fmean, median, stdev
 
 from rich.table import Table as RichTable
 
-from metasr.evaluation.results import render
+from metasr.evaluation.printing import render
+from metasr.evaluation.results import Row
+from metasr.io.csv import format_csv
+from metasr.text import plain_number
 
-METRICS = ("psnr_y", "ssim_y", "hf_error_y", "seconds")
 _COMMON = ("interpolate", "interpolate_aligned")
 
 
@@ -23,7 +23,7 @@ class Job:
 
     Attributes:
         overrides: its choices, as ``key=value``.
-        rows: lines of its ``table.csv``, by column.
+        rows: the means of its table.
         error: why it failed; empty where it did not.
         command: what runs it again.
         folder: its folder's name.
@@ -34,7 +34,7 @@ class Job:
     """
 
     overrides: tuple[str, ...]
-    rows: tuple[Mapping[str, str], ...] = ()
+    rows: tuple[Row, ...] = ()
     error: str = ""
     command: str = ""
     folder: str = ""
@@ -51,14 +51,17 @@ class Job:
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One variant's scores under one degradation, over its seeds; spreads are sample standard deviations."""
+    """One variant's scores under one degradation, over its seeds; spreads are sample standard deviations.
+
+    ``updates`` is the requested number, or the mean that was taken where none is requested.
+    """
 
     variant: str
     testset: str
     degradation: str
     solver: str
     weights: str
-    updates: str
+    updates: float
     runs: int
     psnr_y: float
     psnr_y_std: float
@@ -69,6 +72,7 @@ class SweepRow:
     hf_error_y_std: float
     seconds: float
     command: str
+    published_psnr_y: float | None = None
 
 
 @dataclass
@@ -116,31 +120,28 @@ class SweepTable:
     @property
     def rows(self) -> list[SweepRow]:
         """Means over the seeds, in order of first appearance; interpolation once for all variants."""
-        groups: dict[tuple[str, ...], list[tuple[Mapping[str, str], Job]]] = {}
+        groups: dict[tuple[str, str, str, str, str, int | None], list[tuple[Row, Job]]] = {}
         measured = {_measured_on(row) for job in self.jobs for row in job.rows}
         for job in self.jobs:
-            for row in job.rows:
-                common = row["solver"] in _COMMON or row["weights"].startswith("released/")
+            for row in (row for row in job.rows if row.images):  # else every image failed, which the job's table tells
+                common = row.solver in _COMMON or row.weights.startswith("released/")
                 shared = "all" if len(measured) == 1 else ", ".join(["all", *_measured_on(row)])
-                updates = "own" if row.get("own_stop") == "True" else row["updates"]
-                key = (
-                    row["testset"], row["degradation"], shared if common else self.label(job), row["solver"],
-                    row["weights"], updates,
-                )  # fmt: skip
+                variant = shared if common else self.label(job)
+                key = (row.testset, row.degradation, variant, row.solver, row.weights, row.request)
                 groups.setdefault(key, []).append((row, job))
         rows = []
-        for (testset, degradation, variant, solver, weights, updates), members in groups.items():
-            values = {m: [float(row.get(m) or "nan") for row, _ in members] for m in METRICS}
-            best = max(range(len(members)), key=lambda i: values["psnr_y"][i])
-            if updates == "own":
-                updates = f"{fmean(float(row['updates']) for row, _ in members):.1f}"
+        for (testset, degradation, variant, solver, weights, _), members in groups.items():
+            psnr, ssim, hf_error, seconds, updates = (
+                [getattr(row, name) for row, _ in members]
+                for name in ("psnr_y", "ssim_y", "hf_error_y", "seconds", "updates")
+            )
+            best = max(range(len(members)), key=lambda i: psnr[i])
             rows.append(
                 SweepRow(
-                    variant, testset, degradation, solver, weights, updates, len({id(job) for _, job in members}),
-                    fmean(values["psnr_y"]), _spread(values["psnr_y"]), values["psnr_y"][best],
-                    fmean(values["ssim_y"]), _spread(values["ssim_y"]),
-                    fmean(values["hf_error_y"]), _spread(values["hf_error_y"]), fmean(values["seconds"]),
-                    members[best][1].command,
+                    variant, testset, degradation, solver, weights, fmean(updates),
+                    len({id(job) for _, job in members}), fmean(psnr), _spread(psnr), psnr[best], fmean(ssim),
+                    _spread(ssim), fmean(hf_error), _spread(hf_error), fmean(seconds), members[best][1].command,
+                    members[0][0].published_psnr_y,
                 )
             )  # fmt: skip
         order = list(dict.fromkeys(row.degradation for row in rows))
@@ -148,27 +149,23 @@ class SweepTable:
 
     def to_csv(self) -> str:
         """One line per variant, degradation, solver, weights and number of updates; then one per failed job."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        names = [f.name for f in fields(SweepRow)]
-        writer.writerow([*names, "error"])
+        names = [f.name for f in fields(SweepRow) if f.name != "published_psnr_y"]
+        lines: list[list[object]] = []
         for row in self.rows:
-            values = (getattr(row, name) for name in names)
-            writer.writerow([f"{v:.4f}" if isinstance(v, float) else v for v in values] + [""])
+            values = dict(zip(names, (getattr(row, name) for name in names), strict=True))
+            values["updates"] = plain_number(row.updates)
+            lines.append([f"{v:.4f}" if isinstance(v, float) else v for v in values.values()] + [None])
         for job in self.failed:
-            empty = [""] * (len(names) - 2)
-            writer.writerow([self.label(job), *empty, job.command, job.error])
-        return text.getvalue()
+            lines.append([self.label(job), *[None] * (len(names) - 2), job.command, job.error])
+        return format_csv([*names, "error"], lines)
 
     def trials_to_csv(self) -> str:
         """One line per trial of a search, the best first."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["trial", "val_psnr_y", "state", "command"])
+        lines = []
         for job in self.trials:
-            value = "" if job.objective is None else f"{job.objective:.4f}"
-            writer.writerow([self.label(job), value, job.pruned or job.error or "finished", job.command])
-        return text.getvalue()
+            value = None if job.objective is None else f"{job.objective:.4f}"
+            lines.append([self.label(job), value, job.pruned or job.error or "finished", job.command])
+        return format_csv(["trial", "val_psnr_y", "state", "command"], lines)
 
     def format(self, *, title: str) -> str:
         """The table as it is printed; below it each run's command (of a search's trials the best), and what failed."""
@@ -187,7 +184,7 @@ class SweepTable:
                 r.degradation if r.degradation != before else "",
                 r.variant,
                 made_by,
-                r.updates,
+                plain_number(r.updates),
                 str(r.runs),
                 _with_spread(r.psnr_y, r.psnr_y_std, 2),
                 f"{r.psnr_y_best:.2f}",
@@ -222,9 +219,9 @@ class SweepTable:
         return [f"  {v}: {m:.3f}" + (f" ({m / first:.2f})" if first else "") for v, m in medians.items()]
 
 
-def _measured_on(row: Mapping[str, str]) -> tuple[str, str]:
+def _measured_on(row: Row) -> tuple[str, str]:
     """What interpolation's scores depend on beside test set and degradation."""
-    return f"x{row.get('scale', '')}", f"{row.get('images', '')} images"
+    return f"x{row.scale:g}", f"{row.images} images"
 
 
 def _short(choice: str) -> str:

@@ -11,12 +11,14 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from typing import Any, Literal, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from metasr.checks import check_state
 from metasr.errors import MetasrError, WeightsError, nearest
@@ -40,12 +42,14 @@ def networks() -> dict[str, type]:
     from metasr.models.kernel_regressor import KernelRegressor
     from metasr.models.maml_sr_net import MAMLSRNet
     from metasr.models.mln import MLN
-    from metasr.models.plain_cnn import PlainCNN
+    from metasr.models.plain_cnn import ConditionedCNN, PlainCNN
     from metasr.models.rdan import RDAN
+    from metasr.models.resunet import ResUNet
+    from metasr.models.unfolded import UnfoldedNet
     from metasr.models.weight_net import WeightNet
 
-    return _by_name(BlindSR, DegradationEncoder, KDSRBody, KDSREncoder, KernelRegressor, MAMLSRNet, MLN, PlainCNN, RDAN,
-                    WeightNet)  # fmt: skip
+    return _by_name(BlindSR, ConditionedCNN, DegradationEncoder, KDSRBody, KDSREncoder, KernelRegressor, MAMLSRNet, MLN,
+                    PlainCNN, RDAN, ResUNet, UnfoldedNet, WeightNet)  # fmt: skip
 
 
 def recipes() -> dict[str, type]:
@@ -59,10 +63,11 @@ def recipes() -> dict[str, type]:
     from metasr.recipes.pretrain import Pretrain
     from metasr.recipes.student import Student
     from metasr.recipes.teacher import Teacher
+    from metasr.recipes.unfolded import UnfoldedTraining
     from metasr.recipes.weightnet import WeightNetRecipe
 
-    return _by_name(KernelRegression, MAMLSRRecipe, MetaTransfer, Pretrain, Student, Teacher, WeightNetRecipe,
-                    StepWeights, AdaptedFeatures, PairView, Staircase)  # fmt: skip
+    return _by_name(KernelRegression, MAMLSRRecipe, MetaTransfer, Pretrain, Student, Teacher, UnfoldedTraining,
+                    WeightNetRecipe, StepWeights, AdaptedFeatures, PairView, Staircase)  # fmt: skip
 
 
 def _by_name(*classes: type) -> dict[str, type]:
@@ -86,8 +91,9 @@ def network_choices(
     Raises:
         WeightsError: for another class, another argument, or a network with tensors that are not among these.
     """
-    choices = _checked(node, kind, networks(), origin=origin)
-    with torch.device("meta"):
+    most = max([64, len(state), *(side for tensor in state.values() for side in tensor.shape)])
+    choices = _checked(node, kind, networks(), origin=origin, most=min(most, MOST_LAYERS))
+    with _outline():
         network = _made(choices, networks(), origin=origin)
     own = network.state_dict()
     given = without_prefix(state, own)
@@ -126,7 +132,7 @@ def parameter_names(node: Mapping[str, Any], *, origin: str) -> list[str]:
         WeightsError: for a class that is none of this package's, or arguments that it does not take.
     """
     choices = _checked(node, nn.Module, networks(), origin=origin)
-    with torch.device("meta"):
+    with _outline():
         network = _made(choices, networks(), origin=origin)
     return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
 
@@ -146,7 +152,7 @@ def recipe_choices(node: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
 
     table = networks() | recipes()
     choices = _checked(node, Recipe, table, origin=origin)
-    with torch.device("meta"):
+    with _outline():
         made = _made(choices, table, origin=origin)
     count = sum(parameter.numel() for parameter in made.parameters())
     if count > MOST_PARAMETERS:
@@ -182,8 +188,33 @@ def make_protocol(node: Mapping[str, Any], *, origin: str) -> Any:
     return _made(choices, table, origin=origin)
 
 
+class _WithoutValues(TorchFunctionMode):
+    """Leaves tensors as they are where networks give them their first values: there are none to give."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _FIRST_VALUES:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+_FIRST_VALUES = {"normal_", "uniform_", "zero_", "fill_", "mul_", "kaiming_normal_", "kaiming_uniform_"}
+
+
+@contextmanager
+def _outline() -> Iterator[None]:
+    """Networks made here have names and shapes, and take no memory."""
+    with torch.device("meta"), _WithoutValues():
+        yield
+
+
 def _checked(
-    node: Any, wanted: Any, table: Mapping[str, type], *, origin: str, name: str = "its network"
+    node: Any,
+    wanted: Any,
+    table: Mapping[str, type],
+    *,
+    origin: str,
+    name: str = "its network",
+    most: int = MOST_LAYERS,
 ) -> dict[str, Any]:
     """A class and its arguments, each of the kind that the class's signature tells."""
     if not isinstance(node, Mapping) or not isinstance(node.get(CLASS), str):
@@ -210,26 +241,27 @@ def _checked(
     missing = [k for k, p in parameters.items() if p.default is p.empty and k not in given]
     if missing:
         raise WeightsError(f"{origin}: {what} needs {', '.join(missing)}, which the card does not tell")
-    limit = MOST_LAYERS if made.__module__.startswith("metasr.models.") else 2**53
+    limit = most if made.__module__.startswith("metasr.models.") else 2**53
     choices: dict[str, Any] = {CLASS: told}
     for key, value in given.items():
-        choices[key] = _value(value, hints[key], table, origin=origin, name=f"{what}'s {key}", limit=limit)
+        choices[key] = _value(value, hints[key], table, origin=origin, name=f"{what}'s {key}", limit=limit, most=most)
     return choices
 
 
-def _value(value: Any, wanted: Any, table: Mapping[str, type], *, origin: str, name: str, limit: int) -> Any:
+def _value(value: Any, wanted: Any, table: Mapping[str, type], *, origin: str, name: str, limit: int, most: int) -> Any:
     """An argument, where it is of the kind that a signature's annotation tells."""
     options = get_args(wanted) if get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
     refused: WeightsError | None = None
     for option in options:
         if isinstance(value, Mapping) and (isinstance(option, type)):
             try:
-                return _checked(value, option, table, origin=origin, name=name)
+                return _checked(value, option, table, origin=origin, name=name, most=most)
             except WeightsError as error:
                 refused = error
         elif isinstance(value, list) and get_origin(option) in (Sequence, tuple, list) and len(value) <= LONGEST_LIST:
             inner = get_args(option)[0]
-            return [_value(v, inner, table, origin=origin, name=f"a value of {name}", limit=limit) for v in value]
+            named = f"a value of {name}"
+            return [_value(v, inner, table, origin=origin, name=named, limit=limit, most=most) for v in value]
         elif _is_plain(value, option, limit=limit):
             return int(value) if option is int else value
     if refused is not None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from metasr.errors import StageError
 from metasr.io.files import write_text
 from metasr.runs.reading import check_card, read_object
+from metasr.runs.renames import renamed_card
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +44,7 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card in a stage's folder; empty if there is none.
+    """The card in a stage's folder, with the names that this version has for things; empty if there is none.
 
     Raises:
         StageError: if it cannot be read, or its entries are of other kinds than a card's.
@@ -52,7 +53,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     found = read_object(path, error=StageError, remedy="remove the stage's folder to train it again")
-    return check_card(found, f"card {path}", error=StageError)
+    return renamed_card(check_card(found, f"card {path}", error=StageError), config_hash)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:

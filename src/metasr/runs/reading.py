@@ -147,7 +147,8 @@ _ENTRIES = {
     **dict.fromkeys(
         ("config", "identity", "identity.data", "identity.trainer", "meta_set", "metrics", "versions", "config.data",
          "config.evaluation", "config.evaluation.protocol", "config.stages", "config.stages.*",
-         "config.stages.*.recipe", "config.stages.*.sampler", "config.stages.*.sampler.degradations"), _OBJECT,
+         "config.stages.*.recipe", "config.stages.*.sampler", "config.stages.*.sampler.degradations",
+         "extended", "retried"), _OBJECT,
     ),
     **dict.fromkeys(("config.model", "config.mln", "config.stages.*.recipe.model"), _OBJECT_OR_NULL),
     "scale": _SCALE,
@@ -157,6 +158,9 @@ _ENTRIES = {
     "config.seed": _WHOLE,
     "seed": _WHOLE,
     "steps": _WHOLE,
+    "extended.*": _WHOLE,
+    "retried.from": _WHOLE,
+    "retried.rates": _NUMBER,
     "seconds": _NUMBER,
     "step_seconds": _NUMBER,
 }  # fmt: skip

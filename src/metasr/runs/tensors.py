@@ -12,6 +12,8 @@ from torch import Tensor
 
 from metasr.errors import WeightsError
 
+LARGEST = 1e6
+"""Of any weight; those of the networks here stay below 100."""
 _WRAPPERS = ("state_dict", "model", "params_ema", "params")
 """What programs put a state dict under, beside other things."""
 _PREFIXES = ("module.", "model.", "module.model.")
@@ -53,6 +55,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} holds {kind} in {len(bad)} of {len(found)} tensors ({', '.join(bad[:3])}"
             f"{', ...' if len(bad) > 3 else ''}): it is damaged, or its training diverged; take other weights"
+        )
+    largest = max((float(t.abs().max()) for t in found.values() if t.is_floating_point() and t.numel()), default=0.0)
+    if largest > LARGEST:
+        raise WeightsError(
+            f"{path} holds values up to {largest:.3g}, and no trained network has any above {LARGEST:g}: it is "
+            "damaged, or its training diverged; take other weights"
         )
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from metasr.io.files import file_hash
 from metasr.meta.rates import RATE_PREFIXES
 from metasr.models.weight_net import WEIGHT_NET_PREFIX
 from metasr.paths import weights_folder
-from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, read_card
+from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, config_hash, read_card, tensors_hash
 from metasr.runs.folder import interpreter, run_folders
 from metasr.runs.reading import check_card, read_object
+from metasr.runs.renames import renamed_card
 from metasr.runs.tensors import read_tensors, without_prefix
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,11 @@ class Weights:
     state: dict[str, Tensor]
     card: dict[str, Any] = field(default_factory=dict)
     run: Path | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the tensors, with their names."""
+        return tensors_hash(self.state)
 
     @property
     def origin(self) -> str:
@@ -163,7 +170,7 @@ def from_release(folder: Path, name: str) -> Weights:
 
 def _card(path: Path) -> dict[str, Any]:
     """A weights card, a JSON object beside a weights file."""
-    return check_card(read_object(path, what="weights card"), f"weights card {path}")
+    return renamed_card(check_card(read_object(path, what="weights card"), f"weights card {path}"), config_hash)
 
 
 def _require_hash(path: Path, wanted: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -14,6 +15,13 @@ from metasr.checks import check_image, check_scale
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
 from metasr.meta.inner_loop import Trace
+
+
+class CutShort(Enum):
+    """Who ended a solver before it would have ended itself."""
+
+    INTERRUPTED = "interrupted"
+    BUDGET = "budget_seconds"
 
 
 @dataclass
@@ -27,6 +35,7 @@ class Solution:
         updates: gradient steps taken on this image.
         seconds: wall time from the LR image to ``sr``.
         stopped: why the solver took no further step, in a few words; empty where the number of steps was given.
+        cut_short: who ended it before the solver would have; none where nobody did.
         assumed: what a blind solver took blur and noise to be; empty where they were given.
         direct: whether ``kernel`` stands before direct subsampling, whatever the degradation's own is: blur and
             resizing in one (see ``degradation.direct_kernel.direct_kernel``).
@@ -38,6 +47,7 @@ class Solution:
     updates: int = 0
     seconds: float = 0.0
     stopped: str = ""
+    cut_short: CutShort | None = None
     assumed: str = ""
     direct: bool = False
 

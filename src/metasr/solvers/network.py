@@ -13,7 +13,7 @@ from metasr.degradation.resize import imresize
 from metasr.errors import InputError
 from metasr.models.blind import BlindSR
 from metasr.solvers.base import Solution, check_problem, clock
-from metasr.solvers.ensemble import back_project, self_ensemble, symmetries_of
+from metasr.solvers.ensemble import back_project, symmetries_of, transform, turned, undo
 from metasr.solvers.plain_steps import forward_of
 from metasr.solvers.tiles import apply_scaling, apply_tiled, check_tiling, overlap_of
 
@@ -63,19 +63,42 @@ class NetworkSolver:
     def render(self, network: nn.Module, lr: Tensor, degradation: Degradation) -> Tensor:
         """The SR image of some weights: enlarge, run in tiles, ensemble, back-project, clip."""
 
-        def run(image: Tensor) -> Tensor:
+        def run(image: Tensor, off_centre: tuple[float, float]) -> Tensor:
             if self.enlarge_first:
-                enlarged = imresize(image, degradation.scale)
+                enlarged = enlarge(image, degradation.scale, off_centre=off_centre)
                 return apply_tiled(forward_of(network), enlarged, tile=self.tile, overlap=overlap_of(network))
             part, overlap = tileable(network, image)
             trained = getattr(network, "scale", None)
-            return apply_scaling(part, image, scale=degradation.scale, tile=self.tile, overlap=overlap, trained=trained)
+            sr = apply_scaling(part, image, scale=degradation.scale, tile=self.tile, overlap=overlap, trained=trained)
+            return imresize(sr, 1.0, shift=(-off_centre[0], -off_centre[1])) if any(off_centre) else sr
 
-        size = (lr.shape[-2], lr.shape[-1])
-        sr = self_ensemble(run, lr, symmetries_of(degradation, size=size)) if self.ensemble else run(lr)
+        off_centre = degradation.off_centre
+        if self.ensemble:
+            symmetries = symmetries_of(degradation, size=(lr.shape[-2], lr.shape[-1]), own_centre=True)
+            copies = (undo(run(transform(lr, s), turned(off_centre, s)), s) for s in symmetries)
+            sr = torch.stack(list(copies)).mean(0)
+        else:
+            sr = run(lr, off_centre)
         if self.back_projection:
             sr = back_project(sr, lr, degradation, rounds=self.back_projection)
         return sr.clamp(0, 1)
+
+
+def enlarge(
+    lr: Tensor, scale: float, *, off_centre: tuple[float, float], size: tuple[int, int] | None = None
+) -> Tensor:
+    """The enlarged image that a network takes which was trained with centred kernels.
+
+    What direct subsampling displaces, such a network has learned to put back; what an off-centre kernel displaces
+    beyond that is put back here.
+
+    Args:
+        lr: ``(1, 3, h, w)``.
+        scale: to enlarge by.
+        off_centre: of the kernel (``metasr.degradation.pipeline.Degradation.off_centre``), in enlarged pixels.
+        size: of the enlarged image; ``ceil(scale · (h, w))`` by default.
+    """
+    return imresize(lr, scale, size=size, shift=(-off_centre[0], -off_centre[1]))
 
 
 def tileable(network: nn.Module, lr: Tensor) -> tuple[Callable[[Tensor], Tensor], int]:

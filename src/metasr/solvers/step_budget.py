@@ -15,10 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from metasr.errors import InputError
-from metasr.solvers.base import Solution
-
-INTERRUPTED = "interrupted"
-SPENT = "budget_seconds"
+from metasr.solvers.base import CutShort, Solution
 
 
 def check_budget(budget_seconds: float | None) -> None:
@@ -33,12 +30,12 @@ def check_budget(budget_seconds: float | None) -> None:
 
 def was_interrupted(solution: Solution) -> bool:
     """Whether it is what there was when somebody pressed Ctrl-C."""
-    return solution.stopped.startswith(INTERRUPTED)
+    return solution.cut_short is CutShort.INTERRUPTED
 
 
 def was_cut_short(solution: Solution) -> bool:
     """Whether somebody, or the time that was given, ended it before its solver would have."""
-    return solution.stopped.startswith((INTERRUPTED, SPENT))
+    return solution.cut_short is not None
 
 
 class TimeLimit:
@@ -51,7 +48,7 @@ class TimeLimit:
                 ...
                 if not limit.tick(loss):
                     break
-        Solution(..., stopped=limit.stopped)
+        Solution(..., stopped=limit.stopped, cut_short=limit.cut_short)
 
     The first Ctrl-C (SIGINT) within the context lets the present step end and the loop stop, so that the solver makes
     its image of what was learned so far; from then on Ctrl-C does what it did before. Where signals belong to somebody
@@ -61,6 +58,7 @@ class TimeLimit:
     Attributes:
         steps: how many are done.
         stopped: why no further one is to be taken, in a few words; empty where all of them were.
+        cut_short: who ended it, where the solver did not itself.
 
     Args:
         total: steps that the loop has at most.
@@ -88,6 +86,7 @@ class TimeLimit:
         self.clock = clock
         self.steps = 0
         self.stopped = ""
+        self.cut_short: CutShort | None = None
         self._start = clock()
         self._aside = 0.0  # seconds before the first step
         self._interrupts = False
@@ -162,10 +161,15 @@ class TimeLimit:
     def _look(self) -> None:
         """Stop where somebody wishes it, or the time is spent."""
         if self._interrupts:
-            self.stop(f"{INTERRUPTED} after {self.steps} of {self.total} steps")
+            self._cut(CutShort.INTERRUPTED, f"interrupted after {self.steps} of {self.total} steps")
             print("\ninterrupted: the image is made of what there is; Ctrl-C once more leaves at once", file=sys.stderr)
         elif self._is_spent():
-            self.stop(f"{SPENT}={self.budget_seconds:g} spent after {self.steps} of {self.total} steps")
+            told = f"budget_seconds={self.budget_seconds:g} spent after {self.steps} of {self.total} steps"
+            self._cut(CutShort.BUDGET, told)
+
+    def _cut(self, by: CutShort, told: str) -> None:
+        if not self.stopped:
+            self.stopped, self.cut_short = told, by
 
     def stop(self, why: str) -> None:
         """Let the loop end, for a reason of the solver's own; the first reason stays."""

@@ -5,83 +5,71 @@ A stage's identity is the hash of its configuration, its data, the seed, and its
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import copy
+from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from metasr.config import build
-from metasr.data.meta_set import MetaSet
+from metasr.data.catalog import ImageSet
+from metasr.data.meta_set import MetaSet, WeightedSampler
 from metasr.errors import StageError
 from metasr.io.files import file_hash
-from metasr.paths import weights_folder
 from metasr.runs.card import WEIGHTS_NAME, config_hash, read_card
-from metasr.runs.folder import interpreter
-from metasr.runs.weights import Weights, read_tensors, resolve
-
-_HARMLESS = {
-    "_target_", "accelerator", "log_every_n_steps", "num_sanity_val_steps", "default_root_dir", "logger", "callbacks",
-    "profiler", "barebones", "inference_mode", "check_val_every_n_epoch", "val_check_interval", "limit_val_batches",
-}  # fmt: skip
-"""Choices of the trainer that do not change weights; those that begin with ``enable_`` do not either."""
+from metasr.runs.folder import command, interpreter
+from metasr.runs.weights import read_tensors
+from metasr.training.stage import Chain, Stage
 
 
-@dataclass(frozen=True)
-class Place:
-    """A stage's place in the chain.
+def identity(stage: Stage, fingerprint: str, meta_set: MetaSet | None) -> dict[str, Any]:
+    """Everything that decides what a stage's weights come out as.
 
-    Attributes:
-        name: the stage.
-        folder: ``<run>/<nn>_<stage>``.
-        parent: where it starts from, or none.
-        init: hash of the tensors given to it from outside the run to start from, instead of a parent's; or none.
+    Args:
+        stage: its own choices stand in it.
+        fingerprint: of the training images.
+        meta_set: the meta-data set that its sampler brings along.
     """
-
-    name: str
-    folder: Path
-    parent: Place | None
-    init: str | None = None
-
-    def ancestors(self) -> Iterator[Place]:
-        """Its parent, that one's parent, and so on."""
-        place = self.parent
-        while place is not None:
-            yield place
-            place = place.parent
-
-
-def identity(cfg: DictConfig, place: Place, fingerprint: str, meta_set: MetaSet | None) -> dict[str, Any]:
-    """Everything that decides what a stage's weights come out as."""
-    part = OmegaConf.to_container(cfg.stages[place.name], resolve=True)
-    assert isinstance(part, dict)
-    for indifferent in ("checkpoint_every", "validation", "solver"):
-        part.pop(indifferent, None)
-    trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
-    assert isinstance(trainer, dict)
     found = {
-        "stage": part,
-        "seed": cfg.seed,
-        "data": {"name": cfg.data.name, "fingerprint": fingerprint},
-        "trainer": {k: v for k, v in trainer.items() if k not in _HARMLESS and not str(k).startswith("enable_")},
-        "parent": None if place.parent is None else file_hash(place.parent.folder / WEIGHTS_NAME),
+        **stage.choices,
+        "data": {**stage.choices["data"], "fingerprint": fingerprint},
+        "parent": None if stage.parent is None else file_hash(stage.parent.folder / WEIGHTS_NAME),
     }
-    if place.init is not None:
-        found["init"] = place.init
+    if stage.given_hash is not None:
+        found["init"] = stage.given_hash
     if meta_set is not None:
         found["sampler_data"] = meta_set.fingerprint()
     return found
 
 
-def given_weights(cfg: DictConfig) -> Weights | None:
-    """What ``init`` names, or none: the weights that the first of the stages that run starts from.
+def files_of(images: ImageSet) -> dict[str, int]:
+    """Names and sizes in bytes of some images' files, by which a card can name those that were changed.
 
-    Raises:
-        WeightsError, StageError: if there are none.
+    Sets of more than 20,000 images are not listed: a card is to stay readable.
     """
-    return None if cfg.init is None else resolve(cfg.init, folder=weights_folder())
+    return {path.name: path.stat().st_size for path in images.paths} if len(images) <= 20_000 else {}
+
+
+def changed_files(old: Any, new: Mapping[str, int]) -> str:
+    """What became of a stage's training images, in words; empty where that is not known.
+
+    Args:
+        old: the ``data`` of the stage's card.
+        new: names and sizes of the files now.
+    """
+    old = old.get("files") if isinstance(old, Mapping) else None
+    if not isinstance(old, Mapping) or not old or not new:
+        return ""
+    told = {
+        "gone": [name for name in old if name not in new],
+        "new": [name for name in new if name not in old],
+        "of another size": [name for name in new if name in old and old[name] != new[name]],
+    }
+    words = [
+        f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''} {state}"
+        for state, names in told.items()
+        if names
+    ]
+    return "; training images: " + ("; ".join(words) or "the same names and sizes, other contents or another order")
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
@@ -94,67 +82,86 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{path}: then {old}, now {new}"]
 
 
-def parent_state(cfg: DictConfig, place: Place, again: str) -> dict[str, Tensor] | None:
-    """The tensors of a stage's parent, when all that it builds on is there.
+def raised_steps(old: Any, new: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The numbers of steps of two identities, where the second has more and nothing else differs."""
+    if not isinstance(old, Mapping) or not isinstance(old.get("stage"), Mapping):
+        return None
+    before, after = old["stage"].get("steps"), new["stage"]["steps"]
+    if not isinstance(before, int) or before >= after:
+        return None
+    as_before = copy.deepcopy(dict(new))
+    as_before["stage"]["steps"] = before
+    if as_before["stage"]["recipe"].get("steps") == after:  # told it for its schedule
+        as_before["stage"]["recipe"]["steps"] = before
+    return (before, after) if config_hash(as_before) == config_hash(old) else None
 
-    Args:
-        cfg: the run's config.
-        place: the stage.
-        again: the command that goes on with the run.
+
+def parent_state(chain: Chain, stage: Stage) -> dict[str, Tensor] | None:
+    """The tensors of a stage's parent, when all that it builds on is there.
 
     Raises:
         StageError: for a predecessor, near or far, that is missing, unfinished, foreign or damaged.
     """
-    if place.parent is None:
+    if stage.parent is None:
         return None
-    child = place
-    for ancestor in place.ancestors():
-        _require_whole(cfg, ancestor, child, again)
+    child = stage
+    for ancestor in stage.ancestors():
+        _require_whole(chain, ancestor, child)
         child = ancestor
-    return read_tensors(place.parent.folder / WEIGHTS_NAME)
+    return read_tensors(stage.parent.folder / WEIGHTS_NAME)
 
 
-def require_current(cfg: DictConfig, place: Place, fingerprint: str, again: str) -> None:
+def require_current(chain: Chain, stage: Stage, fingerprint: str) -> None:
     """Require that what a stage builds on would come about by today's choices, each from its present parent.
 
     Args:
-        cfg: the run's config.
-        place: the stage.
+        chain: the experiment.
+        stage: one of its stages.
         fingerprint: of the training images.
-        again: the command that goes on with the run.
 
     Raises:
         StageError: for a stale predecessor; of several the first of the chain.
     """
-    for ancestor in reversed(list(place.ancestors())):
+    for ancestor in reversed(list(stage.ancestors())):
         card = read_card(ancestor.folder)
-        wanted = identity(cfg, ancestor, fingerprint, build.meta_set(build.sampler(cfg, ancestor.name)))
+        wanted = identity(ancestor, fingerprint, meta_set_of(ancestor))
         if card.get("hash") != config_hash(wanted):
             changed = ", ".join(differences(card.get("identity", {}), wanted)) or "its identity"
             raise StageError(
-                f"stage {place.name!r} builds on stage {ancestor.name!r} in {ancestor.folder}, which is stale: it was "
+                f"stage {stage.name!r} builds on stage {ancestor.name!r} in {ancestor.folder}, which is stale: it was "
                 f"made with other choices ({changed}). Take them back, or start a new run by leaving run= out, or "
-                f"remove {ancestor.folder} and train it again with: {again} 'stages_to_run=[{ancestor.name}]'"
+                f"remove {ancestor.folder} and train it again with: {_alone(chain, ancestor)}"
             )
 
 
-def _require_whole(cfg: DictConfig, ancestor: Place, child: Place, again: str) -> None:
+def meta_set_of(stage: Stage) -> MetaSet | None:
+    """The meta-data set that a stage's sampler brings along beside the training set; none for most."""
+    sampler = stage.make_sampler()
+    return sampler.meta_set if isinstance(sampler, WeightedSampler) else None
+
+
+def _alone(chain: Chain, stage: Stage) -> str:
+    """What to type to run one stage alone."""
+    return f"{command(chain.experiment, chain.run, without=('stages_to_run',))} 'stages_to_run=[{stage.name}]'"
+
+
+def _require_whole(chain: Chain, ancestor: Stage, child: Stage) -> None:
     card = read_card(ancestor.folder)
     weights = ancestor.folder / WEIGHTS_NAME
     if card.get("status") != "finished" or not weights.is_file():
         state = "was cut short" if card else "is missing"
         raise StageError(
             f"stage {child.name!r} needs stage {ancestor.name!r} first, which {state} in {ancestor.folder}; run it "
-            f"with: {again} 'stages_to_run=[{ancestor.name}]'"
+            f"with: {_alone(chain, ancestor)}"
         )
-    if card.get("experiment") != cfg.name or card.get("stage") != ancestor.name:
+    if card.get("experiment") != chain.experiment or card.get("stage") != ancestor.name:
         raise StageError(
             f"{ancestor.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, but "
-            f"stage {child.name!r} of {cfg.name!r} needs {ancestor.name!r} of its own experiment; run the chain in a "
-            f"new folder: {interpreter()} src/run.py +experiment={cfg.name}"
+            f"stage {child.name!r} of {chain.experiment!r} needs {ancestor.name!r} of its own experiment; run the "
+            f"chain in a new folder: {interpreter()} src/run.py +experiment={chain.experiment}"
         )
     if file_hash(weights) != card.get("weights"):
         raise StageError(
             f"{weights} is not the file that its card describes (changed or damaged); remove {ancestor.folder} and run "
-            f"stage {ancestor.name!r} again with: {again}"
+            f"stage {ancestor.name!r} again with: {command(chain.experiment, chain.run, without=('stages_to_run',))}"
         )

@@ -11,10 +11,13 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import WandbLogger
+from torch.optim.lr_scheduler import LambdaLR
 
 from metasr.io.files import put_in_place
 from metasr.recipes.base import Recipe, require_finite_weights
 from metasr.training.progress import Pace, StageTable, duration
+from metasr.training.stage import Stage
+from metasr.training.validation import Validator
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +27,10 @@ RESUME_NAME = "resume.ckpt"
 class ResumePoint(Callback):
     """Write a checkpoint to go on from, every so many steps, so that a kill at any moment leaves a whole one.
 
-    The file is written beside its final name and then renamed: on one file system that is atomic. Weights that are not
-    finite stop the training instead, so that the last good checkpoint stays.
+    The last step leaves one too, from which the stage can be trained longer. The file is written beside its final name
+    and then renamed: on one file system that is atomic, while Lightning's ``ModelCheckpoint`` writes to the system's
+    temporary folder and copies. Weights that are not finite stop the training instead, so that the last good checkpoint
+    stays.
 
     Args:
         folder: the stage's folder.
@@ -40,12 +45,12 @@ class ResumePoint(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save at multiples of ``every``.
+        """Save at multiples of ``every``, and at the last step.
 
         Raises:
             DivergenceError: if a weight is not finite.
         """
-        if trainer.global_step % self.every == 0:
+        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
             self.save(trainer, pl_module)
 
     def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -69,6 +74,8 @@ class ResumePoint(Callback):
 class Slice(Callback):
     """End a stage cleanly once its slice of time is over, at a resume point.
 
+    Lightning's ``Timer`` would go on counting from the resume point's time, so that a second slice had none left.
+
     Args:
         resume: writes the resume point.
         deadline: on :func:`time.monotonic`'s clock, in seconds; at least one step is taken whatever it says.
@@ -88,6 +95,30 @@ class Slice(Callback):
             self.resume.save(trainer, pl_module)
             self.over = True
             trainer.should_stop = True
+
+
+class SettleRates(Callback):
+    """Set the learning rates to what the schedule has at the step that training goes on from, times a factor.
+
+    A resume point brings the rates of its own schedule; where the number of steps was raised, the schedule is another.
+
+    Args:
+        factor: multiplies all learning rates from here on; a part of every later resume point.
+    """
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set them."""
+        for config in trainer.lr_scheduler_configs:
+            schedule = config.scheduler
+            assert isinstance(schedule, LambdaLR)
+            schedule.base_lrs = [self.factor * rate for rate in schedule.base_lrs]
+            for group, rate, shape in zip(
+                schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+            ):
+                group["initial_lr"], group["lr"] = rate, rate * shape(schedule.last_epoch)
 
 
 class StageProgress(ProgressBar):
@@ -153,26 +184,27 @@ def _loss(trainer: pl.Trainer) -> float | None:
     return None if loss is None else float(loss)
 
 
+Watch = Callable[[str, Recipe, Mapping[str, float]], None]
+"""Told of every validation: the stage, the recipe, and its metrics by name."""
+
+
 class Validation(Callback):
-    """Score the recipe's present weights on validation images every so many steps, and at the end.
+    """Score the recipe's present weights on validation images every so many steps, and at the end; draw one image.
 
     Args:
-        score: gives metrics by name for a recipe.
-        every: steps between validations; 0 for the end alone.
-        draw: writes pictures of a recipe at a step, and gives their paths by the names they are logged under; none for
-            no pictures.
+        stage: the stage.
+        validator: scores a recipe, and draws.
+        watch: told of the scores.
+
+    Attributes:
+        seconds: it took so far.
+        latest: the last scores by name.
     """
 
-    def __init__(
-        self,
-        score: Callable[[Recipe], dict[str, float]],
-        *,
-        every: int,
-        draw: Callable[[Recipe, int], Mapping[str, Path]] | None = None,
-    ) -> None:
-        self.score = score
-        self.every = every
-        self.draw = draw
+    def __init__(self, stage: Stage, validator: Validator, *, watch: Watch | None = None) -> None:
+        self.stage = stage
+        self.validator = validator
+        self.watch = watch
         self.seconds = 0.0
         self.latest: dict[str, float] = {}
         self._last = -1
@@ -181,18 +213,19 @@ class Validation(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Score at multiples of ``every`` and at the last step."""
-        step = trainer.global_step
-        due = step == trainer.max_steps or (self.every > 0 and step % self.every == 0)
+        step, every = trainer.global_step, self.validator.every
+        due = step == trainer.max_steps or (every > 0 and step % every == 0)
         if not due or step == self._last or not trainer.is_global_zero:
             return
         self._last = step
         start = time.perf_counter()
         assert isinstance(pl_module, Recipe)
-        self.latest = self.score(pl_module)
+        self.latest = self.validator.score(pl_module)
+        if self.watch is not None:
+            self.watch(self.stage.name, pl_module, self.latest)
         for logger in trainer.loggers:
             logger.log_metrics(self.latest, step=step)
-        drawn = self.draw(pl_module, step) if self.draw is not None else {}
-        for name, picture in drawn.items():
+        for name, picture in self.validator.draw(pl_module, self.stage.folder, step=step).items():
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_image(name, [str(picture)], step=step)

@@ -2,7 +2,7 @@
 
 A stage's identity is the hash of its configuration, its data, the seed, and its parent's weights. What lies in a
 stage's folder counts only if its card carries that identity: anything else is foreign or stale, and an error that says
-what differs and what to type.
+what differs and what to type. Only more steps than a stage had are taken as the wish to train it longer.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from metasr.config import build
-from metasr.errors import InputError, MetasrError, OutputError, SliceOverError, StageError, nearest
+from metasr.data.datamodule import PatchData
+from metasr.data.meta_set import MetaSet
+from metasr.errors import DivergenceError, MetasrError, OutputError, SliceOverError, StageError
 from metasr.io.files import file_hash, write_bytes
 from metasr.recipes.base import Recipe, require_finite_weights
 from metasr.runs.card import (
@@ -32,205 +33,247 @@ from metasr.runs.card import (
     config_hash,
     environment,
     read_card,
-    tensors_hash,
     write_card,
 )
 from metasr.runs.folder import command
+from metasr.runs.lock import RunLock
 from metasr.runs.weights import Weights, read_tensors
-from metasr.training.ancestry import Place, differences, given_weights, identity, parent_state, require_current
-from metasr.training.callbacks import RESUME_NAME, ResumePoint, Slice, StageProgress, Validation
+from metasr.training.ancestry import (
+    changed_files,
+    differences,
+    files_of,
+    identity,
+    meta_set_of,
+    parent_state,
+    raised_steps,
+    require_current,
+)
+from metasr.training.callbacks import RESUME_NAME, ResumePoint, SettleRates, Slice, StageProgress, Validation, Watch
+from metasr.training.loggers import close
 from metasr.training.progress import StageTable
-from metasr.training.validation import draw
+from metasr.training.stage import Chain, Stage
+from metasr.training.trainer import make_trainer
 
 log = logging.getLogger(__name__)
 
-Score = Callable[[DictConfig, str, Recipe], dict[str, float]]
 
-
-def places(cfg: DictConfig, run: Path) -> dict[str, Place]:
-    """All stages of an experiment, in order.
-
-    With ``init`` the first of those that run (``stages_to_run``) starts from given weights, so it has no parent. One
-    that is not to run now and was started so before is taken as it is.
-
-    Raises:
-        StageError: if there are none, or a parent is not an earlier stage.
-        WeightsError: if there are no such weights.
-    """
-    if not cfg.stages:
-        raise StageError("no stages to run: choose an experiment, for instance +experiment=mzsr_x2")
-    given = given_weights(cfg)
-    runs = [str(name) for name in cfg.stages if cfg.stages_to_run is None or name in cfg.stages_to_run]
-    found: dict[str, Place] = {}
-    for number, (name, part) in enumerate(cfg.stages.items(), start=1):
-        parent = part.parent
-        if parent is not None and parent not in found:
-            raise StageError(
-                f"stage {name!r} has the parent {parent!r}, which is not an earlier stage of {cfg.name}: "
-                f"{nearest(parent, found) if found else 'it is the first'}"
-            )
-        folder = run / f"{number:02d}_{name}"
-        if str(name) not in runs:
-            init = read_card(folder).get("identity", {}).get("init")
-        else:
-            init = tensors_hash(given.state) if given is not None and name == runs[0] else None
-        found[str(name)] = Place(str(name), folder, None if parent is None or init else found[parent], init)
-    return found
-
-
-def run_chain(cfg: DictConfig, run: Path, *, score: Score | None = None) -> Weights:
+def run_chain(chain: Chain, *, watch: Watch | None = None, accepted: Callable[[], object] | None = None) -> Weights:
     """Run an experiment's stages in order and give the last one's weights.
 
     Args:
-        cfg: the run's config; with ``max_minutes`` training ends at a resume point after so long.
-        run: the run folder.
-        score: validation metrics of a recipe in the making.
+        chain: the experiment and its run folder.
+        watch: told of every validation; what it raises ends the run.
+        accepted: called once it is certain that what lies in the folder fits the choices, before it is changed.
 
     Raises:
-        StageError: for a missing, foreign or stale stage.
+        StageError: for a missing, foreign or stale stage, or a run folder in which another command works.
         SliceOverError: when the time was over before the last stage was finished.
     """
-    deadline = None
-    if cfg.max_minutes is not None:
-        if not cfg.max_minutes > 0:
-            raise InputError(f"max_minutes must be above 0, or null for no limit, got {cfg.max_minutes}")
-        deadline = time.monotonic() + 60 * cfg.max_minutes
-    chain = places(cfg, run)
-    wanted = list(chain) if cfg.stages_to_run is None else list(cfg.stages_to_run)
-    for name in wanted:
-        if name not in chain:
-            raise StageError(f"no stage {name!r} in {cfg.name}: {nearest(name, chain)}")
-    if not wanted:
-        raise StageError(f"stages_to_run=[] leaves no stage to run: leave it out, or name some of {', '.join(chain)}")
-    chosen = [place for name, place in chain.items() if name in wanted]
-    for place in chosen:  # made here to be thrown away: an error in the last stage is not to cost the first
-        recipe = build.recipe(cfg, place.name)
-        recipe.require_sampler(build.sampler(cfg, place.name))
-        if place.init is not None:
-            _begin(cfg, recipe)
-    with StageTable({place.name: cfg.stages[place.name].steps for place in chosen}, shown=is_rank_zero()) as table:
-        for place in chosen:
-            run_stage(cfg, place, run, score=score, deadline=deadline, table=table)
-    last = chosen[-1]
-    return Weights(label="run", state=read_tensors(last.folder / WEIGHTS_NAME), card=read_card(last.folder), run=run)
+    deadline = None if chain.max_minutes is None else time.monotonic() + 60 * chain.max_minutes
+    chosen = chain.chosen()
+    for stage in chosen:  # made here to be thrown away: an error in the last stage is not to cost the first
+        recipe = stage.make_recipe()
+        recipe.require_sampler(stage.make_sampler())
+        if stage.given is not None:
+            _begin(stage, recipe, None)
+    make_trainer(chosen[0].trainer, folder=chosen[0].folder)
+    with RunLock(chain.run) if is_rank_zero() else nullcontext():
+        for stage in chosen:
+            if stage.folder.exists() and all(
+                read_card(a.folder).get("status") == "finished" for a in stage.ancestors()
+            ):
+                _start_of(chain, stage)
+        if accepted is not None and is_rank_zero():
+            accepted()
+        with StageTable({stage.name: stage.steps for stage in chosen}, shown=is_rank_zero()) as table:
+            for stage in chosen:
+                run_stage(chain, stage, watch=watch, deadline=deadline, table=table)
+    last = chosen[-1].folder
+    return Weights(label="run", state=read_tensors(last / WEIGHTS_NAME), card=read_card(last), run=chain.run)
 
 
-def run_stage(
-    cfg: DictConfig, place: Place, run: Path, *, score: Score | None, deadline: float | None, table: StageTable
-) -> None:
+@dataclass(frozen=True)
+class _Start:
+    """What a stage starts from: all of it was looked at and fits."""
+
+    parent: dict[str, Tensor] | None
+    data: PatchData
+    meta_set: MetaSet | None
+    identity: dict[str, Any]
+    card: dict[str, Any]  # of earlier work; empty for none
+    raised: tuple[int, int] | None  # steps it had, and is to have, where it is to be trained longer
+
+
+def _start_of(chain: Chain, stage: Stage) -> _Start:
+    """Look at a stage's folder and at what it builds on.
+
+    Raises:
+        StageError: for anything missing, foreign, stale or damaged.
+    """
+    parent = parent_state(chain, stage)
+    data, meta_set = stage.make_data(), meta_set_of(stage)
+    fingerprint = data.images.fingerprint()
+    require_current(chain, stage, fingerprint)
+    wanted = identity(stage, fingerprint, meta_set)
+    card = read_card(stage.folder)
+    raised = _require_ours(chain, stage, card, wanted, files_of(data.images)) if card else None
+    if not card and stage.folder.exists() and any(not p.name.startswith(".") for p in stage.folder.iterdir()):
+        raise StageError(
+            f"{stage.folder} holds files but no {CARD_NAME}: it was not made by this program; "
+            "choose another run folder, or empty it"
+        )
+    return _Start(parent, data, meta_set, wanted, card, raised)
+
+
+def run_stage(chain: Chain, stage: Stage, *, watch: Watch | None, deadline: float | None, table: StageTable) -> None:
     """Train one stage, or go on with it, or find that it is finished.
 
     Raises:
         StageError: for a missing, foreign or stale predecessor.
         SliceOverError: when the deadline came first; the resume point is written.
+        DivergenceError: if a loss or a weight is no longer finite; with ``on_divergence=retry`` the second time.
     """
-    again = command(cfg.name, run)
-    anew = command(cfg.name, run, without=("stages_to_run",))
-    parent = parent_state(cfg, place, anew)
-    data = build.stage_data(cfg, place.name)
-    meta_set = build.meta_set(data.sampler)
-    fingerprint = data.images.fingerprint()
-    require_current(cfg, place, fingerprint, anew)
-    wanted = identity(cfg, place, fingerprint, meta_set)
-    card = read_card(place.folder)
-    if card:
-        _require_ours(cfg, place, card, wanted, run)
-        if card["status"] == "finished":
-            log.info("stage %s is finished: skipped (%s)", place.name, place.folder)
-            table.skip(place.name)
-            return
-    elif place.folder.exists() and any(not p.name.startswith(".") for p in place.folder.iterdir()):
-        raise StageError(
-            f"{place.folder} holds files but no {CARD_NAME}: it was not made by this program; "
-            "choose another run folder, or empty it"
-        )
+    start = _start_of(chain, stage)
+    if start.card.get("status") == "finished" and start.raised is None:
+        log.info("stage %s is finished: skipped (%s)", stage.name, stage.folder)
+        table.skip(stage.name)
+        return
     if is_rank_zero():
-        _make(place.folder)
-    recipe = build.recipe(cfg, place.name)
-    origin = "no parent: freshly initialised"
-    if place.init is not None:
-        origin = _begin(cfg, recipe)
-    elif place.parent is not None:
-        assert parent is not None
-        origin = recipe.load_parent(parent, origin=place.parent.folder.name)
-    log.info("stage %s: %s", place.name, origin)
-    resume = place.folder / RESUME_NAME
-    spent = float(card.get("seconds", 0.0)) if resume.is_file() else 0.0
-    card = {
-        "experiment": cfg.name,
-        "stage": place.name,
+        _make(stage.folder)
+    going_on = (stage.folder / RESUME_NAME).is_file()
+    earlier = start.card if going_on else {}
+    card: dict[str, Any] = {
+        "experiment": chain.experiment,
+        "stage": stage.name,
         "status": "started",
-        "identity": wanted,
-        "hash": config_hash(wanted),
-        "weights_from": origin,
-        "init": cfg.init if place.init is not None else None,
-        "data": {"name": cfg.data.name, "split": "train", "images": len(data.images), **wanted["data"]},
-        "profile": cfg.profile_name,
-        "meta_set": {} if meta_set is None else meta_set.contents(),
-        "seconds": spent,
-        "config": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
+        "identity": start.identity,
+        "hash": config_hash(start.identity),
+        "data": {
+            "split": "train",
+            "images": len(start.data.images),
+            **start.identity["data"],
+            "files": files_of(start.data.images),
+            "tested_on": list(chain.tested_on),
+        },
+        "init": None if stage.given is None else stage.given.label.removeprefix("init="),
+        "profile": chain.profile,
+        "meta_set": {} if start.meta_set is None else start.meta_set.contents(),
+        "seconds": float(earlier.get("seconds", 0.0)),
+        **{key: earlier[key] for key in ("extended", "retried") if key in earlier},
+        "config": chain.config,
         **environment(),
     }
-    if is_rank_zero():
-        write_card(place.folder, card)
-
-    validation = None
-    resume_point = ResumePoint(place.folder, every=cfg.stages[place.name].checkpoint_every)
-    callbacks: list[Any] = [resume_point, StageProgress(place.name, unit=recipe.unit, table=table)]
-    if deadline is not None:
-        callbacks.append(Slice(resume_point, deadline=deadline))
-    if score is not None:
-        validation = Validation(
-            lambda recipe: score(cfg, place.name, recipe),
-            every=cfg.stages[place.name].validation.every,
-            draw=lambda recipe, step: draw(cfg, place.name, recipe, place.folder, step=step),
-        )
-        callbacks.insert(0, validation)
-    loggers = build.loggers(cfg, place.folder, run=run, job=place.name) if is_rank_zero() else []
-    trainer = build.trainer(cfg, place.name, place.folder, callbacks=callbacks, loggers=loggers)
-    start, first = time.perf_counter(), 0
-    if resume.is_file():
-        first = _step_of(resume, place, again)
-        log.info("stage %s: going on from %s", place.name, resume)
-    total = cfg.stages[place.name].steps
+    if start.raised is not None:
+        before, after = start.raised
+        card["extended"] = {**card.get("extended", {}), str(before): after}
+        log.info("stage %s had %d steps and is trained for %d: its schedule is that of %d", stage.name, before, after,
+                 after)  # fmt: skip
+    began = time.perf_counter()
     try:
-        trainer.fit(recipe, datamodule=data, ckpt_path=str(resume) if resume.is_file() else None, weights_only=True)
+        _train(chain, stage, start, card, watch=watch, deadline=deadline, table=table)
+    except DivergenceError as error:
+        one = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+        if chain.on_divergence != "retry" or not one:
+            raise
+        if "retried" in card:
+            raise DivergenceError(f"{error}; this was the second time, with half the learning rates") from error
+        resume = stage.folder / RESUME_NAME
+        step = _step_of(chain, stage) if resume.is_file() else 0
+        card["retried"] = {"from": step, "rates": 0.5, "error": str(error)}
+        card["seconds"] = round(card["seconds"] + time.perf_counter() - began, 2)
+        log.warning("stage %s: %s. Going back to step %d, with half the learning rates", stage.name, error, step)
+        _train(chain, stage, start, card, watch=watch, deadline=deadline, table=table)
+
+
+def _train(
+    chain: Chain,
+    stage: Stage,
+    start: _Start,
+    card: dict[str, Any],
+    *,
+    watch: Watch | None,
+    deadline: float | None,
+    table: StageTable,
+) -> None:
+    """Train a stage from its resume point, or from its beginning where there is none."""
+    again = command(chain.experiment, chain.run)
+    recipe = stage.make_recipe()
+    origin = _begin(stage, recipe, start.parent)
+    log.info("stage %s: %s", stage.name, origin)
+    card["weights_from"] = origin
+    if is_rank_zero():
+        write_card(stage.folder, card)
+    resume = stage.folder / RESUME_NAME
+    first = _step_of(chain, stage) if resume.is_file() else 0
+    if first:
+        log.info("stage %s: going on from %s", stage.name, resume)
+
+    resume_point = ResumePoint(stage.folder, every=stage.checkpoint_every)
+    time_slice = None if deadline is None else Slice(resume_point, deadline=deadline)
+    validation = None if stage.validator is None else Validation(stage, stage.validator, watch=watch)
+    callbacks = [validation, resume_point, StageProgress(stage.name, unit=recipe.unit, table=table), time_slice,
+                 _settling(card, first)]  # fmt: skip
+    loggers = chain.logging.open(stage.folder, run=chain.run, job=stage.name) if is_rank_zero() else []
+    trainer = make_trainer(
+        stage.trainer, folder=stage.folder, callbacks=[c for c in callbacks if c is not None], loggers=loggers
+    )
+    began = time.perf_counter()
+    try:
+        trainer.fit(
+            recipe, datamodule=start.data, ckpt_path=str(resume) if resume.is_file() else None, weights_only=True
+        )
     except SystemExit as stop:  # what Lightning makes of Ctrl-C (ignoring any further one) and of SIGTERM
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt(
-            f"stopped in stage {place.name!r} at {recipe.unit} {trainer.global_step} of {total}; go on with: {again}"
+            f"stopped in stage {stage.name!r} at {recipe.unit} {trainer.global_step} of {stage.steps}; go on with: "
+            f"{again}"
         ) from stop
     except OSError as error:
         if isinstance(error, MetasrError):
             raise
         raise OutputError(
-            f"stage {place.name!r} cannot write in {place.folder}: {error.strerror or error}; make room, then go on "
+            f"stage {stage.name!r} cannot write in {stage.folder}: {error.strerror or error}; make room, then go on "
             f"with: {again}"
         ) from error
-    _close(loggers)
-    if any(isinstance(c, Slice) and c.over for c in callbacks):
+    finally:
+        seconds = time.perf_counter() - began
+    close(loggers)
+    card["seconds"] = round(card["seconds"] + seconds, 2)
+    if time_slice is not None and time_slice.over:
         if is_rank_zero():
-            write_card(place.folder, card | {"seconds": round(spent + time.perf_counter() - start, 2)})
+            write_card(stage.folder, card)
         raise SliceOverError(
-            f"max_minutes={cfg.max_minutes:g} are over in stage {place.name!r} at {recipe.unit} "
-            f"{trainer.global_step} of {total}; go on with: {again}"
+            f"max_minutes={chain.max_minutes:g} are over in stage {stage.name!r} at {recipe.unit} "
+            f"{trainer.global_step} of {stage.steps}; go on with: {again}"
         )
-    if trainer.interrupted or trainer.global_step < total:
-        raise StageError(f"stage {place.name!r} stopped at step {trainer.global_step} of {total}; go on with: {again}")
+    if trainer.interrupted or trainer.global_step < stage.steps:
+        raise StageError(
+            f"stage {stage.name!r} stopped at step {trainer.global_step} of {stage.steps}; go on with: {again}"
+        )
     if is_rank_zero():
-        now = time.perf_counter() - start
-        card["seconds"] = round(spent + now, 2)
-        card["step_seconds"] = (now - (validation.seconds if validation else 0.0)) / max(1, total - first)
-        _finish(place, recipe, trainer, card, validation=validation)
+        validated = 0.0 if validation is None else validation.seconds
+        card["step_seconds"] = (seconds - validated) / max(1, stage.steps - first)
+        _finish(stage, recipe, trainer, card, validation=validation)
     trainer.strategy.barrier()  # the others read the weights in the next stage
-    resume.unlink(missing_ok=True)
 
 
-def _begin(cfg: DictConfig, recipe: Recipe) -> str:
-    """Load the weights that ``init`` names into a recipe, and count them."""
-    given = given_weights(cfg)
-    assert given is not None
-    return recipe.load_parent(given.state, origin=f"init={cfg.init}")
+def _settling(card: Mapping[str, Any], first: int) -> SettleRates | None:
+    """What sets the learning rates, where the resume point at step ``first`` does not have the right ones."""
+    retried = card.get("retried", {}).get("from") == first
+    extended = str(first) in card.get("extended", {})
+    if not (retried or extended):
+        return None
+    return SettleRates(card["retried"]["rates"] if retried else 1.0)
+
+
+def _begin(stage: Stage, recipe: Recipe, parent: Mapping[str, Tensor] | None) -> str:
+    """Load what a stage starts from into its recipe, and count it."""
+    if stage.given is not None:
+        return recipe.load_parent(stage.given.state, origin=stage.given.label)
+    if stage.parent is not None:
+        assert parent is not None
+        return recipe.load_parent(dict(parent), origin=stage.parent.folder.name)
+    return "no parent: freshly initialised"
 
 
 def is_rank_zero() -> bool:
@@ -239,7 +282,7 @@ def is_rank_zero() -> bool:
 
 
 def _finish(
-    place: Place,
+    stage: Stage,
     recipe: Recipe,
     trainer: pl.Trainer,
     card: dict[str, Any],
@@ -248,53 +291,68 @@ def _finish(
 ) -> None:
     """Write a trained stage's weights, then its card."""
     require_finite_weights(recipe, step=trainer.global_step)
-    save_tensors(recipe.export(), place.folder / WEIGHTS_NAME)
+    save_tensors(recipe.export(), stage.folder / WEIGHTS_NAME)
     card = card | {
         "status": "finished",
         "steps": trainer.global_step,
-        "weights": file_hash(place.folder / WEIGHTS_NAME),
+        "weights": file_hash(stage.folder / WEIGHTS_NAME),
         "metrics": {
             **{k: float(v) for k, v in trainer.callback_metrics.items()},
             **(validation.latest if validation else {}),
         },
     }
-    write_card(place.folder, card)
-    log.info("stage %s finished in %.1f s: %s", place.name, card["seconds"], place.folder)
+    write_card(stage.folder, card)
+    log.info("stage %s finished in %.1f s: %s", stage.name, card["seconds"], stage.folder)
 
 
-def _step_of(resume: Path, place: Place, again: str) -> int:
-    """The step of a resume point, which must be whole."""
+def _step_of(chain: Chain, stage: Stage) -> int:
+    """The step of a stage's resume point, which must be whole."""
+    resume = stage.folder / RESUME_NAME
     try:
         step = torch.load(resume, map_location="cpu", weights_only=True)["global_step"]
         if not isinstance(step, int):
             raise TypeError(f"its step is {step!r}")
     except Exception as error:  # torch raises many kinds here
         raise StageError(
-            f"stage {place.name!r} cannot go on from {resume}: the file is damaged ({type(error).__name__}); remove it "
-            f"to train the stage from its beginning, then: {again}"
+            f"stage {stage.name!r} cannot go on from {resume}: the file is damaged ({type(error).__name__}); remove it "
+            f"to train the stage from its beginning, then: {command(chain.experiment, chain.run)}"
         ) from error
     return step
 
 
-def _require_ours(cfg: DictConfig, place: Place, card: Mapping[str, Any], wanted: Mapping[str, Any], run: Path) -> None:
-    if card.get("experiment") != cfg.name or card.get("stage") != place.name:
+def _require_ours(
+    chain: Chain, stage: Stage, card: Mapping[str, Any], wanted: Mapping[str, Any], files: Mapping[str, int]
+) -> tuple[int, int] | None:
+    """Require that a stage's folder holds this very stage; gives the steps it had and is to have, where they are more.
+
+    Raises:
+        StageError: if it is of something else, or damaged.
+    """
+    if card.get("experiment") != chain.experiment or card.get("stage") != stage.name:
         raise StageError(
-            f"{place.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, expected "
-            f"{place.name!r} of {cfg.name!r}; leave run= out to start a new run"
+            f"{stage.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, expected "
+            f"{stage.name!r} of {chain.experiment!r}; leave run= out to start a new run"
         )
+    raised = None
     if card.get("hash") != config_hash(wanted):
-        changed = ", ".join(differences(card.get("identity", {}), wanted)) or "its identity"
-        raise StageError(
-            f"stage {place.name!r} in {place.folder} is stale: it was made with other choices ({changed}). Take them "
-            f"back, or start a new run by leaving run= out, or remove {place.folder} to train it again"
-        )
+        raised = raised_steps(card.get("identity"), wanted)
+        if raised is None or not (stage.folder / RESUME_NAME).is_file():
+            changed = ", ".join(differences(card.get("identity", {}), wanted)) or "its identity"
+            gone = "" if raised is None else "; it has no resume point, from which it could be trained longer"
+            if card.get("identity", {}).get("data") != wanted["data"]:
+                gone = changed_files(card.get("data"), files)
+            raise StageError(
+                f"stage {stage.name!r} in {stage.folder} is stale: it was made with other choices ({changed}{gone}). "
+                f"Take them back, or start a new run by leaving run= out, or remove {stage.folder} to train it again"
+            )
     if card.get("status") == "finished":
-        weights = place.folder / WEIGHTS_NAME
+        weights = stage.folder / WEIGHTS_NAME
         if not weights.is_file() or file_hash(weights) != card.get("weights"):
             raise StageError(
-                f"{weights} is missing or not the file that its card describes; remove {place.folder} and run again: "
-                f"{command(cfg.name, run)}"
+                f"{weights} is missing or not the file that its card describes; remove {stage.folder} and run again: "
+                f"{command(chain.experiment, chain.run)}"
             )
+    return raised
 
 
 def save_tensors(state: dict[str, Tensor], path: Path) -> None:
@@ -319,10 +377,3 @@ def _make(folder: Path) -> None:
         raise OutputError(
             f"cannot make {folder}: {error.strerror or error}; choose a writable run folder, or set METASR_OUTPUTS"
         ) from error
-
-
-def _close(loggers: list[Any]) -> None:
-    for logger in loggers:
-        logger.finalize("success")
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()

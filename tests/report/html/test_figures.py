@@ -2,13 +2,13 @@
 
 import re
 
+from metasr.report.html.blocks import Plot
 from metasr.report.html.figures import _MOST_POINTS, COLOURS, Line, plot
-from metasr.report.html.markup import Markup
 from metasr.report.html.page import _CSS
 from report_samples import svg_of
 
 
-def line_points(figure: Markup, colour: str) -> int:
+def line_points(figure: Plot, colour: str) -> int:
     """How many points the curve of a colour has."""
     (path,) = [
         p for p in svg_of(figure).iter("path") if f"stroke: {colour}" in p.get("style", "") and "clip" in str(p.attrib)
@@ -19,18 +19,18 @@ def line_points(figure: Markup, colour: str) -> int:
 def test_a_plot_is_svg_in_the_pages_own_ink():
     figure = plot([Line(0, [0, 1, 2], [1.0, 2.0, 4.0], [0.1, 0.1, 0.1])], title="T & <t>", xlabel="x", ylabel="$y_{")
     svg = svg_of(figure)
-    assert svg.get("aria-label") == "T & <t>"
-    assert "currentColor" in figure
-    assert "#010203" not in figure
+    assert figure.title == "T & <t>"
+    assert "currentColor" in figure.inside
+    assert "#010203" not in figure.inside
     assert "$y_{" in "".join(svg.itertext())
-    assert not re.search(r"xmlns|metadata|<style|matplotlib", figure)
-    used = set(re.findall(r"url\(#([^)]*)\)", figure))
-    assert used == set(re.findall(r' id="([^"]*)"', figure)) - set(re.findall(r'href="#([^"]*)"', figure))
+    assert not re.search(r"xmlns|metadata|<style|matplotlib", figure.inside)
+    used = set(re.findall(r"url\(#([^)]*)\)", figure.inside))
+    assert used == set(re.findall(r' id="([^"]*)"', figure.inside)) - set(re.findall(r'href="#([^"]*)"', figure.inside))
 
 
 def test_other_lines_are_another_plot():
     def drawn(ys: list[float], number: int = 0) -> str:
-        return plot([Line(number, range(len(ys)), ys)], title="t", xlabel="x", ylabel="y")
+        return plot([Line(number, range(len(ys)), ys)], title="t", xlabel="x", ylabel="y").inside
 
     assert drawn([1.0, 2.0]) == drawn([1.0, 2.0])
     assert drawn([1.0, 2.0]) != drawn([1.0, 2.5])

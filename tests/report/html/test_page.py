@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from metasr.report.html.figures import COLOURS
-from metasr.report.html.markup import Markup
 from metasr.report.html.page import _CSS, page
 from metasr.report.html.training import _lines
 from metasr.report.run_data import ReportData, RunData, StageData, SweepData
@@ -59,15 +58,19 @@ def read(text: str) -> Reader:
 
 
 def sweep() -> ReportData:
-    def told(psnr: float) -> dict[str, str]:
-        return {
-            "testset": "set5", "degradation": "g2.0d", "solver": "adapt", "weights": "run", "updates": "10",
-            "psnr_y": str(psnr), "ssim_y": "0.9", "hf_error_y": "nan", "seconds": "0.5", "own_stop": "False",
-        }  # fmt: skip
-
     jobs = [
-        Job(("order=first", "seed=1"), (told(35.0),), command="again order=first seed=1", folder="a"),
-        Job(("order=first", "seed=2"), (told(36.0),), command="again order=first seed=2", folder="b"),
+        Job(
+            ("order=first", "seed=1"),
+            (row(35.0, published_psnr_y=36.05),),
+            command="again order=first seed=1",
+            folder="a",
+        ),
+        Job(
+            ("order=first", "seed=2"),
+            (row(36.0, published_psnr_y=36.05),),
+            command="again order=first seed=2",
+            folder="b",
+        ),
         Job(("order=second", "seed=1"), (), "loss became nan", command="again order=second", folder="c"),
     ]
     runs = [run_data(f"order=first, seed={i}", line="order=first", rows=rows(34.0 + i), sweep="s") for i in (1, 2)]
@@ -281,7 +284,7 @@ def test_seeds_are_drawn_thin_with_their_mean_as_far_as_all_have_one():
     text = training_of(trained(*metrics))
     assert "a (2 seeds)</li>" in text
     assert "Thin: single seeds; thick: their mean" in text
-    lines = [p.get("style", "") for p in svg_of(Markup(text[text.index("<figure") :])).iter("path")
+    lines = [p.get("style", "") for p in svg_of(text[text.index("<figure") :]).iter("path")
              if COLOURS[0] in p.get("style", "") and "clip" in str(p.attrib)]  # fmt: skip
     assert [("stroke-opacity: 0.45" in style, "stroke-width: 0.8" in style) for style in lines] == [
         (True, True), (True, True), (False, False),
@@ -311,7 +314,7 @@ def test_validation_pictures_and_maps_are_told_apart():
         f"01_a, a, seed=1: {text}": png((i, i, i))
         for i, text in enumerate(
             (
-                "the first validation image enlarged bicubically and by the stage&#x27;s weights, and the truth",
+                "the first validation image enlarged bicubically and by the stage&#39;s weights, and the truth",
                 "what its networks look at in the first validation image",
             ),
             start=1,

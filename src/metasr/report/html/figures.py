@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from metasr.figures.comparison import literal, pyplot
-from metasr.report.html.markup import Child, Markup, element
+from metasr.report.html.blocks import Legend, Picture, Plot, Stroke
 
 COLOURS = ("#3f7fd0", "#c76a0f", "#2b9160", "#a562c8", "#cf4f4f", "#1f8c9c", "#8a7a1f", "#7b828c")
 """Of lines: each at least 3:1 against white and against the dark page."""
@@ -38,7 +39,7 @@ class Line:
     faint: bool = False
 
 
-def plot(lines: Sequence[Line], *, title: str, xlabel: str, ylabel: str, log: bool = False) -> Markup:
+def plot(lines: Sequence[Line], *, title: str, xlabel: str, ylabel: str, log: bool = False) -> Plot:
     """One plot with a caption; deterministic: the same lines give the same text.
 
     Args:
@@ -65,7 +66,7 @@ def plot(lines: Sequence[Line], *, title: str, xlabel: str, ylabel: str, log: bo
             figure.savefig(text, format="svg", transparent=True)
         finally:
             plt.close(figure)
-    return element("figure", _inline(text.getvalue(), title), element("figcaption", title), class_="plot")
+    return _inline(text.getvalue(), title)
 
 
 def _draw(axes: Any, lines: Sequence[Line], *, log: bool) -> None:
@@ -100,7 +101,7 @@ def _thinned(line: Line) -> Line:
     return replace(line, xs=means[:, 0].tolist(), ys=means[:, 1].tolist(), spread=())
 
 
-def _inline(svg: str, title: str) -> Markup:
+def _inline(svg: str, title: str) -> Plot:
     """An SVG file as an element of the page: nothing that names another place, no identifiers that are not used."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
@@ -112,32 +113,21 @@ def _inline(svg: str, title: str) -> Markup:
     viewbox = re.search(r'viewBox="([^"]*)"', body)
     inside = body[body.index(">") + 1 : body.rindex("</svg>")].replace(_INK, "currentColor")
     inside = re.sub(r"\n\s*", "\n", inside).strip()
-    return element("svg", Markup(inside), viewBox=viewbox.group(1) if viewbox else None, role="img", aria_label=title)
+    return Plot(Markup(inside), viewbox.group(1) if viewbox else "", title)  # matplotlib escaped the texts in it
 
 
-def legend(labels: Mapping[int, str]) -> Markup:
+def legend(labels: Mapping[int, str]) -> Legend:
     """The lines' names by their numbers, each with a stroke as it is drawn."""
-    items = []
-    for number, label in labels.items():
-        colour = COLOURS[number % len(COLOURS)]
-        dash = _SVG_DASHES[number // len(COLOURS) % len(_SVG_DASHES)]
-        stroke = element(
-            "line", x1="0", y1="5", x2="26", y2="5", stroke=colour, stroke_width="3", stroke_dasharray=dash
-        )
-        swatch = element("svg", stroke, viewBox="0 0 26 10", width="26", height="10", aria_hidden="true")
-        items.append(element("li", swatch, " ", label))
-    return element("ul", items, class_="legend")
+    return Legend([
+        Stroke(label, COLOURS[n % len(COLOURS)], _SVG_DASHES[n // len(COLOURS) % len(_SVG_DASHES)])
+        for n, label in labels.items()
+    ])  # fmt: skip
 
 
-def picture(png: bytes, *, alt: str, caption: Child) -> Markup:
+def picture(png: bytes, *, alt: str, caption: str) -> Picture:
     """A PNG inside the page at its own size: it shrinks by a fifth at most, so that its captions stay legible.
 
     Where it is wider than the screen even so, it scrolls sideways.
     """
-    source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # of the PNG's first chunk
-    image = element(
-        "img", src=source, alt=alt, width=str(width), height=str(height), style=f"--least:{0.8 * width:g}px"
-    )
-    box = element("div", image, class_="scroll", tabindex="0", role="region", aria_label=alt)
-    return element("figure", box, element("figcaption", caption), class_="picture")
+    return Picture(base64.b64encode(png).decode("ascii"), width, height, alt, caption)

@@ -7,15 +7,18 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
 from metasr.report.compare import loss_curves, places, psnr_curves
+from metasr.report.html.blocks import Block, Cell, Fold, Grid, Paragraph, Plots, Section, Styled
 from metasr.report.html.figures import Line, legend, picture, plot
-from metasr.report.html.markup import Child, Markup, details, element, markup, table
 from metasr.report.html.sections import cards, differing, environments, notices, results
 from metasr.report.html.training import runs_with_pictures, training
 from metasr.report.run_data import RatesTable, ReportData
 
 _CSS = Path(__file__).parent / "report.css"
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_TEMPLATES = Path(__file__).parent / "templates"
 _KERNELS = ("kernels.png", "kernels_estimated.png", "kernel_curves.png")
 
 
@@ -25,39 +28,22 @@ def page(data: ReportData) -> str:
     Args:
         data: what is reported.
     """
-    parts = {
-        ("results", "Results"): results(data),
-        ("adaptation", "Adaptation"): adaptation(data),
-        ("pictures", "Pictures"): crops(data),
-        ("kernels", "Kernels"): kernels(data),
-        ("rates", "Learned rates"): rates(data),
-        ("training", "Training"): training(data),
-        ("differences", "What differs"): differing(data),
-        ("cards", "Run cards"): cards(data),
-        ("environment", "Environment"): environments(data),
-    }
-    shown = {place: part for place, part in parts.items() if part}
-    links = [element("li", element("a", heading, href=f"#{anchor}")) for anchor, heading in shown]
     sections = [
-        element("section", element("h2", heading), part, id=anchor) for (anchor, heading), part in shown.items()
+        Section("results", "Results", results(data)),
+        Section("adaptation", "Adaptation", adaptation(data)),
+        Section("pictures", "Pictures", crops(data)),
+        Section("kernels", "Kernels", kernels(data)),
+        Section("rates", "Learned rates", rates(data)),
+        Section("training", "Training", training(data)),
+        Section("differences", "What differs", differing(data)),
+        Section("cards", "Run cards", cards(data)),
+        Section("environment", "Environment", environments(data)),
     ]
-    head = [
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"metasr: {data.title}"),
-        element("style", Markup(_CSS.read_text(encoding="utf-8"))),
-    ]
-    header = element(
-        "header",
-        element("h1", data.title),
-        element("p", _lead(data), class_="lead"),
-        element("nav", element("ul", links), aria_label="Sections"),
-    )
-    body = [header, notices(data), element("main", sections), element("footer", f"Made by metasr {data.version}.")]
-    whole = element("html", element("head", head), element("body", body), lang="en")
-    return f"<!doctype html>\n{whole}\n"
+    templates = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    return templates.get_template("page.html.j2").render(
+        title=data.title, lead=_lead(data), css=Markup(_CSS.read_text(encoding="utf-8")), notices=notices(data),
+        sections=[section for section in sections if section.parts], version=data.version,
+    )  # fmt: skip
 
 
 def _lead(data: ReportData) -> str:
@@ -66,7 +52,7 @@ def _lead(data: ReportData) -> str:
     return "; ".join(filter(None, (f"measured on {told}" if told else "", f"profile {', '.join(profiles)}")))
 
 
-def adaptation(data: ReportData) -> Markup:
+def adaptation(data: ReportData) -> list[Block]:
     """PSNR and the solver's own loss against the number of updates."""
     quality, losses = psnr_curves(data), loss_curves(data)
     steps = [points for lines in quality.values() for points in lines.values()]
@@ -94,26 +80,23 @@ def adaptation(data: ReportData) -> Markup:
         picture(png, alt="adaptation curves", caption="as the run drew them, which stored no losses")
         for png in sorted(older)
     ]
-    if not plots and not drawn_then:
-        return Markup("")
-    shaded = "Shaded: ± one sample standard deviation over the runs of a line."
-    return markup([
-        legend(drawn), element("p", shaded, class_="small") if len(data.runs) > len(data.lines) else None,
-        element("div", plots, class_="plots"), drawn_then,
-    ])  # fmt: skip
+    parts: list[Block] = [legend(drawn), Plots(plots)] if plots else []
+    if plots and len(data.runs) > len(data.lines):
+        parts.insert(1, Paragraph("Shaded: ± one sample standard deviation over the runs of a line."))
+    return [*parts, *drawn_then]
 
 
-def crops(data: ReportData) -> Markup:
+def crops(data: ReportData) -> list[Block]:
     """The pictures that the runs wrote: the region marked in the whole picture, and enlarged."""
     return _pictures(data, "pictures", lambda name: name not in ("adaptation.png", *_KERNELS))
 
 
-def kernels(data: ReportData) -> Markup:
+def kernels(data: ReportData) -> list[Block]:
     """The blur kernels that the runs drew, and those that their solvers estimated."""
     return _pictures(data, "kernels", lambda name: name in _KERNELS)
 
 
-def _pictures(data: ReportData, kind: str, wanted: Callable[[str], bool]) -> Markup:
+def _pictures(data: ReportData, kind: str, wanted: Callable[[str], bool]) -> list[Block]:
     shown: dict[tuple[str, str], tuple[bytes, list[str]]] = {}
     chosen = runs_with_pictures(data)
     for run in chosen:
@@ -121,7 +104,7 @@ def _pictures(data: ReportData, kind: str, wanted: Callable[[str], bool]) -> Mar
             if wanted(name):
                 key = (name, hashlib.sha256(png).hexdigest())
                 shown.setdefault(key, (png, []))[1].append(run.label)
-    figures = []
+    figures: list[Block] = []
     for (name, _), (png, labels) in shown.items():
         stem = name.removesuffix(".png").replace("_", " ")
         whose = "all runs" if len(labels) == len(chosen) > 1 else ", ".join(labels)
@@ -129,12 +112,12 @@ def _pictures(data: ReportData, kind: str, wanted: Callable[[str], bool]) -> Mar
     left = len(data.runs) - len(chosen)
     are = "is" if len(chosen) == 1 else "are"
     more = f"Of {len(data.runs)} runs {len(chosen)} {are} shown; the others' pictures lie in their folders."
-    return markup([element("p", more, class_="small") if left else None, figures] if figures else None)
+    return [Paragraph(more), *figures] if figures and left else figures
 
 
-def rates(data: ReportData) -> Markup:
+def rates(data: ReportData) -> list[Block]:
     """Learned rates per step and layer, as a plot and as numbers, by run."""
-    parts: list[Child] = []
+    parts: list[Block] = []
     for run in data.runs:
         if run.rates is not None:
             names = [f"step {step}" for step in run.rates.steps]
@@ -143,22 +126,22 @@ def rates(data: ReportData) -> Markup:
                 lines, title=f"{run.label}: rates in the network's order", xlabel="tensor", ylabel="inner rate",
                 log=True,
             )  # fmt: skip
-            inside = [legend(dict(enumerate(names))), element("div", drawn, class_="plots"), _rates_table(run.rates)]
-            parts.append(details(run.label, inside, open_=not parts))
-    return markup(parts)
+            inside: list[Block] = [legend(dict(enumerate(names))), Plots([drawn]), _rates_table(run.rates)]
+            parts.append(Fold(run.label, inside, open=not parts))
+    return parts
 
 
-def _rates_table(found: RatesTable) -> Markup:
+def _rates_table(found: RatesTable) -> Grid:
     """Tensors down, steps across; the larger the rate (logarithmically), the deeper the tint."""
     logs = [math.log(v) for row in found.values for v in row if v > 0]
     low, high = min(logs, default=0.0), max(logs, default=0.0)
 
-    def cell(value: float) -> Markup:
-        depth = (math.log(value) - low) / (high - low) if value > 0 and high > low else 0.0
-        return element("span", f"{value:.2e}", class_="rate", style=f"background:rgba(63,127,208,{0.45 * depth:.2f})")
+    def cell(value: float) -> Styled:
+        tint = (math.log(value) - low) / (high - low) if value > 0 and high > low else 0.0
+        return Styled(f"{value:.2e}", "rate", tint)
 
-    rows: list[list[Child]] = [
-        [element("code", tensor), *(cell(row[i]) for row in found.values)] for i, tensor in enumerate(found.tensors)
+    rows: list[list[Cell]] = [
+        [Styled(tensor, "code"), *(cell(row[i]) for row in found.values)] for i, tensor in enumerate(found.tensors)
     ]
     columns = ["tensor", *(f"step {step}" for step in found.steps)]
-    return table(columns, rows, caption="Learned inner rate by tensor and step", numbers=range(1, len(columns)))
+    return Grid(columns, rows, "Learned inner rate by tensor and step", range(1, len(columns)))

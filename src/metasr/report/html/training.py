@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from metasr.report.html.blocks import Block, Cell, Grid, Heading, Paragraph, Picture, Plots, Styled
 from metasr.report.html.figures import Line, legend, picture, plot
-from metasr.report.html.markup import Child, Markup, element, markup, table
 from metasr.report.run_data import ReportData, RunData, Spread
 from metasr.text import pluralize
 
@@ -16,17 +16,17 @@ _MOST_WITH_PICTURES = 6
 Points = Sequence[tuple[float, float]]
 
 
-def training(data: ReportData) -> Markup:
+def training(data: ReportData) -> list[Block]:
     """The stages one after the other, with a legend for all of them."""
     stages = dict.fromkeys(stage.name for run in data.runs for stage in run.stages)
-    parts = [part for name in stages if (part := _stage(data, name))]
+    parts = [part for name in stages for part in _stage(data, name)]
     if not parts:
-        return Markup("")
+        return []
     lines = data.lines
     labels = {i: _with_seeds(line, runs) for i, (line, runs) in enumerate(lines.items())}
     told = "Thin: single seeds; thick: their mean, as far as all of them got."
-    thin = element("p", told, class_="small") if any(len(runs) > 1 for runs in lines.values()) else None
-    return markup([legend(labels), thin, parts])
+    thin = [Paragraph(told)] if any(len(runs) > 1 for runs in lines.values()) else []
+    return [legend(labels), *thin, *parts]
 
 
 def runs_with_pictures(data: ReportData) -> Sequence[RunData]:
@@ -39,7 +39,7 @@ def _with_seeds(line: str, runs: Sequence[RunData]) -> str:
     return f"{line} ({pluralize(len(runs), 'seed')})" if len(runs) > 1 else line
 
 
-def _stage(data: ReportData, stage: str) -> Markup:
+def _stage(data: ReportData, stage: str) -> list[Block]:
     logged: dict[str, dict[str, list[Points]]] = {}  # by metric, then line, a list with an entry per run
     for run in data.runs:
         for metric, points in ((m, p) for s in run.stages if s.name == stage for m, p in s.metrics.items()):
@@ -55,14 +55,12 @@ def _stage(data: ReportData, stage: str) -> Markup:
         )
         for m in curves[:_MOST_PLOTS]
     ]  # fmt: skip
-    left = f"Logged too, not drawn: {', '.join(curves[_MOST_PLOTS:])}." if len(curves) > _MOST_PLOTS else None
-    parts: list[Child] = [
-        element("div", plots, class_="plots") if plots else None,
-        element("p", left, class_="small") if left else None,
-        _logged_once(stage, single, names) if single else None,
-        *_pictures(data, stage),
-    ]
-    return markup([element("h3", stage), parts] if any(parts) else None)
+    parts: list[Block] = [Plots(plots)] if plots else []
+    if len(curves) > _MOST_PLOTS:
+        parts.append(Paragraph(f"Logged too, not drawn: {', '.join(curves[_MOST_PLOTS:])}."))
+    parts += [_logged_once(stage, single, names)] if single else []
+    parts += _pictures(data, stage)
+    return [Heading(stage), *parts] if parts else []
 
 
 def _lines(number: int, runs: Sequence[Points]) -> list[Line]:
@@ -76,26 +74,26 @@ def _lines(number: int, runs: Sequence[Points]) -> list[Line]:
     return [*faint, Line(number, steps, [fmean(points[x] for points in values) for x in steps])]
 
 
-def _logged_once(stage: str, metrics: Mapping[str, Mapping[str, Sequence[Points]]], names: Sequence[str]) -> Markup:
+def _logged_once(stage: str, metrics: Mapping[str, Mapping[str, Sequence[Points]]], names: Sequence[str]) -> Grid:
     """What has one value per run: a line per metric, a column per line of runs."""
     kept = [name for name in names if any(name in lines for lines in metrics.values())]
-    rows: list[list[Child]] = []
+    rows: list[list[Cell]] = []
     for metric, lines in metrics.items():
         points = {name: [p for run in lines.get(name, ()) for p in run] for name in kept}
         steps = sorted({x for told in points.values() for x, _ in told})
         values = (Spread.of([y for _, y in told]) if told else None for told in points.values())
         cells = ["-" if value is None else f"{value.mean:.5g}" + _spread(value) for value in values]
-        rows.append([element("code", metric), ", ".join(f"{x:g}" for x in steps), *cells])
+        rows.append([Styled(metric, "code"), ", ".join(f"{x:g}" for x in steps), *cells])
     columns = ["metric", "step", *kept]
     caption = f"{stage}: logged once, ± one sample standard deviation over seeds"
-    return table(columns, rows, caption=caption, numbers=range(1, len(columns)))
+    return Grid(columns, rows, caption, range(1, len(columns)))
 
 
 def _spread(value: Spread) -> str:
     return "" if value.std != value.std else f" ± {value.std:.2g}"  # NaN for a single run
 
 
-def _pictures(data: ReportData, stage: str) -> list[Markup]:
+def _pictures(data: ReportData, stage: str) -> list[Picture]:
     """The last validation picture, and the last maps, of the runs whose pictures are shown."""
     made = []
     for run in runs_with_pictures(data):

@@ -1,6 +1,6 @@
 """The comparison as blocks of a wandb report: plain ones of our own, which need no account, and wandb's made from them.
 
-Runs are found by their group and job type, which :mod:`metasr.report.wandb.names` tells.
+Runs are found by their group and job type, which :mod:`metasr.runs.wandb_names` tells.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from metasr.errors import InputError
 from metasr.report.compare import Place, comparison, headline, places
 from metasr.report.run_data import ReportData, RunData
-from metasr.report.wandb.names import EVALUATION, group_of, score_name
+from metasr.runs.wandb_names import EVALUATION, group_of, score_name
 
 _NAMEABLE = re.compile(r"[\w.+@ -]+")
 
@@ -126,7 +126,7 @@ def blocks(data: ReportData) -> list[Block]:
     made += [Paragraph(text) for text in warned]
     for place in places(data):
         found = comparison(data, place)
-        made += [Heading(f"PSNR on Y in dB, {place}"), MarkdownTable(found.columns, found.rows)]
+        made += [Heading(f"PSNR on Y in dB, {place}"), MarkdownTable(found.columns, found.texts)]
     parts: dict[str, list[RunData]] = {}
     for run in data.runs:
         parts.setdefault(f"{run.experiment}, {run.sweep}" if run.sweep else run.experiment, []).append(run)
@@ -215,4 +215,5 @@ def _panel(panel: Lines | Bars | Pictures | LoggedTable, api: Any) -> Any:
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """A text that markdown shows as it is: neither HTML nor links nor emphasis."""
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")

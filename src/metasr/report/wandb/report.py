@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from metasr.errors import InputError, OutputError
 from metasr.report.run_data import ReportData
 from metasr.report.wandb.blocks import blocks, to_wandb
-from metasr.training.wandb_login import logged_in
+from metasr.training.loggers import logged_in
 
 _TITLE = 128  # letters that wandb takes
 

@@ -36,7 +36,6 @@ class DDSRTrace(Trace):
     ``losses`` are the data losses (1 - SSIM, then mean squared errors), ``rates`` the image net's.
 
     Attributes:
-        kernel_psnr: of the kernel at each step, in dB, where the truth is known; nothing was decided by it.
         forwards: how often the image net ran.
         image_steps: of the image net's optimiser.
         warmup_steps: of the kernel net's, on random kernels before the first image step.
@@ -45,7 +44,6 @@ class DDSRTrace(Trace):
         sums: how many losses each of them saw.
     """
 
-    kernel_psnr: list[float] = field(default_factory=list)
     forwards: int = 0
     image_steps: int = 0
     warmup_steps: int = 0

@@ -23,7 +23,7 @@ from metasr.errors import InputError, require_at_least
 from metasr.meta.precision import Precision
 from metasr.models.kernel_net import KernelNet
 from metasr.models.skip_net import SkipNet
-from metasr.solvers.base import Solution, check_problem, check_updates, clock
+from metasr.solvers.base import CutShort, Solution, check_problem, check_updates, clock
 from metasr.solvers.ddsr.data_term import DataTerm, read_mask
 from metasr.solvers.ddsr.loop import Loop, State
 from metasr.solvers.ddsr.options import Arithmetic, DDSROptions, Mode, Optimisers, Stop, options_of
@@ -162,11 +162,11 @@ class DDSRSolver:
             return self._loop(part, given, size=size, seed=seed, kernel=kernel)
 
         if len(windows.tiles) > 1:
-            states, loop, stopped = learn_in_windows(
+            states, loop, stopped, cut = learn_in_windows(
                 observation, windows, make, wanted=wanted, budget_seconds=self.budget_seconds,
                 fallback=self._enlarged(observation, given),
             )  # fmt: skip
-            return {n: _solution(state, loop, before=0.0, stopped=stopped) for n, state in states.items()}
+            return {n: _solution(state, loop, before=0.0, stopped=stopped, cut=cut) for n, state in states.items()}
         with TimeLimit(wanted[-1], budget_seconds=self.budget_seconds, label="ddsr") as limit:
             loop = make(observation, None)
             loop.warm_up(limit)
@@ -174,10 +174,10 @@ class DDSRSolver:
             states = loop.run(wanted, limit)
         solutions = {}
         for n, state in states.items():
-            stopped = limit.stopped if state.step < n else ""
-            if too_early(state.step, n, stopped):
+            stopped, cut = (limit.stopped, limit.cut_short) if state.step < n else ("", None)
+            if too_early(state.step, n, cut):
                 state, stopped = state._replace(image=self._enlarged(observation, given)), stopped + TOO_EARLY
-            solutions[n] = _solution(state, loop, before=before, stopped=stopped)
+            solutions[n] = _solution(state, loop, before=before, stopped=stopped, cut=cut)
         return solutions
 
     def loop(self, lr: Tensor, degradation: Degradation, *, seed: int = 0) -> Loop:
@@ -266,7 +266,7 @@ def published_scale(scale: float) -> int:
     return int(scale)
 
 
-def _solution(state: State, loop: Loop, *, before: float, stopped: str) -> Solution:
+def _solution(state: State, loop: Loop, *, before: float, stopped: str, cut: CutShort | None) -> Solution:
     return Solution(
         sr=state.image.clamp(0, 1),
         kernel=state.kernel,
@@ -275,4 +275,5 @@ def _solution(state: State, loop: Loop, *, before: float, stopped: str) -> Solut
         direct=True,
         seconds=before + state.seconds,
         stopped=stopped,
+        cut_short=cut,
     )

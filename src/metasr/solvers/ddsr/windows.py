@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from metasr.errors import InputError
-from metasr.solvers.base import clock
+from metasr.solvers.base import CutShort, clock
 from metasr.solvers.ddsr.data_term import DataTerm
 from metasr.solvers.ddsr.loop import Loop, State
-from metasr.solvers.step_budget import INTERRUPTED, SPENT, TimeLimit
+from metasr.solvers.step_budget import TimeLimit
 from metasr.solvers.tiles import Tile, split
 
 SEAM = 8  # LR pixels over which neighbouring windows pass into each other, each side of a core's edge
@@ -103,7 +103,7 @@ def learn_in_windows(
     wanted: Sequence[int],
     budget_seconds: float | None,
     fallback: Tensor,
-) -> tuple[dict[int, State], Loop, str]:
+) -> tuple[dict[int, State], Loop, str, CutShort | None]:
     """Learn kernel and image in the window with most detail, then the image alone in the others, and join them.
 
     Each window has its share of the time that is left. What was not learned is the enlarged LR image: after Ctrl-C the
@@ -119,7 +119,8 @@ def learn_in_windows(
         fallback: ``(1, 3, s H, s W)``, the LR image enlarged and in its place.
 
     Returns:
-        A state of the whole image for each wanted number; the first window's loop; why it stopped early, or nothing.
+        A state of the whole image for each wanted number; the first window's loop; why it stopped early, or nothing;
+        who ended it.
     """
     start = clock(observation.lr.device)
     height, width = observation.lr.shape[-2:]
@@ -130,6 +131,7 @@ def learn_in_windows(
     weights = {n: torch.zeros(1, 1, *shape[-2:]) for n in wanted}
     first: tuple[Loop, dict[int, State]] | None = None
     stopped, steps = "", dict.fromkeys(wanted, 0)
+    cut: CutShort | None = None
     for index, tile in enumerate(order):
         part = observation.window(*tile.outer, seen=windows.seen(tile, height, width))
         loop = make(part, None if first is None else first[1][max(wanted)].kernel)
@@ -146,13 +148,14 @@ def learn_in_windows(
         early = False
         for n, state in states.items():
             steps[n] = max(steps[n], state.step)
-            if too_early(state.step, n, limit.stopped):
+            if too_early(state.step, n, limit.cut_short):
                 early = True
                 continue
             sums[n][..., rows, columns] += weight * state.image.cpu()
             weights[n][..., rows, columns] += weight
-        if limit.stopped.startswith(INTERRUPTED):
-            stopped = f"{INTERRUPTED} in window {index + 1} of {len(order)}: what was not begun is enlarged bicubically"
+        cut = limit.cut_short or cut
+        if limit.cut_short is CutShort.INTERRUPTED:
+            stopped = f"interrupted in window {index + 1} of {len(order)}: what was not begun is enlarged bicubically"
             break
         stopped = (f"{limit.stopped}{TOO_EARLY}" if early else limit.stopped) or stopped
     assert first is not None  # an image of which nothing is seen was refused before
@@ -162,12 +165,12 @@ def learn_in_windows(
     for n, total in sums.items():
         image = torch.where(weights[n] > 0, total / weights[n].clamp_min(1e-12), fallback.cpu()).to(observation.lr)
         joined[n] = State(image, states[n].kernel, steps[n], states[n].length, seconds)
-    return joined, loop, stopped
+    return joined, loop, stopped, cut
 
 
-def too_early(step: int, wanted: int, stopped: str) -> bool:
+def too_early(step: int, wanted: int, cut: CutShort | None) -> bool:
     """Whether somebody, or the time, ended a run at a step when there was no image worth having yet."""
-    return stopped.startswith((INTERRUPTED, SPENT)) and step < min(wanted, ENOUGH)
+    return cut is not None and step < min(wanted, ENOUGH)
 
 
 def _visible(observation: DataTerm, windows: Windows, tile: Tile) -> bool:

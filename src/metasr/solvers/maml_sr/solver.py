@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
-from metasr.degradation.resize import imresize, middle
+from metasr.degradation.resize import middle
 from metasr.errors import DivergenceError, InputError, require_at_least, require_one_of
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.maml_sr.stopping import Mixed, Rule, Stop, make_rule
+from metasr.solvers.network import enlarge
 from metasr.solvers.tiles import Tile, apply_tiled, check_tiling, overlap_of, split
 
 Optimiser = Literal["adam", "sgd"]
@@ -124,7 +125,7 @@ class MAMLSRSolver:
         self.network.eval()
         part = self._centre(lr, scale)
         whole = part.shape == lr.shape
-        source = imresize(part, scale).clone()  # (1, 3, H, W)
+        source = enlarge(part, scale, off_centre=degradation.off_centre).clone()  # (1, 3, H, W)
         tiles = split(*source.shape[-2:], tile=self.tile, overlap=overlap_of(self.network))
         learner = inner_loop(self.network, steps=0, rates=FixedRates((self.rate,)), order="none")
         parameters = [p for p in learner.parameters() if p.requires_grad]
@@ -159,7 +160,8 @@ class MAMLSRSolver:
             with torch.no_grad():
                 for parameter, kept in zip(parameters, weights, strict=True):
                     parameter.copy_(kept)
-            sr = apply_tiled(learner, imresize(lr, scale), tile=self.tile, overlap=overlap_of(self.network))
+            enlarged = enlarge(lr, scale, off_centre=degradation.off_centre)
+            sr = apply_tiled(learner, enlarged, tile=self.tile, overlap=overlap_of(self.network))
         return Solution(
             sr=sr.clamp(0, 1),
             kernel=degradation.kernel,

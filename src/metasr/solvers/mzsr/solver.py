@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
-from metasr.degradation.resize import imresize
 from metasr.errors import DivergenceError, InputError
 from metasr.meta.cuda_graph import Engine
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates, Rates, mean_rate, published_schedule
 from metasr.solvers.base import Solution, check_problem, check_updates, clock
 from metasr.solvers.ensemble import back_project
-from metasr.solvers.network import NetworkSolver
+from metasr.solvers.network import NetworkSolver, enlarge
 from metasr.solvers.plain_steps import BackwardPrecision, forward_of, layers_of
 from metasr.solvers.tiles import Tile, apply_tiled, check_tiling, overlap_of, split, spread, tiled_l1
 
@@ -198,7 +197,8 @@ class MZSRSolver(NetworkSolver):
             sr = apply_tiled(forward_of(learner), enlarged, tile=self.tile, overlap=overlap_of(learner))
             return [sr, sr - enlarged, torch.stack(losses)]  # the residual tells a stale graph more clearly than the SR
 
-        inputs = [problem.source, lr, imresize(lr, problem.degradation.scale)]
+        enlarged = enlarge(lr, problem.degradation.scale, off_centre=problem.degradation.off_centre)
+        inputs = [problem.source, lr, enlarged]
         parameters = [*self.network.parameters(), *tensors]
         sr, _, losses = self._engine.run(adapt_and_render, inputs, parameters=parameters, key=settings)
         if self.back_projection:
@@ -231,7 +231,8 @@ class MZSRSolver(NetworkSolver):
         """The LR image degraded once more and enlarged again: the input from which the LR is to be recovered."""
         noise_std = degradation.noise_level if self.son_noise is None else self.son_noise / 255
         son = degradation.for_son(noise_std=noise_std)(lr, generator=generator)
-        return imresize(son, degradation.scale, size=(lr.shape[-2], lr.shape[-1]))
+        size = (lr.shape[-2], lr.shape[-1])
+        return enlarge(son, degradation.scale, off_centre=degradation.off_centre, size=size)
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,7 @@ class ZSSRSolver:
             updates=limit.steps,
             seconds=clock(lr.device) - start,
             stopped=limit.stopped,
+            cut_short=limit.cut_short,
         )
 
     def _check(self, lr: Tensor, degradation: Degradation) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from metasr.report.wandb.names import group_of, score_name, sweep_of
+from metasr.runs.wandb_names import group_of, score_name, sweep_of
 
 
 def test_runs_are_grouped_by_sweep_or_stand_alone():
