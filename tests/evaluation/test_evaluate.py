@@ -212,7 +212,7 @@ def test_one_images_divergence_is_a_listed_failure(images: ImageSet) -> None:
     ]  # fmt: skip
     require_scores(table)
     one = ImageSet("one", "test", images.paths[1:2])
-    with pytest.raises(InputError, match=r"no number for new on bicubic: every image failed.*step 3 is nan"):
+    with pytest.raises(InputError, match=r"new on bicubic: every image failed.*image 'img1': .*step 3 is nan"):
         require_scores(run(one, ["bicubic"], entries=lambda _: [Entry("new", "-", Diverging(23))]))
 
 

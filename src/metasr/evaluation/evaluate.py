@@ -21,7 +21,7 @@ from metasr.evaluation.published import published_as
 from metasr.evaluation.results import ImageRow, Table
 from metasr.evaluation.solved import Entry, Solved, Watcher
 from metasr.io.files import file_hash
-from metasr.metrics.protocol import LumaProtocol
+from metasr.metrics.protocol import LumaProtocol, Score
 from metasr.seeds import seed_from
 from metasr.solvers.base import SnapshotSolver, Solution
 from metasr.solvers.interpolate import InterpolateSolver
@@ -131,8 +131,10 @@ def require_scores(table: Table) -> None:
     empty = [row for row in table.rows if row.failed and not row.images]
     if empty:
         told = ", ".join(dict.fromkeys(f"{row.solver} on {row.degradation}" for row in empty))
-        reason = next(f.failed for f in table.failures if f.solver == empty[0].solver)
-        raise InputError(f"the table has no number for {told}: every image failed, for instance for: {reason}")
+        first = next(f for f in table.failures if f.solver == empty[0].solver)
+        raise InputError(
+            f"{told}: every image failed, so that the table has no number; image {first.image!r}: {first.failed}"
+        )
 
 
 @dataclass
@@ -162,13 +164,19 @@ class _Job:
     def solve(self, index: int, degradation: Degradation, rows: Sequence[Entry]) -> tuple[Part, Tensor | None]:
         """Solve one image by every entry."""
         image, part = self.images.names[index], Part()
+
+        def fail(number: int, error: Exception, *requested: int | None) -> None:
+            entry = rows[number]
+            for updates in requested or sorted(entry.updates or ()) or (None,):
+                part.add(number, self._row(image, degradation, entry, updates, failed=" ".join(str(error).split())))
+            log.warning("image %r, %s, %s: %s", image, degradation, entry.solver, error)
+
         try:
             hr, grey = self.reference(index)
             lr = self._observe(index, degradation, hr)
         except _FAILURES as error:
-            log.warning("image %r, %s: %s", image, degradation, error)
-            for number, entry in enumerate(rows):
-                self._fail(part, number, image, degradation, entry, error)
+            for number in range(len(rows)):
+                fail(number, error)
             return part, None
         if self.lr_images is None:
             part.line = describe(image, degradation, lr, seed=draw_seed(self.seed, image, degradation))
@@ -177,17 +185,19 @@ class _Job:
             try:
                 solutions = _solve(entry, lr, hr, self.scale, degradation, seed)
             except _FAILURES as error:
-                log.warning("image %r, %s, %s: %s", image, degradation, entry.solver, error)
-                self._fail(part, number, image, degradation, entry, error)
+                fail(number, error)
                 continue
             if any(was_interrupted(solution) for solution in solutions.values()):
                 raise KeyboardInterrupt  # half an image is no result
             for requested, solution in solutions.items():
+                sr = solution.sr[..., : hr.shape[-2], : hr.shape[-1]]
                 try:
-                    self._score(part, number, image, degradation, entry, requested, solution, hr, grey=grey)
+                    score = self.protocol(sr, hr, scale=self.scale, grey=grey)
                 except _FAILURES as error:
-                    log.warning("image %r, %s, %s: %s", image, degradation, entry.solver, error)
-                    self._fail(part, number, image, degradation, entry, error, requested=(requested,))
+                    fail(number, error, requested)
+                    continue
+                row = self._row(image, degradation, entry, requested, solution=solution, score=score, grey=grey)
+                part.add(number, row, solution)
         return part, hr
 
     def _observe(self, index: int, degradation: Degradation, hr: Tensor) -> Tensor:
@@ -205,32 +215,19 @@ class _Job:
             )
         return lr
 
-    def _score(
-        self, part: Part, number: int, image: str, degradation: Degradation, entry: Entry, requested: int | None,
-        solution: Solution, hr: Tensor, *, grey: bool,
-    ) -> None:  # fmt: skip
-        sr = solution.sr[..., : hr.shape[-2], : hr.shape[-1]]
-        score = self.protocol(sr, hr, scale=self.scale, grey=grey)
+    def _row(
+        self, image: str, degradation: Degradation, entry: Entry, requested: int | None, *,
+        solution: Solution | None = None, score: Score | None = None, grey: bool = False, failed: str = "",
+    ) -> ImageRow:  # fmt: skip
+        solution = solution or Solution(torch.empty(0), seconds=math.nan)
+        score = score or Score(math.nan, math.nan)
         updates = solution.updates if requested is None else requested
-        row = ImageRow(
+        return ImageRow(
             self.label, str(degradation), float(self.scale), entry.solver, entry.weights, solution.updates, image,
             score.psnr_y, score.ssim_y, solution.seconds, score.hf_error_y, solution.stopped, requested,
-            luma="grey" if grey else "bt601",
+            luma="grey" if grey else "bt601", failed=failed,
             published_as=published_as(entry.made_by, updates=updates, method=self.method),
         )  # fmt: skip
-        part.add(number, row, solution)
-
-    def _fail(
-        self, part: Part, number: int, image: str, degradation: Degradation, entry: Entry, error: Exception,
-        *, requested: Sequence[int | None] | None = None,
-    ) -> None:  # fmt: skip
-        for updates in requested or sorted(entry.updates or ()) or (None,):
-            row = ImageRow(
-                self.label, str(degradation), float(self.scale), entry.solver, entry.weights, 0, image, math.nan,
-                math.nan, math.nan, requested=updates, failed=" ".join(str(error).split()),
-                published_as=published_as(entry.made_by, updates=updates or 0, method=self.method),
-            )  # fmt: skip
-            part.add(number, row)
 
 
 def _solve(
