@@ -147,7 +147,8 @@ def photo_config(
     choices = [f"+experiment={experiment}"] if experiment else []
     if solver is not None:
         _require_solver(solver, experiment)
-        choices.append(f"solver={solver}")
+        own = experiment is None and (conf_folder() / "experiment" / f"{solver}.yaml").is_file()
+        choices.append(f"+experiment={solver}" if own else f"solver={solver}")  # with its network, and its weights
     cfg = compose("task=upscale", *choices, f"estimator={estimator or 'parametric'}")
     with open_dict(cfg):  # past hydra's grammar of overrides
         if scale is not None:

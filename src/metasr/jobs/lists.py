@@ -86,6 +86,8 @@ def photo_info(path: PathLike) -> Iterator[str]:
 def _purpose(card: dict[str, Any]) -> str:
     if card.get("method") == "kernel_regressor":
         return "estimates blur and noise: -k estimate"
+    if card.get("stage") == "unfolded":
+        return "any kernel that is named, without updates: --solver unfolded"
     if card.get("stage") == "pretrain":
         return "bicubic, without updates: --solver network, or --steps 0"
     known = {"direct": "kernels that end in d", "bicubic": "bicubic, and kernels that end in b"}

@@ -10,9 +10,10 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from metasr.config.command_line import check_choices, status_of, sweep_as_run
+from metasr.config.command_line import check_choices, further_folders, status_of, sweep_as_run
 from metasr.config.help import text, wants_help
 from metasr.config.schema import register
+from metasr.config.show import config_text, wants_config
 from metasr.errors import MetasrError
 from metasr.paths import conf_folder, program
 from metasr.runs.folder import quoted, register_resolvers
@@ -54,7 +55,7 @@ def run_program(choices: Sequence[str]) -> int:
             training on several devices are started.
     """
     if wants_help(choices):
-        print(text(conf_folder()).replace("python src/run.py", program()))
+        print(text(conf_folder(), *further_folders(choices)).replace("python src/run.py", program()))
         return 0
     # Hydra would print errors, mostly with a traceback, and exit; so it hands them on.
     shown_whole = os.environ.setdefault("HYDRA_FULL_ERROR", "0") != "0"
@@ -63,7 +64,10 @@ def run_program(choices: Sequence[str]) -> int:
     def work() -> None:
         sys.argv[1:] = sweep_as_run(choices)
         check_choices(sys.argv[1:], conf_folder())
-        compose_and_execute()
+        if wants_config(sys.argv[1:]):
+            print(config_text(sys.argv[1:], conf_folder()), end="")
+        else:
+            compose_and_execute()
 
     return status_of(work, whole=shown_whole)
 

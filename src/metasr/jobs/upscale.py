@@ -213,7 +213,7 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
     rgb = photo.rgb if photo.alpha is None else fill_transparent(photo.rgb, photo.alpha)
     solution = solver.solve(rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
     sr = solution.sr[0].cpu()
-    if photo.grey:
+    if photo.colourless:
         sr = sr.mean(0, keepdim=True).expand(3, -1, -1)
     alpha: Tensor | None = None
     if photo.alpha is not None:
