@@ -97,6 +97,27 @@ class LoadedSolver:
         known = self._problem(degradation, scale)
         return self.solver.solve(lr.to(self.device), scale=known.scale, degradation=known, seed=seed)
 
+    def snapshots(
+        self,
+        lr: Tensor,
+        *,
+        updates: Sequence[int],
+        scale: float | None = None,
+        degradation: str | Degradation | None = None,
+        seed: int = 0,
+    ) -> dict[int, Solution]:
+        """Enlarge one image, ``(1, 3, H, W)``, once for each of several numbers of updates, in one adaptation.
+
+        Raises:
+            InputError: for a solver without snapshots.
+        """
+        if not isinstance(self.solver, SnapshotSolver):
+            raise InputError(f"solver {self.name} shows no results on its way; take solve, or the solver adapt")
+        known = self._problem(degradation, scale)
+        return self.solver.snapshots(
+            lr.to(self.device), scale=known.scale, updates=updates, degradation=known, seed=seed
+        )
+
     def _problem(self, degradation: str | Degradation | None, scale: float | None) -> Degradation:
         if isinstance(degradation, Degradation):
             return degradation
