@@ -63,7 +63,7 @@ def test_layout_of_a_run(smoke: Done) -> None:
     run = smoke[1]
     assert run.is_symlink()
     assert {p.name for p in run.iterdir()} == {
-        FIRST, SECOND, "table.csv", "table_images.csv", "curves.csv", "manifest.csv", "pictures", "job.log",
+        FIRST, SECOND, "table.csv", "table_images.csv", "curves.csv", "manifest.json", "pictures", "job.log",
         ".hydra",
     }  # fmt: skip
     for stage in (FIRST, SECOND):

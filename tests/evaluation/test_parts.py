@@ -63,7 +63,7 @@ def job(folder: Path, photos: Path, solver: Counting, *, question: str = "q") ->
     rows = [{k: v for k, v in vars(row).items() if k != "seconds"} for row in table.images]
     (folder / "rows.txt").write_text(repr(rows))
     (folder / "curves.csv").write_text(losses.to_csv())
-    (folder / "manifest.csv").write_text(manifest.to_csv())
+    (folder / "manifest.json").write_text(manifest.to_json())
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 

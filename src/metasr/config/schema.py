@@ -95,7 +95,7 @@ class Schema:
     scale: float = 2.0
     profile_name: str = MISSING
     profile_note: str = ""
-    budget: dict[str, Any] = field(default_factory=dict)
+    schedule_note: str | None = None  # what the method's schedule leaves out, printed with the table
     data: DataConf = MISSING
     model: Any = MISSING
     mln: Any = None  # the network that MRDA's teacher adapts to a pair

@@ -1,18 +1,21 @@
-"""What LR images a test set was made of: ``manifest.csv`` beside a table, by which another can make the same."""
+"""What LR images a test set was made of: ``manifest.json`` beside a table, by which another can make the same."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import astuple, dataclass, fields
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
+from metasr import __version__
 from metasr.degradation.pipeline import Degradation
-from metasr.io.csv import format_csv
 from metasr.io.images import to_uint8
 from metasr.seeds import seed_from
 
-MANIFEST_NAME = "manifest.csv"
+MANIFEST_NAME = "manifest.json"
+"""Of every manifest; the one of a prepared folder has the same entries for its images, and more."""
 
 
 @dataclass(frozen=True)
@@ -20,34 +23,32 @@ class LrImage:
     """One LR image made on the fly.
 
     Attributes:
-        image: name of the HR image, without suffix.
+        name: of the HR image, without suffix.
         degradation: canonical short name, which :func:`metasr.degradation.names.parse` reads.
         scale: factor between HR and LR.
-        kernel: size of the blur kernel, rows x columns; empty for no blur.
+        seed: of the generator that its noise was drawn from.
+        lr_size: rows and columns.
+        pixels_sha256: of its pixels: 8-bit RGB, row by row.
+        kernel_size: of the blur kernel, rows and columns; none for no blur.
         kernel_sha256: of its weights, float64, row by row.
         noise_std: standard deviation of the noise on the 0-255 scale.
-        padding: border of the blur.
         downsample: how it was subsampled.
-        quantise: how it was rounded to 8 bits.
-        seed: of the generator that its noise was drawn from.
-        height: of the LR image.
-        width: of the LR image.
-        lr_sha256: of its pixels: 8-bit RGB, row by row.
+        padding: border of the blur.
+        quantise: how it was rounded to 8 bits; none where it was not.
     """
 
-    image: str
+    name: str
     degradation: str
-    scale: str
-    kernel: str
-    kernel_sha256: str
-    noise_std: str
-    padding: str
-    downsample: str
-    quantise: str
+    scale: float
     seed: int
-    height: int
-    width: int
-    lr_sha256: str
+    lr_size: Sequence[int]
+    pixels_sha256: str
+    kernel_size: Sequence[int] | None
+    kernel_sha256: str | None
+    noise_std: float
+    downsample: str
+    padding: str | None
+    quantise: str | None
 
 
 def draw_seed(seed: int, image: str, degradation: Degradation) -> int:
@@ -65,21 +66,19 @@ def describe(image: str, degradation: Degradation, lr: Tensor, *, seed: int) -> 
         seed: of the generator that its noise was drawn from.
     """
     kernel = degradation.kernel
-    blurred = kernel is not None
     return LrImage(
-        image=image,
+        name=image,
         degradation=str(degradation),
-        scale=f"{degradation.scale:g}",
-        kernel="" if kernel is None else "x".join(str(n) for n in kernel.shape[-2:]),
-        kernel_sha256="" if kernel is None else _sha256(kernel.detach().double()),
-        noise_std=f"{degradation.noise_level * 255:.6g}",
-        padding=degradation.padding if blurred else "",
-        downsample=degradation.downsample,
-        quantise=degradation.quantise or "none",
+        scale=degradation.scale,
         seed=seed,
-        height=lr.shape[-2],
-        width=lr.shape[-1],
-        lr_sha256=_sha256(to_uint8(lr[0]).permute(1, 2, 0)),
+        lr_size=list(lr.shape[-2:]),
+        pixels_sha256=_sha256(to_uint8(lr[0]).permute(1, 2, 0)),
+        kernel_size=None if kernel is None else list(kernel.shape[-2:]),
+        kernel_sha256=None if kernel is None else _sha256(kernel.detach().double()),
+        noise_std=round(degradation.noise_level * 255, 6),
+        downsample=degradation.downsample,
+        padding=None if kernel is None else degradation.padding,
+        quantise=degradation.quantise,
     )
 
 
@@ -98,9 +97,10 @@ class Manifest:
         """Add one LR image's line, which :func:`describe` makes."""
         self.lines.append(line)
 
-    def to_csv(self) -> str:
-        """One line per LR image."""
-        return format_csv([f.name for f in fields(LrImage)], map(astuple, self.lines))
+    def to_json(self) -> str:
+        """One entry per LR image."""
+        told = {"metasr": __version__, "seed": self.seed, "images": [asdict(line) for line in self.lines]}
+        return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
 
 
 def _sha256(values: Tensor) -> str:

@@ -86,7 +86,7 @@ def measure(
     if go_on_beside is not None:
         parts.adopt(go_on_beside)
     table = plan.measure(learned, manifest, parts, book, losses, kernels)
-    write_text(folder / MANIFEST_NAME, manifest.to_csv())
+    write_text(folder / MANIFEST_NAME, manifest.to_json())
     write_text(target, table.to_csv())
     write_text(_per_image(target), table.images_to_csv())
     write_text(folder / CURVES_NAME, losses.to_csv())

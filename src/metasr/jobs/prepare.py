@@ -32,6 +32,7 @@ from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.published_ddsr import SET5_MULTIPLE, check_shift, is_published, parse_published
 from metasr.errors import InputError, OutputError, told_of
+from metasr.evaluation.manifest import MANIFEST_NAME
 from metasr.figures.picture_book import file_name
 from metasr.io.files import check_new_file, file_hash, write_text
 from metasr.io.images import Photo, check_output, list_images, read_photo, write_photo
@@ -41,7 +42,6 @@ from metasr.jobs.upscale import require_apart
 from metasr.seeds import generator_from
 from metasr.text import pluralize
 
-MANIFEST_NAME = "manifest.json"
 MASKS = ("none", "square", "published")
 
 

@@ -230,7 +230,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("metasr.outputs", lambda: str(outputs_folder()), replace=True)
     OmegaConf.register_new_resolver("metasr.times", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("metasr.plus", lambda a, b: a + b, replace=True)
-    OmegaConf.register_new_resolver("metasr.whole", int, replace=True)
+    OmegaConf.register_new_resolver("metasr.enlarged", lambda pixels, scale: int(pixels * scale), replace=True)
     OmegaConf.register_new_resolver(
         "metasr.at_scale", lambda scale, at, given, otherwise: given if scale == at else otherwise, replace=True
     )

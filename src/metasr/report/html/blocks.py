@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 
 
-@dataclass(frozen=True)
-class Styled:
+class Styled(NamedTuple):
     """A table cell's text: emphasised, code, or a rate with a tint from 0 to 1."""
 
     text: str
@@ -21,78 +19,45 @@ class Styled:
 Cell = str | Styled
 
 
-@dataclass(frozen=True)
-class Heading:
-    """A heading within a section."""
+class Text(NamedTuple):
+    """A heading within a section (``h3``), a paragraph (``p``), a small one that explains, or a long text as it is."""
 
     text: str
-    kind: ClassVar[str] = "heading"
+    tag: Literal["h3", "p", "small", "pre"] = "small"
 
 
-@dataclass(frozen=True)
-class Paragraph:
-    """A paragraph, by default a small one that explains what is beside it."""
-
-    text: str
-    small: bool = True
-    kind: ClassVar[str] = "paragraph"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table that scrolls inside its box; the first cell of a row is its heading.
-
-    Attributes:
-        columns: headings.
-        rows: their cells.
-        caption: what the table shows.
-        numbers: columns that are aligned to the right.
-    """
+class Grid(NamedTuple):
+    """A table that scrolls inside its box; a row's first cell is its heading, the columns ``numbers`` are aligned."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str
     numbers: Collection[int] = ()
-    kind: ClassVar[str] = "grid"
 
 
-@dataclass(frozen=True)
-class Fold:
+class Fold(NamedTuple):
     """What is folded away until it is asked for (and open in print)."""
 
     summary: str
     parts: Sequence[Block]
     open: bool = False
-    kind: ClassVar[str] = "fold"
 
 
-@dataclass(frozen=True)
-class Source:
-    """A long text as it is."""
-
-    text: str
-    kind: ClassVar[str] = "source"
-
-
-@dataclass(frozen=True)
-class Stroke:
-    """A line of a legend: its label, colour and dashes."""
+class Stroke(NamedTuple):
+    """A line of a legend."""
 
     label: str
     colour: str
     dash: str
 
 
-@dataclass(frozen=True)
-class Legend:
+class Legend(NamedTuple):
     """The names of lines."""
 
     strokes: Sequence[Stroke]
-    kind: ClassVar[str] = "legend"
 
 
-@dataclass(frozen=True)
-class Plot:
+class Plot(NamedTuple):
     """A plot: what is inside its SVG element, which is HTML already, and its title."""
 
     inside: Markup
@@ -100,31 +65,26 @@ class Plot:
     title: str
 
 
-@dataclass(frozen=True)
-class Plots:
+class Plots(NamedTuple):
     """Plots side by side."""
 
     plots: Sequence[Plot]
-    kind: ClassVar[str] = "plots"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A PNG file: base64, and its size in pixels."""
+class Picture(NamedTuple):
+    """A PNG file in base64, and its size in pixels."""
 
     base64: str
     width: int
     height: int
     alt: str
     caption: str
-    kind: ClassVar[str] = "picture"
 
 
-Block = Heading | Paragraph | Grid | Fold | Source | Legend | Plots | Picture
+Block = Text | Grid | Fold | Legend | Plots | Picture
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A section of a page; shown where it has any parts."""
 
     anchor: str
@@ -132,8 +92,7 @@ class Section:
     parts: Sequence[Block]
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(NamedTuple):
     """What a reader has to know before the numbers; ``label`` is emphasised."""
 
     text: str

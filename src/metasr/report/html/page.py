@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from metasr.report.compare import loss_curves, places, psnr_curves
-from metasr.report.html.blocks import Block, Cell, Fold, Grid, Paragraph, Plots, Section, Styled
+from metasr.report.html.blocks import Block, Cell, Fold, Grid, Plots, Section, Styled, Text
 from metasr.report.html.figures import Line, legend, picture, plot
 from metasr.report.html.sections import cards, differing, environments, notices, results
 from metasr.report.html.training import runs_with_pictures, training
@@ -40,6 +40,7 @@ def page(data: ReportData) -> str:
         Section("environment", "Environment", environments(data)),
     ]
     templates = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    templates.filters["kind"] = lambda block: type(block).__name__.lower()
     return templates.get_template("page.html.j2").render(
         title=data.title, lead=_lead(data), css=Markup(_CSS.read_text(encoding="utf-8")), notices=notices(data),
         sections=[section for section in sections if section.parts], version=data.version,
@@ -82,7 +83,7 @@ def adaptation(data: ReportData) -> list[Block]:
     ]
     parts: list[Block] = [legend(drawn), Plots(plots)] if plots else []
     if plots and len(data.runs) > len(data.lines):
-        parts.insert(1, Paragraph("Shaded: ± one sample standard deviation over the runs of a line."))
+        parts.insert(1, Text("Shaded: ± one sample standard deviation over the runs of a line."))
     return [*parts, *drawn_then]
 
 
@@ -112,7 +113,7 @@ def _pictures(data: ReportData, kind: str, wanted: Callable[[str], bool]) -> lis
     left = len(data.runs) - len(chosen)
     are = "is" if len(chosen) == 1 else "are"
     more = f"Of {len(data.runs)} runs {len(chosen)} {are} shown; the others' pictures lie in their folders."
-    return [Paragraph(more), *figures] if figures and left else figures
+    return [Text(more), *figures] if figures and left else figures
 
 
 def rates(data: ReportData) -> list[Block]:

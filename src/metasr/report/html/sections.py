@@ -11,7 +11,7 @@ from metasr.evaluation.printing import signed, updates_text
 from metasr.evaluation.results import Row
 from metasr.report import compare
 from metasr.report.compare import Place, baselines_differ, comparison, differences, gap, places
-from metasr.report.html.blocks import Block, Cell, Fold, Grid, Heading, Notice, Paragraph, Source, Styled
+from metasr.report.html.blocks import Block, Cell, Fold, Grid, Notice, Styled, Text
 from metasr.report.run_data import ReportData, RunData, Spread, SweepData
 from metasr.report.sweep_table import SweepRow
 from metasr.text import plain_number, pluralize
@@ -99,11 +99,11 @@ def _sweep(sweep: SweepData) -> list[Block]:
         "published", "gap dB",
     )  # fmt: skip
     caption = f"{sweep.name}: mean ± sample standard deviation over its runs, on Y"
-    parts: list[Block] = [Heading(f"Sweep {sweep.name}")]
+    parts: list[Block] = [Text(f"Sweep {sweep.name}", "h3")]
     if rows:
         parts.append(_told(columns, [cells(r) for r in rows], caption=caption, texts=3))
     else:
-        parts.append(Paragraph("No run of it is finished.", small=False))
+        parts.append(Text("No run of it is finished.", "p"))
     listed: list[list[Cell]] = [
         [sweep.table.whole_label(job), sweep.table.state(job), Styled(job.command, "code")]
         for job in sweep.table.jobs if job.command
@@ -166,7 +166,7 @@ def differing(data: ReportData) -> list[Block]:
         return []
     found = differences(data.runs)
     if not found:
-        return [Paragraph("The runs' configs are equal.", small=False)]
+        return [Text("The runs' configs are equal.", "p")]
     columns = ["choice", *(run.label for run in data.runs)]
     rows: list[list[Cell]] = [[Styled(key, "code"), *values] for key, values in found.items()]
     whole = Grid(columns, rows, "Choices that are not the same in all runs")
@@ -202,7 +202,7 @@ def _card(run: RunData) -> Fold:
         parts.append(Grid(columns, stages, "Stages", (2, 3)))
     if config:
         text = json.dumps(config, indent=2, default=str, ensure_ascii=False)
-        parts.append(Fold("The whole config", [Source(text)]))
+        parts.append(Fold("The whole config", [Text(text, "pre")]))
     return Fold(run.label, parts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from metasr.report.html.blocks import Block, Cell, Grid, Heading, Paragraph, Picture, Plots, Styled
+from metasr.report.html.blocks import Block, Cell, Grid, Picture, Plots, Styled, Text
 from metasr.report.html.figures import Line, legend, picture, plot
 from metasr.report.run_data import ReportData, RunData, Spread
 from metasr.text import pluralize
@@ -25,7 +25,7 @@ def training(data: ReportData) -> list[Block]:
     lines = data.lines
     labels = {i: _with_seeds(line, runs) for i, (line, runs) in enumerate(lines.items())}
     told = "Thin: single seeds; thick: their mean, as far as all of them got."
-    thin = [Paragraph(told)] if any(len(runs) > 1 for runs in lines.values()) else []
+    thin = [Text(told)] if any(len(runs) > 1 for runs in lines.values()) else []
     return [legend(labels), *thin, *parts]
 
 
@@ -57,10 +57,10 @@ def _stage(data: ReportData, stage: str) -> list[Block]:
     ]  # fmt: skip
     parts: list[Block] = [Plots(plots)] if plots else []
     if len(curves) > _MOST_PLOTS:
-        parts.append(Paragraph(f"Logged too, not drawn: {', '.join(curves[_MOST_PLOTS:])}."))
+        parts.append(Text(f"Logged too, not drawn: {', '.join(curves[_MOST_PLOTS:])}."))
     parts += [_logged_once(stage, single, names)] if single else []
     parts += _pictures(data, stage)
-    return [Heading(stage), *parts] if parts else []
+    return [Text(stage, "h3"), *parts] if parts else []
 
 
 def _lines(number: int, runs: Sequence[Points]) -> list[Line]:
