@@ -330,10 +330,14 @@ def test_a_report_on_wandb(monkeypatch: pytest.MonkeyPatch):
     import sys
     from types import ModuleType
 
+    options = wandb_options(compose("task=report", "logger.wandb.entity=me", "logger.wandb.project=p"))
+
     class Api(ModuleType):
         Report = FakeReport
 
         def __getattr__(self, kind: str):
+            if kind.startswith("__"):  # what imports ask of a module
+                raise AttributeError(kind)
             return lambda **values: (kind, values)
 
     api = Api("wandb_workspaces.reports.v2")
@@ -341,7 +345,6 @@ def test_a_report_on_wandb(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, api.__name__, api)
     monkeypatch.setattr(sys.modules["wandb_workspaces.reports"], "v2", api, raising=False)
-    options = wandb_options(compose("task=report", "logger.wandb.entity=me", "logger.wandb.project=p"))
     data = ReportData([run_data(experiment="x" * 300)])
     assert wandb_report.publish(data, options) == "the address"
     assert FakeReport.saved is not None
