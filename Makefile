@@ -13,7 +13,7 @@ STAMP := $(VENV)/.metasr-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint type format bench docs clean
+.PHONY: help setup run test test-all fuzz lint type format bench docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ test: $(STAMP)  ## the fast tests
 
 test-all: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest --numprocesses auto
+
+fuzz: $(STAMP)  ## bad images, kernels, names, weights and choices: all of them (minutes)
+	$(BIN)/python tests/fuzz/run.py
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check .

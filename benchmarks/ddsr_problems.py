@@ -84,7 +84,7 @@ def read(where: Path, name: str) -> tuple[Tensor, Tensor, Tensor]:
     Raises:
         InputError: if the folder has no such image.
     """
-    from metasr.degradation.kernels import load_kernel
+    from metasr.degradation.kernel_files import load_kernel
     from metasr.io.images import read_photo
 
     own = where / f"{name}.png", where / f"hr_{name}.png", where / f"kernel_{name}.mat"

@@ -79,7 +79,7 @@ register_resolvers()
 with initialize_config_dir(str(conf_folder()), version_base="1.3"):
     config = compose(
         "config",
-        overrides=["+experiment=maml_sr_x2", "profile=smoke", "logger=none", "budget.maml_sr.steps=150"],
+        overrides=["+experiment=maml_sr_x2", "profile=smoke", "logger=none", "stages.maml_sr.steps=150"],
     )
 trained = run_chain(config, Path(tempfile.mkdtemp()))
 maml_sr = learned_entries(config, trained)[:2]  # with steps on the image, and the network as it is
@@ -182,6 +182,6 @@ for name, reward in rewards.items():
 #
 # * `["g0.2d", "gani_d", "area"]` as degradations. Which method wins where, and is it ever interpolation?
 # * `mzsr_x2_bicubic_meta` instead of `mzsr_x2_meta`: meta-learned for bicubic subsampling.
-# * `budget.maml_sr.steps=1500` and `budget.maml_sr.width=8`, some minutes of training.
+# * `stages.maml_sr.steps=1500` and `model.width=8`, some minutes of training.
 # * `solver.stop=consistency` among the overrides: stop when the LR error stops falling.
 # * The whole of it from the command line, with a report of all methods: `python src/run.py task=report runs=[...]`.

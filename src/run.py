@@ -11,9 +11,10 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from metasr.config.command_line import check_choices, status_of, sweep_as_run
+from metasr.config.command_line import check_choices, further_folders, status_of, sweep_as_run
 from metasr.config.help import text, wants_help
 from metasr.config.schema import register
+from metasr.config.show import config_text, wants_config
 from metasr.errors import MetasrError
 from metasr.paths import conf_folder
 from metasr.runs.folder import register_resolvers
@@ -49,7 +50,7 @@ def main(cfg: DictConfig) -> float | None:
 def run() -> int:
     """Everything from the command line to the exit status: errors that a user can mend come without a traceback."""
     if wants_help(sys.argv[1:]):
-        print(text(conf_folder()))
+        print(text(conf_folder(), *further_folders(sys.argv[1:])))
         return 0
     # Hydra would print errors, mostly with a traceback, and exit; so it hands them on.
     shown_whole = os.environ.setdefault("HYDRA_FULL_ERROR", "0") != "0"
@@ -58,7 +59,10 @@ def run() -> int:
     def work() -> None:
         sys.argv[1:] = sweep_as_run(sys.argv[1:])
         check_choices(sys.argv[1:], conf_folder())
-        main()
+        if wants_config(sys.argv[1:]):
+            print(config_text(sys.argv[1:], conf_folder()), end="")
+        else:
+            main()
 
     return status_of(work, whole=shown_whole)
 

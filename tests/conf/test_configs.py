@@ -30,6 +30,7 @@ def choices(group: str) -> list[str]:
 
 
 EXPERIMENTS, PROFILES, SOLVERS = choices("experiment"), choices("profile"), choices("solver")
+SCHEDULES = sorted(path.name for path in (conf_folder() / "schedule").iterdir())
 BASE = ("+experiment=mzsr_x2",)
 
 
@@ -94,9 +95,11 @@ def test_every_config_file_is_reachable(name: str) -> None:
         assert f"override {group}: {choice}" in text
     elif group == "experiment":
         assert compose(f"+experiment={choice}").name == choice
+    elif group.startswith("schedule/"):
+        assert group.split("/")[1] in SCHEDULES
     elif group == "stage":
-        cfg = compose(*BASE, f"+stage@stages.extra={choice}")
-        assert cfg.stages.extra.recipe["_target_"].startswith("metasr.recipes.")
+        recipe = compose(*BASE, f"+stage@stages.extra={choice}").stages.extra.recipe
+        assert recipe is None if choice == "emptied" else recipe["_target_"].startswith("metasr.recipes.")
     elif group == "ablation":
         patterns = OmegaConf.load(conf_folder() / f"{name}").for_experiments
         fitting = next(e for e in EXPERIMENTS if any(fnmatch(e, pattern) for pattern in patterns))
@@ -126,7 +129,7 @@ def test_every_data_config_names_its_set() -> None:
     "override",
     [
         "sead=2", "data.rot=x", "stages.pretrain.stps=2", "stages.pretrain.recipe.rat=1",
-        "budget.pretrain.stps=2", "solver.step=3", "model.chanels=3", "trainer.foo=1", "evaluation.foo=1",
+        "stages.pretrain.sampler.bach=2", "solver.step=3", "model.chanels=3", "trainer.foo=1", "evaluation.foo=1",
         "seed=one", "task=evalute", "stages_to_run=pretrain", "profile=smok", "stages.pretrain.steps=1.5",
     ],
 )  # fmt: skip
@@ -137,7 +140,7 @@ def test_a_mistyped_key_or_value_is_an_error(override: str) -> None:
 
 def test_profiles_are_ordered_by_their_effort() -> None:
     steps = [
-        [compose(*BASE, f"profile={p}").stages[s].steps for p in ("smoke", "quick", "gpu", "paper")]
+        [compose(*BASE, f"profile={p}").stages[s].steps for p in ("smoke", "quick", "cpu", "gpu", "paper")]
         for s in ("pretrain", "meta_transfer")
     ]
     assert all(row == sorted(row) and len(set(row)) == len(row) for row in steps)

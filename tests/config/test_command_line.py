@@ -33,6 +33,8 @@ from running import compose
         ("beside.oracle=null", r"write compare_with\.oracle=null$"),
         ("~beside.oracle=", r"write ~compare_with\.oracle=$"),
         ("stages.meta_transfer.recipe.rates_rate=0.1", r"write stages\.meta_transfer\.recipe\.rates_lr=0\.1$"),
+        ("budget.pretrain.steps=9", r"^budget\.pretrain\.steps is gone: .* --cfg job shows, such as stages\.pretrain"),
+        ("testset=a=b", r"^testset=a=b: a value that holds = stands in quotes; write \"testset='a=b'\"$"),
         ("stages_to_run=pretrain,meta_transfer", r"write 'stages_to_run=\[pretrain,meta_transfer\]'$"),
         ("degradations=g2.0d", r"write 'degradations=\[g2.0d\]'$"),
         ("+stage@stages.third=pretrian", r"no stage 'pretrian': did you mean 'pretrain'"),
@@ -41,6 +43,46 @@ from running import compose
 def test_wrong_choices(argument: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_choices([argument], conf_folder())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("+experiment=mrda_x4_iso scale=2",
+         r"^mrda_x4_iso is of scale 4, not 2: write \+experiment=mrda_x4_iso scale=2 name=mrda_x2_iso$"),
+        ("+experiment=mzsr_x2 task=upscale scale=4", r"^mzsr_x2 is of scale 2, not 4: write \+experiment=mzsr_x4$"),
+        ("+experiment=mzsr_x2_bicubic scale=1.5", r"scale=1\.5 name=mzsr_x1\.5_bicubic$"),
+        ("-m +experiment=zssr_x2 scale=2,3", r"^zssr_x2 is of scale 2, not 3: write \+experiment=zssr_x3$"),
+    ],
+)  # fmt: skip
+def test_a_name_tells_its_scale(arguments: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_choices(arguments.split(), conf_folder())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["+experiment=mrda_x4_iso scale=4.0", "+experiment=mrda_x4_iso scale=2 name=mrda_x2_iso",
+     "+experiment=mzsr_multiscale scale=3", "scale=3", "+experiment=mzsr_x2 scale=${other}"],
+)  # fmt: skip
+def test_other_scales_are_fine_by_another_name(arguments: str) -> None:
+    check_choices(arguments.split(), conf_folder())
+
+
+@pytest.mark.parametrize("form", ["--config-dir {0}", "--config-dir={0}", "-cd {0}", "hydra.searchpath=[file://{0}]"])
+def test_choices_in_a_folder_of_one_s_own(tmp_path: Path, form: str) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("name: mine\n", encoding="utf-8")
+    (tmp_path / "flavour").mkdir()
+    given = form.format(tmp_path).split()
+    check_choices([*given, "+experiment=mine"], conf_folder())
+    check_choices([*given, "flavour="], conf_folder())
+    with pytest.raises(InputError, match=r"no experiment 'mein': did you mean 'mine'"):
+        check_choices([*given, "+experiment=mein"], conf_folder())
+    with pytest.raises(InputError, match=r"no experiment 'mine'"):
+        check_choices(["+experiment=mine"], conf_folder())
+    with pytest.raises(InputError, match=r"ablation final_loss is for mzsr_\*, not for mine"):
+        check_choices([*given, "+experiment=mine", "+ablation=final_loss"], conf_folder())
 
 
 @pytest.mark.parametrize(

@@ -51,3 +51,13 @@ def test_all_choices_of_all_groups_but_the_inner_ones(tmp_path: Path) -> None:
     assert "  data: a, b" in text
     assert "  hydra/launcher: x" in text
     assert "paths" not in text
+
+
+def test_choices_of_folders_of_one_s_own_are_told_with_the_others(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# What I want\nname: mine\n", encoding="utf-8")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tiny.yaml").write_text("layers: 2\n", encoding="utf-8")
+    lines = shown.text(conf_folder(), tmp_path).splitlines()
+    assert any(line.split() == ["mine", "What", "I", "want"] for line in lines)
+    assert any(line.startswith("  model: ") and "mrda" in line and "tiny" in line for line in lines)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from metasr.data.catalog import ImageSet
 from metasr.data.datamodule import PatchData
-from metasr.data.patches import PatchPool, flatten
+from metasr.data.patches import PatchPool
 from metasr.errors import DataError
 from metasr.io.images import Photo, write_photo
 
@@ -22,12 +22,19 @@ class Pictures:
     """Stands in for an image set; counts how often it is asked."""
 
     names = ("first", "second")
+    lr = ()
 
     def __init__(self) -> None:
         self.loaded: list[int] = []
 
     def __len__(self) -> int:
         return 2
+
+    def sizes(self, index: int) -> list[tuple[int, int]]:
+        return [(20 + index, 30)]
+
+    def only(self, _: object) -> "Pictures":
+        return self
 
     def load(self, index: int) -> Tensor:
         self.loaded.append(index)
@@ -210,14 +217,3 @@ def test_new_files_are_decoded_anew(tmp_path: Path) -> None:
     first = pool_of(images).pixels
     write_photo(Photo(torch.zeros(3, 20, 30)), images.paths[0], overwrite=True)
     assert not torch.equal(pool_of(images).pixels, first)
-
-
-def test_pictures_are_held_in_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds: list[torch.dtype] = []
-
-    def flatten_seen(images: Any) -> Any:
-        return flatten(kinds.append(image.dtype) or image for image in images)
-
-    monkeypatch.setattr("metasr.data.datamodule.flatten", flatten_seen)
-    data().setup("fit")
-    assert kinds == [torch.uint8] * 2

@@ -4,9 +4,11 @@ The pictures here carry their own coordinates: red is the row, green the column,
 where it came from and how it was turned.
 """
 
+import resource
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from metasr.data.patches import PatchPool, flatten
-from metasr.errors import DataError, InputError
+from metasr.data.patches import DiskPixels, PatchPool, flatten
+from metasr.errors import DataError, InputError, OutputError
 
 SIZES = [(13, 18), (9, 11), (7, 30)]  # odd, even, and one just as high as a patch
 SIDE = 7
@@ -146,7 +148,7 @@ def test_pictures_that_are_too_small_are_named() -> None:
         PatchPool(PICTURES, patch_size=10, names=["large", "small", "flat"])
     with pytest.raises(DataError, match=r"image 0 \(13x18\), image 1 \(9x11\), image 2 \(7x30\); leave"):
         PatchPool(PICTURES, patch_size=14)
-    with pytest.raises(DataError, match=r"7 of 7 .*e \(9x9\), \.\.\.; leave them out or lower patch_size"):
+    with pytest.raises(DataError, match=r"7 of 7 .*g \(9x9\); leave them out .*or lower patch_size"):
         PatchPool([charted(9, 9, 0)] * 7, patch_size=10, names=list("abcdefg"))
 
 
@@ -202,3 +204,42 @@ def test_no_double_precision_on_the_device() -> None:
         patches = pool.draw(4, generator=torch.Generator())
     assert pool.pixels.device.type == patches.device.type == "meta"
     assert patches.shape == (4, 3, SIDE, SIDE)
+
+
+def test_pictures_on_disk_give_the_same_patches(tmp_path: Path) -> None:
+    disk = DiskPixels(tmp_path / "new")
+    for picture in PICTURES:
+        disk.append(picture)
+    for side in (SIDE, 3):
+        from_disk, from_memory = (PatchPool(kept, patch_size=side) for kept in (disk, PICTURES))
+        for augment in (False, True):
+            one, two = (
+                pool.draw(40, generator=torch.Generator().manual_seed(1), augment=augment)
+                for pool in (from_disk, from_memory)
+            )
+            assert torch.equal(one, two)
+    assert torch.equal(PatchPool(disk, patch_size=SIDE).of_side(3).draw(4, generator=torch.Generator()),
+                       PatchPool(PICTURES, patch_size=3).draw(4, generator=torch.Generator()))  # fmt: skip
+    assert list((tmp_path / "new").iterdir()) == []  # a file without a name: nothing to clear away
+
+
+def test_a_disk_without_room_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"cannot write .*file/decoded images: .* a part of the path is a file"):
+        DiskPixels(tmp_path / "file")
+    disk = DiskPixels(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OutputError, match="cannot write the file of decoded images: File too large"):
+            disk.append(PICTURES[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_small_pictures_can_be_left_out() -> None:
+    pool = PatchPool([charted(6, 30, 7), *PICTURES, charted(6, 6, 8)], patch_size=SIDE, skip_small=True)
+    patches = pool.draw(300, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(patches, draw(300, seed=2))
+    with pytest.raises(DataError, match="2 of 2 training images are smaller"):
+        PatchPool([charted(6, 30, 7)] * 2, patch_size=SIDE, skip_small=True)

@@ -188,10 +188,10 @@ def test_an_unknown_name_gets_the_nearest_ones(text, suggestion):
     assert question.startswith(f"unknown degradation {text!r}: did you mean ")
     assert repr(suggestion) in question
     assert set(names.ALIASES) <= set(known.split(", "))
-    assert "kernel file (.mat .npy .png)" in known
+    assert "kernel file (.mat .npy .npz .png .txt .csv)" in known
 
 
-@pytest.mark.parametrize("text", ["", "_n10", "g2.0", "g_d", "iso_2d", "iso_two_d", "g2.0d_n", "g2.0dd", "k.txt"])
+@pytest.mark.parametrize("text", ["", "_n10", "g2.0", "g_d", "iso_2d", "iso_two_d", "g2.0d_n", "g2.0dd", "k.pdf"])
 def test_other_text_is_unknown(text):
     with pytest.raises(InputError, match="unknown degradation"):
         parse(text, scale=2)

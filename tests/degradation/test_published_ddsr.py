@@ -10,7 +10,7 @@ from scipy import ndimage, stats
 from torch import Tensor
 
 from metasr.degradation import names
-from metasr.degradation.kernels import load_kernel
+from metasr.degradation.kernel_files import load_kernel
 from metasr.degradation.published_ddsr import (
     PublishedDraws,
     centred,

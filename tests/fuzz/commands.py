@@ -157,8 +157,8 @@ def _files() -> dict[str, Callable[[], bytes]]:
 def numbers(seed: int = 1) -> Iterator[Case]:
     """About 90."""
     options = {"-s": ("--solver", "interpolate"), "-n": (), "--tile": (), "--son-noise": (), "--back-projection": (),
-               "--seed": (), "--gain": ("--solver", "ddsr", "--budget-seconds", "1"),
-               "--budget-seconds": ("--solver", "zssr")}  # fmt: skip
+               "--seed": (), "--gain": ("--solver", "ddsr", "-n", "1"),
+               "--budget-seconds": ("--solver", "zssr", "-n", "1")}  # fmt: skip
     for option, others in options.items():
         for value in NUMBERS:
             if (option, value) == ("-n", "99999999999999999999"):

@@ -151,6 +151,8 @@ def _snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not (Path(root) == folder and name == "out")]
         for name in [*files, *folders]:
+            if name.startswith("torchinductor_"):  # torch's own cache among the temporary files
+                continue
             status = os.lstat(os.path.join(root, name))
             is_file = not os.path.isdir(os.path.join(root, name))
             found[os.path.join(root, name)] = (status.st_size, status.st_mtime_ns) if is_file else (0, 0)

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, open_dict
 from metasr.config import build
 from metasr.data.catalog import image_set
 from metasr.degradation import names
-from metasr.degradation.kernels import TEST_SIZE, delta, load_kernel
+from metasr.degradation.kernel_files import load_kernel
+from metasr.degradation.kernels import TEST_SIZE, delta
 from metasr.degradation.resize import middle
 from metasr.errors import InputError, OutputError
 from metasr.io.images import read_photo

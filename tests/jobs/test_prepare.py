@@ -14,7 +14,8 @@ from PIL import Image
 from metasr.cli import main
 from metasr.data.catalog import ImageSet
 from metasr.degradation import names
-from metasr.degradation.kernels import isotropic, load_kernel
+from metasr.degradation.kernel_files import load_kernel
+from metasr.degradation.kernels import isotropic
 from metasr.degradation.published_ddsr import PublishedDraws
 from metasr.errors import DataError, InputError, OutputError
 from metasr.evaluation.evaluate import evaluate

@@ -12,7 +12,8 @@ from PIL import Image
 
 from metasr.cli import main
 from metasr.config import build
-from metasr.degradation.kernels import isotropic, load_kernel
+from metasr.degradation.kernel_files import load_kernel
+from metasr.degradation.kernels import isotropic
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import DataError, InputError
 from metasr.io.images import Photo, read_photo, write_photo

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from metasr.degradation.kernels import anisotropic, load_kernel
+from metasr.degradation.kernel_files import load_kernel
+from metasr.degradation.kernels import anisotropic
 from metasr.errors import InputError
 from metasr.metrics.kernel import kernel_moments, kernel_psnr, resized
 

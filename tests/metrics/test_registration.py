@@ -8,7 +8,8 @@ from torch import Tensor
 
 from metasr.data.catalog import image_set
 from metasr.degradation import names
-from metasr.degradation.kernels import isotropic, load_kernel
+from metasr.degradation.kernel_files import load_kernel
+from metasr.degradation.kernels import isotropic
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError

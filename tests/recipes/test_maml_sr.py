@@ -274,13 +274,13 @@ def test_export_and_load() -> None:
     [
         ({"order": "third"}, "order must be one of second, first, notebook, got 'third'"),
         ({"inner_steps": 0}, "inner_steps must be at least 1, got 0; for plain training use Pretrain"),
-        ({"order": "notebook", "steps": 3}, "number must be even, got 3; set budget.maml_sr.steps"),
+        ({"order": "notebook", "steps": 3}, "number must be even, got 3; set stages.maml_sr.steps"),
         ({"order": "notebook", "split": True}, "on the whole batch, got split=true; set split=false or another order"),
         ({"deep_weights": (1.0, 1.0)}, r"three numbers of at least 0, not all 0, got \[1.0, 1.0\]"),
         ({"deep_weights": (0.0, 0.0, 0.0)}, "to do without intermediate images set model.deep_supervision=false"),
         ({"deep_weights": (1.0, -1.0, 0.0)}, "deep_weights must be three numbers of at least 0"),
         ({"outer_deep_weight": -0.1}, "outer_deep_weight must be at least 0, got -0.1"),
-        ({"inner_rate": -1.0}, "inner_rate must be above 0, got -1.0; set budget.maml_sr.inner_rate"),
+        ({"inner_rate": -1.0}, "inner_rate must be above 0, got -1.0; set stages.maml_sr.recipe.inner_rate"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:

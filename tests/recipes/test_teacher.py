@@ -239,6 +239,15 @@ def test_export_comes_back_whole() -> None:
             make().restore({k: v for k, v in state.items() if not k.startswith("encoder.")}, origin="03_teacher")
 
 
+def test_a_teacher_goes_on_from_one_with_its_mln() -> None:
+    given = teacher().export()
+    for value in given.values():
+        value.add_(0.1)
+    made = teacher()
+    assert made.load_parent(given, origin="p") == f"{len(given)} of {len(given)} encoder, body and MLN tensors from p"
+    assert same(made.export(), given)
+
+
 def test_a_teacher_of_pairs_starts_from_its_like() -> None:
     made = pair_teacher()
     assert made.load_parent(pair_teacher().export(), origin="p").endswith("network tensors from p")

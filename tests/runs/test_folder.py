@@ -45,6 +45,17 @@ def test_new_runs_and_other_tasks_get_folders_of_their_own(tmp_path: Path) -> No
     assert Path(run_folder(None, None, "upscale", str(tmp_path))).parent == tmp_path / "unnamed" / "upscale"
 
 
+def test_a_clock_that_was_set_back_makes_no_run_older_than_the_last(tmp_path: Path) -> None:
+    future = "2999-12-31_23-59-59-999999"
+    (tmp_path / "exp" / future / "01_pretrain").mkdir(parents=True)
+    (tmp_path / "exp" / future / "01_pretrain" / "card.json").touch()
+    new = Path(run_folder(None, "exp", "run", str(tmp_path)))
+    assert new.name == "3000-01-01_00-00-00-000000"
+    (new / "01_pretrain").mkdir(parents=True)
+    (new / "01_pretrain" / "card.json").touch()
+    assert run_folder("last", "exp", "run", str(tmp_path)) == str(new)
+
+
 def test_all_reports_share_a_folder(tmp_path: Path) -> None:
     assert {run_folder(None, name, "report", str(tmp_path)) for name in (None, "exp")} == {str(tmp_path / "reports")}
 

@@ -13,11 +13,11 @@ from metasr.errors import OutputError, StageError
 from metasr.runs.lock import LOCK_NAME, RunLock
 
 
-def lock(folder: Path, **owner: object) -> Path:
+def lock(place: Path, **owner: object) -> Path:
     """A lock as another command would have written it."""
-    mine = RunLock(folder)._mine
-    (folder / LOCK_NAME).write_text(json.dumps(mine | owner))
-    return folder / LOCK_NAME
+    mine = RunLock(place)._mine
+    (place / LOCK_NAME).write_text(json.dumps(mine | owner))
+    return place / LOCK_NAME
 
 
 def test_the_lock_is_there_as_long_as_the_work(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_the_first_stages_network_is_run_as_what_it_is(run: Path) -> None:
 
 
 def test_every_stage_is_validated_by_its_own_network(run: Path, photos: Path) -> None:
-    cfg = compose(*MRDA, "budget.validation_images=1")
+    cfg = compose(*MRDA)
     found = {}
     for stage in cfg.stages:
         recipe = build.recipe(cfg, stage)

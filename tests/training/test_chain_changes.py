@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ def test_without_a_resume_point_more_steps_are_other_choices(finished: Path, tmp
 
 
 @pytest.fixture
-def diverges(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def diverges(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Makes the loss infinite at a step as long as the learning rate is above a bound; notes steps and rates."""
     told: dict[str, Any] = {"at": 3, "above": 7e-4, "seen": []}
     kind = type(build.recipe(compose(*SMALL), "pretrain"))
@@ -134,7 +133,7 @@ def test_changed_training_images_are_named(tmp_path: Path, change: str, told: st
         save_picture(images / f"{name}.png", 61, 67, seed=seed)
         (images / f"{name}.png").write_bytes((images / f"{name}.png").read_bytes().ljust(30_000, b"\0"))
     fixed = (*PRETRAIN, "data=image_folder", f"data.root={images}", "data.val_fraction=0")
-    train(compose(*fixed, "max_minutes=1e-9") if change == "swap" else compose(*fixed), tmp_path / "run")
+    train(compose(*fixed), tmp_path / "run")
     if change == "remove":
         (images / "b.png").unlink()
     elif change == "add":
@@ -176,7 +175,7 @@ def test_a_folder_in_which_another_command_works_is_left_alone(tmp_path: Path) -
      ("+trainer.gradient_clip_val=2", r"use stages\.NAME\.clip instead"),
      ("+trainer.presicion=16", r"no option trainer\.presicion of Lightning's trainer: did you mean 'precision'"),
      ("trainer.precision=17", r"Lightning cannot train with these options of trainer: .*17"),
-     pytest.param("trainer.accelerator=gpu", r"Lightning cannot train with these options of trainer: .*GPU|CUDA",
+     pytest.param("trainer.accelerator=gpu", r"Lightning cannot train with these options of trainer: .*gpu",
                   marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"))],
 )  # fmt: skip
 def test_options_of_the_trainer_that_cannot_be_followed(tmp_path: Path, choice: str, told: str) -> None:
@@ -186,6 +185,7 @@ def test_options_of_the_trainer_that_cannot_be_followed(tmp_path: Path, choice: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_refused_command_changes_nothing_of_a_run_folder(tmp_path: Path) -> None:
     fixed = (*PRETRAIN, "testset=samples", "max_images=1", "degradations=[bicubic]", "adapt_steps=[0]",
              f"hydra.run.dir={tmp_path / 'here'}")  # fmt: skip

@@ -187,8 +187,9 @@ def test_a_whole_run_without_wandb(tmp_path: Path) -> None:
     assert refused.stderr.strip() == "error: logger=wandb: wandb is not installed: pip install wandb, or logger=csv"
     assert not list((tmp_path / "out").rglob("card.json"))  # before training
     # the smoke profile logs to CSV files alone: another one's logger is the default
-    done = run_py(*(c for c in small if c != "profile=smoke"), "profile=quick", "budget.pretrain.steps=2",
-                  "budget.meta_transfer.steps=1", "budget.pretrain.batch_size=2", "budget.meta_transfer.meta_batch=1",
+    done = run_py(*(c for c in small if c != "profile=smoke"), "profile=quick", "stages.pretrain.steps=2",
+                  "stages.meta_transfer.steps=1", "stages.pretrain.sampler.batch_size=2",
+                  "stages.meta_transfer.sampler.meta_batch=1",
                   outputs=tmp_path / "out", PYTHONPATH=path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wandb is not installed") == 1

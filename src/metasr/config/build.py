@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from torch import nn
 
 from metasr.data.catalog import ImageSet, image_set
+from metasr.data.pairs import with_lr
 from metasr.errors import InputError, MetasrError, nearest
 from metasr.meta.rates import FixedRates, Rates, rates_from_state
 from metasr.models.kernel_regressor import KernelRegressor
@@ -88,7 +89,8 @@ def images(cfg: DictConfig, split: Any) -> ImageSet:
     """Training or validation images of the run."""
     data = cfg.data
     found = image_set(data.name, split=split, root=data.root, download=data.download, val_fraction=data.val_fraction)
-    return found.subset(data.max_images)
+    found = found.subset(data.max_images)
+    return with_lr(found, data.lr_root) if data.lr_root and split == "train" else found
 
 
 def sampler(cfg: DictConfig, stage: str) -> Any:
@@ -129,6 +131,9 @@ def stage_data(cfg: DictConfig, stage: str) -> PatchData:
         steps=part.steps,
         seed=cfg.seed,
         stage=stage,
+        unreadable=cfg.data.unreadable,
+        too_small=cfg.data.too_small,
+        memory_gb=cfg.data.memory_gb,
     )
 
 

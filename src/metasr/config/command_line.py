@@ -16,6 +16,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from metasr.config.schema import Schema
 from metasr.errors import InputError, MetasrError, nearest
+from metasr.runs.folder import quoted
 
 _LISTS = ("runs", "stages_to_run", "degradations")
 """Keys that take a list, which hydra would refuse in its own words."""
@@ -49,16 +50,59 @@ def status_of(work: Callable[[], object], *, whole: bool = False) -> int:
     return 0
 
 
+def further_folders(arguments: Sequence[str]) -> list[Path]:
+    """Folders of configs beside the program's own: of ``--config-dir`` and of ``hydra.searchpath``."""
+    folders = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        key, _, value = argument.partition("=")
+        if key in ("--config-dir", "-cd"):
+            folders.append(value or following)
+        elif key == "hydra.searchpath":
+            folders += re.findall(r"file://([^,\]'\"]+)", value)
+    return [Path(folder) for folder in folders]
+
+
+class Groups:
+    """The groups of configs and their choices, in the program's folder and in folders of the user's."""
+
+    def __init__(self, *folders: Path) -> None:
+        self.folders = folders
+
+    def names(self) -> set[str]:
+        """The groups."""
+        return {path.name for folder in self.folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
+
+    def has(self, group: str) -> bool:
+        """Whether there is a group."""
+        return any((folder / group).is_dir() for folder in self.folders)
+
+    def choices(self, group: str) -> list[str]:
+        """The choices of a group."""
+        roots = [folder / group for folder in self.folders]
+        found = {path.relative_to(root).with_suffix("").as_posix() for root in roots for path in root.rglob("*.yaml")}
+        return sorted(found)
+
+    def read(self, group: str, choice: str) -> Any:
+        """A config as it is written; empty where there is none, which is hydra's to tell of."""
+        for folder in self.folders:
+            path = folder / group / f"{choice}.yaml"
+            if path.is_file():
+                return OmegaConf.load(path)
+        return OmegaConf.create()
+
+
 def check_choices(arguments: Sequence[str], conf: Path) -> None:
     """Require that every top-level key and every choice of a config group exists, and fits the experiment.
 
     Args:
         arguments: the command line, as hydra gets it (``+experiment=mzsr_x2``, ``profile=quick``, ...).
-        conf: the folder of configs, whose sub-folders are the groups.
+        conf: the folder of configs, whose sub-folders are the groups; those of ``--config-dir`` and
+            ``hydra.searchpath`` are looked at as well.
 
     Raises:
         InputError: naming the nearest ones.
     """
+    groups = Groups(conf, *further_folders(arguments))
     keys = {field.name for field in fields(Schema)} | {"hydra"}
     for argument in arguments:
         group, given, value = argument.partition("=")
@@ -66,47 +110,63 @@ def check_choices(arguments: Sequence[str], conf: Path) -> None:
         if not given or not group or argument.startswith("-"):
             continue
         _refuse_old_key(argument)
-        folder = conf / group
+        if re.match(r"""[^'"[{(=]*=""", value):
+            raise InputError(f'{argument}: a value that holds = stands in quotes; write "{group}={quoted(value)}"')
         key = group.split(".")[0].split("/")[0]
-        if key not in keys and not (conf / key).is_dir() and not argument.startswith(("+", "~")):
-            _refuse_option(argument, conf)
-            groups = {path.name for path in conf.iterdir() if path.is_dir()}
-            raise InputError(f"no key {key!r}: {nearest(key, keys | groups)}")
+        if key not in keys and not groups.has(key) and not argument.startswith(("+", "~")):
+            _refuse_option(argument, groups)
+            raise InputError(f"no key {key!r}: {nearest(key, keys | groups.names())}")
         if group in _LISTS and value != "null" and _NO_LIST.fullmatch(value):
             raise InputError(f"{group}={value}: a list was expected; write '{group}=[{value}]'")
         if group in ("experiment", "sweep") and not argument.startswith("+"):
             raise InputError(f"write a plus before it: +{argument}")
-        if not folder.is_dir() or group.startswith("hydra/") or not value or any(c in value for c in "[]{}$"):
+        if not groups.has(group) or group.startswith("hydra/") or not value or any(c in value for c in "[]{}$"):
             continue  # of hydra's own groups there are choices elsewhere
-        known = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+        known = groups.choices(group)
         for choice in value.split(","):
             if group == "data" and choice not in known:
                 _refuse_test_set(choice, known)
             if choice and choice not in known and choice != "null":
                 raise InputError(f"no {group} {choice!r}: {nearest(choice, known)}")
-    _check_fit(arguments, conf)
+    _check_fit(arguments, groups)
+    _check_scale(_chosen(arguments), groups)
 
 
-def _check_fit(arguments: Sequence[str], conf: Path) -> None:
+def _check_fit(arguments: Sequence[str], groups: Groups) -> None:
     """Require that ablations, sweeps and meta-data sets are for the experiments that are chosen with them."""
     chosen = _chosen(arguments)
     experiments = chosen.get("experiment", [])
     for sweep in chosen.get("sweep", []):
-        params = OmegaConf.select(_read(conf, "sweep", sweep), "hydra.sweeper.params") or {}
+        params = OmegaConf.select(groups.read("sweep", sweep), "hydra.sweeper.params") or {}
         varied = _chosen([f"{key}={value}" for key, value in params.items()])
         chosen = {**varied, **chosen}  # what is typed wins
     for experiment in experiments:
         for group in ("sweep", "ablation"):
             for choice in chosen.get(group, []):
-                if not _is_for(experiment, _read(conf, group, choice)):
-                    _refuse_foreign(group, choice, experiment, conf)
-        if "meta_set" in chosen and not _places(experiment, "meta_set", conf):
-            known = (path.stem for path in sorted((conf / "experiment").glob("*.yaml")))
-            having = ", ".join(name for name in known if _places(name, "meta_set", conf))
+                if not _is_for(experiment, groups.read(group, choice)):
+                    _refuse_foreign(group, choice, experiment, groups)
+        if "meta_set" in chosen and not _places(experiment, "meta_set", groups):
+            having = ", ".join(n for n in groups.choices("experiment") if _places(n, "meta_set", groups))
             raise InputError(
                 f"{experiment} learns from no meta-data set: leave out meta_set, or take an experiment that has one: "
                 f"{having}"
             )
+
+
+def _check_scale(chosen: dict[str, list[str]], groups: Groups) -> None:
+    """Require that no run bears the name of another scale than its own: ``mzsr_x2`` is for two."""
+    if "name" in chosen:
+        return
+    for experiment in chosen.get("experiment", []):
+        named = re.search(r"(?<=_x)\d+(?=_|$)", experiment)
+        for scale in chosen.get("scale", []):
+            if named is None or not re.fullmatch(r"[\d.]+", scale) or float(scale) == float(named.group()):
+                continue
+            right = f"{experiment[: named.start()]}{float(scale):g}{experiment[named.end() :]}"
+            other = f"+experiment={right}"
+            if right not in groups.choices("experiment"):
+                other = f"+experiment={experiment} scale={scale} name={right}"
+            raise InputError(f"{experiment} is of scale {named.group()}, not {scale}: write {other}")
 
 
 def _chosen(arguments: Sequence[str]) -> dict[str, list[str]]:
@@ -118,35 +178,26 @@ def _chosen(arguments: Sequence[str]) -> dict[str, list[str]]:
     return {key: choices for key, choices in found.items() if choices}
 
 
-def _read(conf: Path, group: str, choice: str) -> Any:
-    path = conf / group / f"{choice}.yaml"
-    return OmegaConf.load(path) if path.is_file() else OmegaConf.create()  # else hydra's to tell of
-
-
 def _is_for(experiment: str, node: Any) -> bool:
     patterns = node.get("for_experiments")
     return patterns is None or any(fnmatch(experiment, pattern) for pattern in patterns)
 
 
-def _refuse_foreign(group: str, choice: str, experiment: str, conf: Path) -> None:
-    fitting = [
-        path.stem
-        for path in sorted((conf / group).glob("*.yaml"))
-        if _is_for(experiment, _read(conf, group, path.stem))
-    ]
+def _refuse_foreign(group: str, choice: str, experiment: str, groups: Groups) -> None:
+    fitting = [name for name in groups.choices(group) if _is_for(experiment, groups.read(group, name))]
     raise InputError(
-        f"{group} {choice} is for {', '.join(_read(conf, group, choice).for_experiments)}, not for {experiment}; "
+        f"{group} {choice} is for {', '.join(groups.read(group, choice).for_experiments)}, not for {experiment}; "
         f"for it there is {', '.join(fitting) or 'none'}"
     )
 
 
-def _places(experiment: str, group: str, conf: Path) -> bool:
+def _places(experiment: str, group: str, groups: Groups) -> bool:
     """Whether an experiment, or one that it builds on, chooses from a config group."""
-    for entry in _read(conf, "experiment", experiment).get("defaults", []):
+    for entry in groups.read("experiment", experiment).get("defaults", []):
         if isinstance(entry, DictConfig):
             if any(str(key).removeprefix("override ").lstrip("/") == group for key in entry):
                 return True
-        elif entry != "_self_" and _places(entry, group, conf):
+        elif entry != "_self_" and _places(entry, group, groups):
             return True
     return False
 
@@ -167,11 +218,10 @@ def sweep_as_run(arguments: Sequence[str]) -> list[str]:
     return [f"runs=[{a.partition('=')[2]}]" if a.startswith("sweep=") else a for a in arguments]
 
 
-def _refuse_option(argument: str, conf: Path) -> None:
+def _refuse_option(argument: str, groups: Groups) -> None:
     """Tell of an option of solvers that was written without them."""
     key = argument.partition("=")[0]
-    solvers = [path.stem for path in sorted((conf / "solver").glob("*.yaml"))]
-    having = [name for name in solvers if key in _read(conf, "solver", name)]
+    having = [name for name in groups.choices("solver") if key in groups.read("solver", name)]
     if having:
         raise InputError(f"no key {key!r}: it is an option of solvers ({', '.join(having)}); write solver.{argument}")
 
@@ -179,6 +229,10 @@ def _refuse_option(argument: str, conf: Path) -> None:
 def _refuse_old_key(argument: str) -> None:
     """Answer a key that has another name now with that name."""
     key, _, value = argument.partition("=")
+    if key.lstrip("+~").split(".")[0] == "budget":
+        raise InputError(
+            f"{key} is gone: each number has the address that --cfg job shows, such as stages.pretrain.steps={value}"
+        )
     new = re.sub(r"[^.@+~/]+", lambda part: RENAMED.get(part.group(), part.group()), key)
     if new != key:
         raise InputError(f"{key} is now called {new}: write {new}={value}")

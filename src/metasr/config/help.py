@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _WIDTH = 120
-_INSIDE = ("paths", "stage")  # groups that experiments choose from, and users do not
+_INSIDE = ("paths", "schedule", "stage")  # groups that experiments choose from, and users do not
 _FLAGS = {
     "--multirun, -m": "several runs: +sweep=NAME, or KEY=VALUE,VALUE (hydra/launcher=parallel: at once)",
     "--cfg job": "the whole composed config instead of running, for instance +experiment=mzsr_x2 --cfg job",
@@ -25,34 +25,40 @@ def wants_help(arguments: Sequence[str]) -> bool:
     return any(argument in ("--help", "-h") for argument in arguments)
 
 
-def text(conf: Path) -> str:
+def text(conf: Path, *more: Path) -> str:
     """The whole help.
 
     Args:
         conf: the folder of configs; ``config.yaml`` holds the text (``hydra.help.template``), where
             ``$APP_CONFIG_GROUPS`` and ``$FLAGS_HELP`` stand for the choices and the flags.
+        *more: further folders of configs, whose choices are told as well.
     """
     from omegaconf import OmegaConf
 
     template = OmegaConf.load(conf / "config.yaml").hydra.help.template
     flags = "\n".join(f"{flag:<17}{what}" for flag, what in _FLAGS.items())
-    return str(template).replace("$APP_CONFIG_GROUPS", choices(conf)).replace("$FLAGS_HELP", flags).rstrip()
+    return str(template).replace("$APP_CONFIG_GROUPS", choices(conf, *more)).replace("$FLAGS_HELP", flags).rstrip()
 
 
-def choices(conf: Path) -> str:
+def choices(*folders: Path) -> str:
     """Experiments with what each is, then the choices of every other group, a group to a line."""
-    experiments = sorted((conf / "experiment").glob("*.yaml"))
+    experiments = sorted((path for folder in folders for path in (folder / "experiment").glob("*.yaml")), key=_stem)
     widest = max((len(path.stem) for path in experiments), default=0)
     lines = [_wrapped(f"  {path.stem:<{widest}}  ", first_sentence(path)) for path in experiments]
-    groups = {
-        folder.relative_to(conf).as_posix(): sorted(path.stem for path in folder.glob("*.yaml"))
-        for folder in [*sorted(conf.iterdir()), *sorted((conf / "hydra").glob("*"))]
-        if folder.is_dir() and folder.name not in ("experiment", *_INSIDE) and not folder.name.endswith("_logging")
-    }
-    rest = [_wrapped(f"  {group}: ", ", ".join(names)) for group, names in groups.items() if names]
+    groups: dict[str, set[str]] = {}
+    for conf in folders:
+        for folder in [*sorted(conf.iterdir()), *sorted((conf / "hydra").glob("*"))]:
+            hidden = folder.name in ("experiment", *_INSIDE) or folder.name.endswith("_logging")
+            if folder.is_dir() and not hidden:
+                groups.setdefault(folder.relative_to(conf).as_posix(), set()).update(map(_stem, folder.glob("*.yaml")))
+    rest = [_wrapped(f"  {group}: ", ", ".join(sorted(names))) for group, names in groups.items() if names]
     return "\n".join(
         ["+experiment=NAME", *lines, "", "GROUP=CHOICE (sweeps and ablations with a plus: +sweep=NAME)", *rest, ""]
     )
+
+
+def _stem(path: Path) -> str:
+    return path.stem
 
 
 def first_sentence(path: Path) -> str:

@@ -33,6 +33,10 @@ class DataConf:
     download: bool = False
     val_fraction: float | None = None
     max_images: int | None = None
+    lr_root: str | None = None  # LR images of the same names: ready pairs to learn from
+    unreadable: str = "error"  # or skip: images that cannot be read
+    too_small: str = "error"  # or skip: images smaller than a patch
+    memory_gb: float = 4.0  # pixels held in memory; a larger set lies in a file on disk
 
 
 @dataclass
@@ -91,7 +95,7 @@ class Schema:
     scale: float = 2.0
     profile_name: str = MISSING
     profile_note: str = ""
-    budget: dict[str, Any] = field(default_factory=dict)
+    schedule_note: str | None = None  # what the method's schedule leaves out, printed with the table
     data: DataConf = MISSING
     model: Any = MISSING
     mln: Any = None  # the network that MRDA's teacher adapts to a pair

@@ -22,7 +22,10 @@ from torch import Tensor
 from metasr.data.download import fetch
 from metasr.data.known_sets import CATALOG, DatasetInfo
 from metasr.errors import DataError, InputError, nearest, require_one_of
-from metasr.io.images import IMAGE_SUFFIXES, list_images, natural_key, read_photo
+from metasr.io.files import file_hash
+from metasr.io.images import read_image, read_photo, read_size
+from metasr.io.listing import is_image, list_images, natural_key
+from metasr.text import pluralize
 
 Split = Literal["train", "val", "test", "all"]
 
@@ -47,12 +50,14 @@ class ImageSet:
         split: which part of it.
         paths: the files, in natural order.
         crop: longest and shortest side in pixels that :meth:`load` keeps, from the top left, or None.
+        lr: the LR image of each, where there are such: ready pairs to learn from.
     """
 
     name: str
     split: str
     paths: tuple[Path, ...]
     crop: tuple[int, int] | None = None
+    lr: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -70,18 +75,33 @@ class ImageSet:
     def load_with_kind(self, index: int) -> tuple[Tensor, bool]:
         """Read one image as :meth:`load` does, and tell whether its file is greyscale."""
         photo = read_photo(self.paths[index])
-        image = photo.rgb
-        if self.crop is not None:
-            long, short = self.crop
-            height, width = image.shape[-2:]
-            rows, columns = (short, long) if width >= height else (long, short)
-            image = image[:, :rows, :columns].contiguous()  # (3, min(H, rows), min(W, columns))
-        return image, photo.grey
+        rows, columns = self._kept(photo.rgb.shape[-2], photo.rgb.shape[-1])
+        return photo.rgb[:, :rows, :columns].contiguous(), photo.grey  # (3, min(H, rows), min(W, columns))
+
+    def load_lr(self, index: int) -> Tensor:
+        """Read one image's LR image: ``(3, h, w)`` float32 RGB in [0, 1]."""
+        return read_image(self.lr[index])
+
+    def sizes(self, index: int) -> list[tuple[int, int]]:
+        """Height and width of what :meth:`load` gives, and of the LR image if there is one, from the headers alone."""
+        hr = self._kept(*read_size(self.paths[index]))
+        return [hr, read_size(self.lr[index])] if self.lr else [hr]
+
+    def _kept(self, height: int, width: int) -> tuple[int, int]:
+        if self.crop is None:
+            return height, width
+        long, short = self.crop
+        rows, columns = (short, long) if width >= height else (long, short)
+        return min(height, rows), min(width, columns)
 
     def fingerprint(self) -> str:
-        """Hash the files' names and bytes, in order (SHA-256, hex); the same wherever the set lies."""
+        """Hash the files' names and bytes, in order (SHA-256, hex); the same wherever the set lies.
+
+        Raises:
+            DataError: naming all files that cannot be opened.
+        """
         states = self.file_states()
-        return _hash_files(self.paths) if states is None else _hash_known_files(states)
+        return _hash_files((*self.paths, *self.lr)) if states is None else _hash_known_files(states)
 
     def file_states(self) -> tuple[FileState, ...] | None:
         """Path, times and size of every file: equal where nothing was changed since.
@@ -89,7 +109,7 @@ class ImageSet:
         None where that cannot be told: a file is missing, or so new that a second change might not show in its times.
         """
         try:
-            found = [(path.absolute(), path.stat()) for path in self.paths]
+            found = [(path.absolute(), path.stat()) for path in (*self.paths, *self.lr)]
         except OSError:
             return None
         newest = max((stat.st_mtime_ns for _, stat in found), default=0)
@@ -110,15 +130,31 @@ class ImageSet:
             return self
         if max_images < 1:
             raise InputError(f"max_images must be at least 1, or None for all, got {max_images}")
-        return replace(self, paths=self.paths[:max_images])
+        return self.only(range(min(max_images, len(self))))
+
+    def only(self, places: Iterable[int]) -> ImageSet:
+        """Keep the images of these places."""
+        kept = list(places)
+        return replace(
+            self, paths=tuple(self.paths[i] for i in kept), lr=tuple(self.lr[i] for i in kept) if self.lr else ()
+        )
 
 
 def _hash_files(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
+    faults = []
     for path in paths:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.name}\0{content}\n".encode())
+        try:
+            content = file_hash(path)
+        except OSError as error:
+            faults.append(f"{path} ({error.strerror})")
+            continue
+        digest.update(os.fsencode(path.name) + f"\0{content}\n".encode())
+    if faults:
+        raise DataError(
+            f"{pluralize(len(faults), 'image')} cannot be opened; mend them, or leave them out "
+            f"(data.unreadable=skip): {', '.join(faults[:20])}{', ...' if len(faults) > 20 else ''}"
+        )
     return digest.hexdigest()
 
 
@@ -273,7 +309,7 @@ def _match(starts: Iterable[Path], pattern: str) -> list[Path]:
 
 def _images(paths: Iterable[Path]) -> list[Path]:
     """Keep image files, and broken links: reading those fails, where leaving them out would change an average."""
-    return [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and (p.is_file() or not p.exists())]
+    return [p for p in paths if not os.path.isdir(p) and is_image(p)]
 
 
 def _download(entry: DatasetInfo, split: str, root: Path) -> list[Path]:
@@ -339,6 +375,6 @@ def _hold_out(paths: list[Path], fraction: float) -> tuple[list[Path], list[Path
             "add images, or set val_fraction=0 (data.val_fraction=0) and validate on nothing"
         )
     count = min(max(1, round(len(paths) * fraction)), len(paths) - 1)
-    ranked = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
+    ranked = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(path.name)).digest())
     held = set(ranked[:count])
     return [p for p in paths if p not in held], [p for p in paths if p in held]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import logging
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -10,17 +10,20 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from metasr.data.catalog import ImageSet
-from metasr.data.patches import PatchPool, Pixels, flatten
-from metasr.io.images import to_uint8
+from metasr.data.decoding import Decoded, WhenUnfit, decode
+from metasr.data.pairs import PairedPool
+from metasr.data.patches import PatchPool
+from metasr.errors import require_one_of
 from metasr.seeds import generator_from
+from metasr.text import pluralize
 
-_decoded: dict[Hashable, Pixels] = {}  # the set decoded last, for the next stage
+log = logging.getLogger(__name__)
 
 
 class Sampler(Protocol):
     """Draws one training batch from a pool of patches."""
 
-    def draw(self, pool: PatchPool, *, generator: torch.Generator) -> Any:
+    def draw(self, pool: Any, *, generator: torch.Generator) -> Any:
         """The batch that a generator's state means."""
         ...
 
@@ -45,30 +48,85 @@ class PatchData(pl.LightningDataModule):
 
     Args:
         images: the training images, decoded once when training starts, to 8 bits; the next stage finds them
-            decoded.
+            decoded. Where the set has LR images too, batches are of these pairs.
         sampler: makes a batch (pairs, or tasks) from the pool of patches.
         patch_size: side of the HR patches.
         steps: optimiser steps in the whole stage, which is one epoch.
         seed: the run's seed.
         stage: the stage's name.
+        unreadable: whether images that cannot be read are an error, or left out.
+        too_small: whether images smaller than a patch are an error, or left out.
+        memory_gb: gigabytes of pixels held in memory; a larger set lies in a file on disk.
     """
 
     def __init__(
-        self, images: ImageSet, *, sampler: Sampler, patch_size: int, steps: int, seed: int, stage: str
+        self,
+        images: ImageSet,
+        *,
+        sampler: Sampler,
+        patch_size: int,
+        steps: int,
+        seed: int,
+        stage: str,
+        unreadable: WhenUnfit = "error",
+        too_small: WhenUnfit = "error",
+        memory_gb: float = 4.0,
     ) -> None:
         super().__init__()
-        self.images = images
+        require_one_of(unreadable, WhenUnfit, name="data.unreadable")
+        require_one_of(too_small, WhenUnfit, name="data.too_small")
+        self._given = images
         self.sampler = sampler
         self.patch_size = patch_size
         self.steps = steps
         self.seed = seed
         self.stage = stage
-        self.pool: PatchPool | None = None
+        self.unreadable = unreadable
+        self.too_small = too_small
+        self.memory_gb = memory_gb
+        self.pool: PatchPool | PairedPool | None = None
+
+    @property
+    def images(self) -> ImageSet:
+        """The training images, without those that cannot be read and are to be left out."""
+        if self.unreadable == "error":
+            return self._given
+        return self._given.only(self._decode(self._given).readable)
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """Names of the images that are left out, by reason; for the stage's card."""
+        if "skip" not in (self.unreadable, self.too_small):
+            return {}
+        found = self._decode(self._given)
+        names = self._given.names
+        sizes = zip(found.readable, found.pixels.sizes, strict=True)
+        small = [names[i] for i, size in sizes if min(size) < self.patch_size]
+        reasons = {"unreadable": list(found.unreadable), "too_small": small}
+        return {reason: left for reason, left in reasons.items() if left}
 
     def setup(self, stage: str) -> None:
-        """Decode the whole training set once."""
-        if self.pool is None:
-            self.pool = PatchPool(_decode(self.images), patch_size=self.patch_size, names=self.images.names)
+        """Decode the whole training set once; say what is left out."""
+        if self.pool is not None:
+            return
+        for reason, left in self.left_out.items():
+            shown = ", ".join(left[:10]) + (", ..." if len(left) > 10 else "")
+            log.warning("%s left out (%s): %s", pluralize(len(left), "training image"), reason, shown)
+        found = self._decode(self._given)
+        given = self._given.only(found.readable)
+        skip = self.too_small == "skip"
+        self.pool = PatchPool(found.pixels, patch_size=self.patch_size, names=given.names, skip_small=skip)
+        if found.lr is not None:
+            self.pool = PairedPool(self.pool, found.lr, names=given.names)
+
+    def _decode(self, images: ImageSet) -> Decoded:
+        return decode(
+            images,
+            patch_size=self.patch_size,
+            unreadable=self.unreadable,
+            too_small=self.too_small,
+            memory=int(self.memory_gb * 1e9),
+        )
 
     def train_dataloader(self) -> DataLoader[int]:
         """Step numbers; Lightning counts and shows them, the patches come in :meth:`on_after_batch_transfer`."""
@@ -82,17 +140,3 @@ class PatchData(pl.LightningDataModule):
         step = self.trainer.global_step // getattr(self.trainer.lightning_module, "steps_per_batch", 1)
         generator = generator_from(self.seed, self.stage, step, self.trainer.global_rank)
         return self.sampler.draw(self.pool, generator=generator)
-
-
-def _decode(images: ImageSet) -> Pixels:
-    """Decode all images one by one to uint8, or give what was decoded last if it is of the same files."""
-    key = None
-    if isinstance(images, ImageSet) and (state := images.file_states()) is not None:
-        key = (state, images.crop)
-        if key in _decoded:
-            return _decoded[key]
-    _decoded.clear()  # before the next set comes into memory
-    pixels = flatten(to_uint8(images.load(i)) for i in range(len(images)))
-    if key is not None:
-        _decoded[key] = pixels
-    return pixels

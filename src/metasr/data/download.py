@@ -14,7 +14,6 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
@@ -140,38 +139,17 @@ def _request(url: str, part: Path, *, progress: bool) -> None:
             if "Content-Length" in response.headers:
                 expected = start + int(response.headers["Content-Length"])
 
-        bar: Any = tqdm(
-            unit="B", unit_scale=True, desc=part.name.removesuffix(".part"), leave=False, disable=not progress
+        bar: Any = tqdm(unit="B", unit_scale=True, desc=part.stem, leave=False) if progress else False
+        downloader = pooch.HTTPDownloader(
+            progressbar=bar,
+            chunk_size=_CHUNK,
+            timeout=_TIMEOUT,
+            headers=headers,
+            hooks={"response": on_response},
         )
-        with bar:
-            downloader = pooch.HTTPDownloader(
-                progressbar=False,
-                chunk_size=_CHUNK,
-                timeout=_TIMEOUT,
-                headers=headers,
-                hooks={"response": on_response},
-            )
-            downloader(url, _Counted(file, bar, lambda: (start, expected)), None)
+        downloader(url, file, None)
     if expected is not None and part.stat().st_size != expected:
         raise requests.exceptions.ChunkedEncodingError(_stopped(url, part, expected))
-
-
-class _Counted:
-    """A file that moves a progress bar as it is written to."""
-
-    def __init__(self, file: IO[bytes], bar: Any, span: Callable[[], tuple[int, int | None]]) -> None:
-        self._file, self._bar, self._span, self._begun = file, bar, span, False
-
-    def write(self, chunk: bytes) -> int:
-        if not self._begun:
-            start, self._bar.total = self._span()
-            self._bar.update(start)
-            self._begun = True
-        self._bar.update(len(chunk))
-        return self._file.write(chunk)
-
-    def flush(self) -> None:
-        self._file.flush()
 
 
 def _verify(path: Path, archive: Archive, *, bad: Path) -> None:

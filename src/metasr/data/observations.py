@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metasr.data.patches import PatchPool, Pixels
+from metasr.data.patches import PatchPool
 from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.noise import add_gaussian_noise, quantise_8bit
 from metasr.degradation.pipeline import Degradation, DegradationSampler, Downsample
@@ -93,16 +93,8 @@ class ObservationSampler:
                 f"patches of {pool.patch_size} are too small for {self.lr_size} LR pixels at scale "
                 f"{degradation.scale:g}: set patch_size={side} or larger"
             )
-        cut = _of_side(pool, side).draw(count // self.kernels_per_patch, generator=generator)
+        cut = pool.of_side(side).draw(count // self.kernels_per_patch, generator=generator)
         hr = cut.repeat_interleave(self.kernels_per_patch, 0)  # (B, 3, side, side)
         lr = add_gaussian_noise(degradation.linear(hr), noise_std, generator=generator)
         assert degradation.kernel is not None
         return Observations(quantise_8bit(lr), degradation.kernel, noise_std.to(lr), degradation)
-
-
-def _of_side(pool: PatchPool, side: int) -> PatchPool:
-    """The same pixels in smaller patches: cutting large ones down would cost most of a batch's time."""
-    if side == pool.patch_size:
-        return pool
-    sizes = tuple((height, width) for height, width in pool.sizes.tolist())
-    return PatchPool(Pixels(pool.pixels, sizes), patch_size=side)

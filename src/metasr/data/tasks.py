@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metasr.checks import require_one_kernel
+from metasr.data.pairs import PairedPool
 from metasr.data.patches import PatchPool
 from metasr.degradation.pipeline import Degradation, DegradationSampler
 from metasr.errors import InputError
@@ -62,9 +63,24 @@ class PairSampler:
     degradations: DegradationSampler
     augment: Augmentation | None = None
 
-    def draw(self, pool: PatchPool, *, generator: torch.Generator) -> Pairs:
-        """Draw one batch; the same generator state gives the same batch on every device."""
+    def draw(self, pool: PatchPool | PairedPool, *, generator: torch.Generator) -> Pairs:
+        """Draw one batch; the same generator state gives the same batch on every device.
+
+        Of ready pairs both patches are taken as they are, whatever the sampler's degradations.
+
+        Raises:
+            InputError: if ready pairs are of another scale, or are to be varied.
+        """
         degradation = self.degradations.sample(self.batch_size, generator=generator)
+        if isinstance(pool, PairedPool):
+            if degradation.scale != pool.scale or self.augment is not None:
+                varied = " and an augmentation of HR images" if self.augment is not None else ""
+                raise InputError(
+                    f"the training images are ready pairs of scale {pool.scale}, got scale {degradation.scale:g}"
+                    f"{varied}; take scale={pool.scale} and no augment"
+                )
+            lr, hr = pool.pairs(self.batch_size, generator=generator)
+            return Pairs(lr, hr, Degradation(scale=pool.scale, quantise=None))
         hr = pool.draw(self.batch_size, generator=generator, augment=self.augment is None)
         if self.augment is not None:
             hr = self.augment(hr, generator=generator)

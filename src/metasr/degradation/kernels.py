@@ -1,4 +1,4 @@
-"""Blur kernels: Gaussians of any shape, kernels from files, and seeded samplers.
+"""Blur kernels: Gaussians of any shape, and seeded samplers.
 
 Coordinates: x is the column, y the row, angles are radians. Widths are *variances* unless a name says
 ``standard deviation``: the covariance is Σ = R(θ) diag(λ1, λ2) R(θ)ᵀ with R the rotation by θ, and the kernel is
@@ -7,23 +7,14 @@ exp(-½ pᵀ Σ⁻¹ p), normalised to sum 1 (MZSR, section 4.1).
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from metasr.checks import check_kernel
-from metasr.errors import DataError, InputError, require_at_least, told_of
+from metasr.errors import InputError, require_at_least
 
-log = logging.getLogger(__name__)
-
-KERNEL_SUFFIXES = (".mat", ".npy", ".png")
-RINGING = 0.25  # negative weights that a kernel file may have, as a share of its peak
 TEST_SIZE = 21  # side of the named test kernels
 DEFAULT_VARIANCE = (1.0, 5.0)  # of the sampler, where no range is given
 
@@ -109,86 +100,6 @@ def disc(
     if kernel.sum() == 0:
         raise InputError(f"a disc of radius {radius:g} at ({row:g}, {column:g}) holds no tap; take more subpixels")
     return kernel / kernel.sum()
-
-
-def load_kernel(path: str | Path, *, index: int = 0, normalise: bool = True) -> Tensor:
-    """Read a blur kernel from a file.
-
-    Args:
-        path: ``.mat`` (the variable ``kernel``, ``Kernel`` or ``k``, else the only array there), ``.npy`` (pickled
-            arrays are refused) or ``.png`` (grey values proportional to the weights).
-        index: which one, where the file holds several: a cell array, or ``(n, kH, kW)``.
-        normalise: divide by the sum, with a warning where a ``.mat`` or ``.npy`` is off by more than 1e-3; otherwise a
-            sum other than 1 is an error.
-
-    Returns:
-        ``(kH, kW)`` float64, sum 1.
-
-    Raises:
-        DataError: if the file is missing, unreadable or holds no kernel.
-        InputError: if what it holds is not a kernel: even side, NaN, a sum that is not above 0, or weights below
-            ``-RINGING`` times the largest (smaller negative ones, the ringing of an estimate, are kept).
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"no kernel file {path}; give an existing {', '.join(KERNEL_SUFFIXES)} file")
-    if path.suffix.lower() not in _READERS:
-        raise DataError(f"kernel file must end in {', '.join(KERNEL_SUFFIXES)}, got {path.name}")
-    try:
-        array = np.asarray(_READERS[path.suffix.lower()](path))
-    except Exception as error:  # a damaged file makes the readers raise anything (EOFError, MatReadError, zlib.error)
-        raise DataError(f"cannot read a kernel from {path}: {error}") from error
-    if array.dtype == object:  # MATLAB cell array
-        array = array.ravel()
-    elif array.ndim == 3 and array.shape[0] == array.shape[1] != array.shape[2]:  # MATLAB stacks along the last axis
-        array = np.moveaxis(array, -1, 0)
-    if array.ndim == 3 or array.dtype == object:
-        if not 0 <= index < len(array):
-            raise DataError(f"{path} holds {len(array)} kernels, index must be 0 to {len(array) - 1}, got {index}")
-        array = np.asarray(array[index])
-    if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
-        raise DataError(f"{path} must hold a 2-D array of numbers, got shape {array.shape} of {array.dtype}")
-    weights = torch.from_numpy(np.array(array, np.float64))
-    with told_of(path):
-        kernel = check_kernel(weights, normalise=normalise)
-    total, lowest, peak = (float(v) for v in (weights.sum(), weights.min(), weights.max()))
-    if total <= 0:
-        raise InputError(f"the kernel of {path} must have a sum above 0, got {total:.4g}; check its sign")
-    if lowest < -RINGING * peak:
-        raise InputError(
-            f"the kernel of {path} has a weight of {lowest:.3g} beside its peak of {peak:.3g}; negative weights are "
-            f"allowed down to {-RINGING:g} of the peak: check that it is a blur kernel, or set them to 0"
-        )
-    if path.suffix.lower() != ".png" and abs(total - 1) > 1e-3:
-        log.warning("kernel of %s sums to %.4g, it is divided by that", path, total)
-    return kernel
-
-
-def _read_mat(path: Path) -> np.ndarray:
-    from scipy.io import loadmat
-
-    variables: Mapping[str, np.ndarray] = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
-    for key in ("kernel", "Kernel", "k", "kernels"):
-        if key in variables:
-            return variables[key]
-    if len(variables) == 1:
-        return next(iter(variables.values()))
-    raise ValueError(f"expected a variable named 'kernel', found {', '.join(sorted(variables)) or 'none'}")
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    return np.load(path, allow_pickle=False)
-
-
-def _read_png(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        grey = image if image.mode in ("L", "I;16", "I") else image.convert("L")
-        return np.asarray(grey, np.float64)
-
-
-_READERS = {".mat": _read_mat, ".npy": _read_npy, ".png": _read_png}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@
 ``sig_<std>_<d|b>``                 isotropic by *standard deviation* (IKC, DASR, MRDA, KDSR); 0 for no blur
 ``sigani_<s1>_<s2>_<deg>_<d|b>``    standard deviations along and across an angle in *degrees*
 ``disc_<radius>_<d|b>``             out-of-focus blur, radius in pixels
-``<file>[#index][_<d|b>]``          kernel from a .mat, .npy or .png file, direct unless said otherwise
+``<file>[#index][_flip][_<d|b>]``   kernel from a file, direct unless said otherwise; ``flip`` turns it half round
 ``..._n<std>``                      with Gaussian noise of that standard deviation on the 0-255 scale
 ==================================  =====================================================================
 
@@ -30,6 +30,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from metasr.degradation import kernels
+from metasr.degradation.kernel_files import KERNEL_SUFFIXES, load_kernel
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.degradation.published_ddsr import is_published
 from metasr.degradation.published_sets import SETS, members_of
@@ -52,7 +53,10 @@ _GAUSSIAN = re.compile(
 )
 _DISC = re.compile(rf"disc_(?P<radius>{_NUMBER})_(?P<end>[db])")
 _NOISE = re.compile(rf"(?P<base>.+)_n(?P<noise>{_NUMBER})")
-_FILE = re.compile(r"(?P<path>.+?\.(?:mat|npy|png))(?:#(?P<index>\d+))?(?:_(?P<end>[db]))?", re.IGNORECASE | re.DOTALL)
+_FILE = re.compile(
+    r"(?P<path>.+?\.(?:mat|npy|npz|png|txt|csv))(?:#(?P<index>\d+))?(?P<flip>_flip)?(?:_(?P<end>[db]))?",
+    re.IGNORECASE | re.DOTALL,
+)
 EXAMPLES = (*PLAIN, *ALIASES, "iso_2.5_d", "aniso_4_1_0.5_b", "sig_1.6_b", "sigani_4_1_20_b", "g2.0d_n10")
 
 
@@ -77,7 +81,8 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
         _check_noise(noise, name=text)
     noise_std = noise / 255
     if found := _FILE.fullmatch(base):
-        kernel = kernels.load_kernel(Path(found["path"]).expanduser(), index=int(found["index"] or 0))
+        index = None if found["index"] is None else int(found["index"])
+        kernel = load_kernel(Path(found["path"]).expanduser(), index=index, flip=found["flip"] is not None)
         downsample = _DOWNSAMPLE[found["end"] or "d"]
         return Degradation(scale=scale, kernel=kernel, downsample=downsample, noise_std=noise_std, name=text)
     suffix = f"_n{_shortest(noise)}" if noise else ""
@@ -98,7 +103,8 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
         if is_published(text):
             raise InputError(f"{text} is drawn anew for each image: make LR images by task=prepare degradation={text}")
         raise InputError(
-            f"unknown degradation {name!r}: {nearest(text, (*EXAMPLES, *SETS))}, or a kernel file (.mat .npy .png)"
+            f"unknown degradation {name!r}: {nearest(text, (*EXAMPLES, *SETS))}, or a kernel file "
+            f"({' '.join(KERNEL_SUFFIXES)})"
         )
     if found["sig"] or found["s1"]:
         return _by_std(found, scale=scale, size=size, noise_std=noise_std, suffix=suffix)

@@ -172,6 +172,15 @@ class Degradation:
             offsets.append(offset if abs(offset) > 1e-3 else 0.0)
         return offsets[0], offsets[1]
 
+    def centred(self) -> Degradation:
+        """The same degradation with its kernel moved by whole pixels, its centre of mass nearest to its middle tap."""
+        moves = [round(off) for off in self.off_centre]
+        if self.kernel is None or not any(moves):
+            return self
+        down, right = (2 * move for move in moves)  # two more rows at the end move the middle by one
+        kernel = F.pad(self.kernel, (max(0, -right), max(0, right), max(0, -down), max(0, down)))
+        return replace(self, kernel=kernel, name="")
+
     def of_one(self, index: int) -> Degradation:
         """The degradation of one image of a batch."""
         kernel = (

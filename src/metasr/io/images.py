@@ -85,6 +85,11 @@ class Photo:
         if self.bits not in (8, 16):
             raise InputError(f"bits must be 8 or 16, got {self.bits!r}")
 
+    @property
+    def colourless(self) -> bool:
+        """Whether all three channels are equal, as in a grey photo that is stored as RGB."""
+        return self.grey or bool((self.rgb[:1] == self.rgb[1:]).all())
+
 
 def to_uint8(image: Tensor) -> Tensor:
     """Convert [0, 1] to 0..255: clamp, then round to nearest (halves to even, as ``torch.round`` does).

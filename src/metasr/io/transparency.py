@@ -12,8 +12,8 @@ def fill_transparent(rgb: Tensor, alpha: Tensor) -> Tensor:
     """Give wholly transparent pixels the colour of the nearest pixel that is not.
 
     An image editor leaves anything there, mostly black. Enlarged, or filtered in any way, that bleeds into the edges of
-    what is seen; with the neighbours' colours in its place, edges are what enlarging colours multiplied by their
-    opacity gives. Pixels of any opacity keep their colour.
+    what is seen; with the neighbours' colours in its place, edges are as if colours had been multiplied by their
+    opacity before enlarging. Pixels of any opacity keep their colour.
 
     Args:
         rgb: ``(3, H, W)``, not multiplied by opacity.

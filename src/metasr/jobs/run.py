@@ -74,8 +74,6 @@ def execute(cfg: DictConfig, folder: Path, *, watch: Watch | None = None) -> flo
 
 def _quieten() -> None:
     """Silence hints of Lightning's that do not fit: data is drawn on the device, one epoch is the whole stage."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells when it looks for fonts
     for text in _UNFITTING_HINTS:
         warnings.filterwarnings("ignore", message=text)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from metasr.config import build
 from metasr.config.chain import chain, maps_recipe
@@ -92,8 +92,7 @@ def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None)
         print(format_rows(table, title=title))
     else:
         print(format_pivot(table, title=title, highlight=max(ours, key=lambda key: key[2]) if ours else None))
-    note = OmegaConf.select(cfg, f"budget.{cfg.method}.note")
-    print(f"\nprofile {cfg.profile_name}: {cfg.profile_note}{f'; {note}' if note else ''}")
+    print(f"\nprofile {cfg.profile_name}: {cfg.profile_note}{f'; {cfg.schedule_note}' if cfg.schedule_note else ''}")
     if trained is not None:
         there = has_released(weights_folder(), method=cfg.method, scale=cfg.scale)
         print(

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from metasr.errors import DataError, InputError, OutputError, told_of
 from metasr.figures import comparison as figures
 from metasr.io.files import check_new_file
 from metasr.io.images import WRITE_SUFFIXES, Photo, check_output, list_images, read_photo, write_photo
+from metasr.io.transparency import fill_transparent
 from metasr.jobs.estimate import estimating, kernel_path, problem_of, save_kernel
 from metasr.runs.weights import choose_for
 from metasr.seeds import seed_from
@@ -134,14 +135,15 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
         degradation: how the photo is taken to have come about; its scale is the factor.
         seed: of the solver's draws.
     """
-    solution = solver.solve(photo.rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
+    rgb = photo.rgb if photo.alpha is None else fill_transparent(photo.rgb, photo.alpha)
+    solution = solver.solve(rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
     sr = solution.sr[0].cpu()
-    if photo.grey:
+    if photo.colourless:
         sr = sr.mean(0, keepdim=True).expand(3, -1, -1)
     alpha: Tensor | None = None
     if photo.alpha is not None:
         alpha = imresize(photo.alpha[None], degradation.scale, shift=degradation.shift)[0].clamp(0, 1)
-    return Photo(sr.contiguous(), alpha, photo.grey, photo.bits, photo.icc_profile), solution
+    return replace(photo, rgb=sr.contiguous(), alpha=alpha), solution
 
 
 def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
@@ -175,7 +177,7 @@ def upscale(cfg: DictConfig) -> Iterator[Upscaled]:
             photo = read_photo(source)
             alpha = photo.alpha is not None and bool((photo.alpha < 1).any())
             check_output(target, overwrite=cfg.overwrite, alpha=alpha)
-            moved = Photo(photo.rgb.to(device), photo.alpha, photo.grey, photo.bits, photo.icc_profile)
+            moved = replace(photo, rgb=photo.rgb.to(device))
             with told_of(source):
                 enlarged, solution = upscale_photo(solver, moved, degradation, seed=seed_from(cfg.seed, source.name))
         except (DataError, InputError) as error:

@@ -75,11 +75,11 @@ class MAMLSRRecipe(Recipe):
         if inner_steps < 1:
             raise InputError(f"inner_steps must be at least 1, got {inner_steps}; for plain training use Pretrain")
         if not inner_rate > 0:
-            raise InputError(f"inner_rate must be above 0, got {inner_rate}; set budget.maml_sr.inner_rate")
+            raise InputError(f"inner_rate must be above 0, got {inner_rate}; set stages.maml_sr.recipe.inner_rate")
         if order == "notebook" and steps % 2:
             raise InputError(
                 "order='notebook' takes two optimiser steps on each batch, so their number must be even, got "
-                f"{steps}; set budget.maml_sr.steps"
+                f"{steps}; set stages.maml_sr.steps"
             )
         if order == "notebook" and split:
             raise InputError(

@@ -143,11 +143,11 @@ class Teacher(Recipe):
         Without an MLN, all tensors of encoder and body are the parent's. What a teacher exported is taken whole.
         """
         own = self.observer.state()
+        if not own:
+            return super().load_parent(state, origin=origin)
         if state.keys() == self.export().keys():
             self.restore(state, origin=origin)
             return f"{len(state)} of {len(state)} encoder, body and MLN tensors from {origin}"
-        if not own:
-            return super().load_parent(state, origin=origin)
         mln_state = {f"mln.{k}": v for k, v in state.items() if not k.startswith(RATE_PREFIXES)}
         check_state(own, mln_state, origin=origin)
         self.observer.load(mln_state)

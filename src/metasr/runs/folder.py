@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -27,6 +27,12 @@ _STAMP = "%Y-%m-%d_%H-%M-%S-%f"
 def stamp() -> str:
     """The time to the microsecond, as a folder name: two runs never share one."""
     return datetime.now().strftime(_STAMP)
+
+
+def _newest_stamp(base: Path) -> str:
+    """The time as a folder name that comes after those of all earlier runs, even where the clock was set back."""
+    earlier = [datetime.strptime(path.name, _STAMP) for path in run_folders(base)[-1:]]
+    return max([datetime.now(), *(time + timedelta(microseconds=1) for time in earlier)]).strftime(_STAMP)
 
 
 def is_stamp(name: str) -> bool:
@@ -82,7 +88,7 @@ def run_folder(run: str | None, name: str | None, task: str, outputs: str) -> st
     elif task != "run":
         folder = base / task / stamp()
     elif run is None:
-        folder = base / stamp()
+        folder = base / _newest_stamp(base)
     elif run == "last":
         earlier = run_folders(base)
         folder = earlier[-1] if earlier else base / stamp()
@@ -224,7 +230,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("metasr.outputs", lambda: str(outputs_folder()), replace=True)
     OmegaConf.register_new_resolver("metasr.times", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("metasr.plus", lambda a, b: a + b, replace=True)
-    OmegaConf.register_new_resolver("metasr.whole", int, replace=True)
+    OmegaConf.register_new_resolver("metasr.enlarged", lambda pixels, scale: int(pixels * scale), replace=True)
     OmegaConf.register_new_resolver(
         "metasr.at_scale", lambda scale, at, given, otherwise: given if scale == at else otherwise, replace=True
     )

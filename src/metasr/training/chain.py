@@ -154,6 +154,7 @@ def run_stage(chain: Chain, stage: Stage, *, watch: Watch | None, deadline: floa
             **start.identity["data"],
             "files": files_of(start.data.images),
             "tested_on": list(chain.tested_on),
+            **({"left_out": start.data.left_out} if start.data.left_out else {}),
         },
         "init": None if stage.given is None else stage.given.label.removeprefix("init="),
         "profile": chain.profile,
@@ -168,21 +169,20 @@ def run_stage(chain: Chain, stage: Stage, *, watch: Watch | None, deadline: floa
         card["extended"] = {**card.get("extended", {}), str(before): after}
         log.info("stage %s had %d steps and is trained for %d: its schedule is that of %d", stage.name, before, after,
                  after)  # fmt: skip
-    began = time.perf_counter()
-    try:
-        _train(chain, stage, start, card, watch=watch, deadline=deadline, table=table)
-    except DivergenceError as error:
-        one = not (torch.distributed.is_available() and torch.distributed.is_initialized())
-        if chain.on_divergence != "retry" or not one:
-            raise
-        if "retried" in card:
-            raise DivergenceError(f"{error}; this was the second time, with half the learning rates") from error
-        resume = stage.folder / RESUME_NAME
-        step = _step_of(chain, stage) if resume.is_file() else 0
-        card["retried"] = {"from": step, "rates": 0.5, "error": str(error)}
-        card["seconds"] = round(card["seconds"] + time.perf_counter() - began, 2)
-        log.warning("stage %s: %s. Going back to step %d, with half the learning rates", stage.name, error, step)
-        _train(chain, stage, start, card, watch=watch, deadline=deadline, table=table)
+    while True:
+        began = time.perf_counter()
+        try:
+            return _train(chain, stage, start, card, watch=watch, deadline=deadline, table=table)
+        except DivergenceError as error:
+            alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+            if chain.on_divergence != "retry" or not alone:
+                raise
+            if "retried" in card:
+                raise DivergenceError(f"{error}; this was the second time, with half the learning rates") from error
+            step = _step_of(chain, stage) if (stage.folder / RESUME_NAME).is_file() else 0
+            card["retried"] = {"from": step, "rates": 0.5, "error": str(error)}
+            card["seconds"] = round(card["seconds"] + time.perf_counter() - began, 2)
+            log.warning("stage %s: %s. Going back to step %d, with half the learning rates", stage.name, error, step)
 
 
 def _train(

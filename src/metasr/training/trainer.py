@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def make_trainer(
     Raises:
         InputError: for an option that Lightning does not know, or cannot follow on this machine.
     """
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # its hints do not fit, and importing it sets another level
     known = inspect.signature(pl.Trainer.__init__).parameters
     for name in options:
         if name not in known:
@@ -61,4 +64,6 @@ def make_trainer(
         )  # fmt: skip
     except (MisconfigurationException, TypeError, ValueError) as error:
         told = " ".join(str(error).split())
-        raise InputError(f"Lightning cannot train with these options of trainer: {told}") from error
+        raise InputError(
+            f"Lightning cannot train with these options of trainer: {told.rstrip('.!')}; change them, or leave them out"
+        ) from error

@@ -84,7 +84,7 @@ def test_controls_differ_in_what_they_are_controls_of(tmp_path) -> None:
     ("no_distillation", ["+ablation=mrda_no_distillation", "stages.student.recipe.rate=0.5"],
      r"differs in stages\.student\.recipe\.rate: then 0\.001, now 0\.5; train it with the same choices"),
     ("student", ["scale=2", "seed=2"], r"differs in scale: then 4\.0, now 2\.0; stages.* and \d+ more"),
-    ("joint", ["+ablation=mrda_joint", "budget.mrda.width=5"], r"differs in stages\..*width: then 4, now 5"),
+    ("joint", ["+ablation=mrda_joint", "model.body.width=5"], r"differs in stages\..*width: then 4, now 5"),
     ("student", ["data=t91", "seed=2"], "differs in data.name: then samples, now t91"),
 ])  # fmt: skip
 def test_controls_of_another_run_are_refused(tmp_path, kind: str, choices: list[str], message: str) -> None:
@@ -101,7 +101,7 @@ def test_a_run_is_given_once(tmp_path) -> None:
 
 
 def test_an_untrained_network_begins_as_the_runs_own_did(tmp_path) -> None:
-    run = untrained_run(tmp_path / "run", "budget.mrda.init=he")
+    run = untrained_run(tmp_path / "run", "model.init=he")
     own, fresh, same = (r.model for r in (trained_recipe(run, "student"), untrained_recipe(run, "student", seed=2),
                                           untrained_recipe(run, "student", seed=2)))  # fmt: skip
     for (name, a), b, c in zip(own.named_parameters(), fresh.parameters(), same.parameters(), strict=True):

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from scipy.ndimage import correlate
 
-from metasr.degradation.kernels import anisotropic, load_kernel
+from metasr.degradation.kernel_files import load_kernel
+from metasr.degradation.kernels import anisotropic
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.published_ddsr import PublishedDraws
 from metasr.degradation.resize import imresize

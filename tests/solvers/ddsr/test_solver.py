@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from metasr.degradation.direct_kernel import direct_kernel
-from metasr.degradation.kernels import delta, load_kernel
+from metasr.degradation.kernel_files import load_kernel
+from metasr.degradation.kernels import delta
 from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize

@@ -292,7 +292,7 @@ def test_the_paper_s_profile_is_the_published_schedule() -> None:
 
 
 def test_the_config_s_defaults_are_the_solver_s() -> None:
-    choices = dict(compose("+experiment=zssr_x3", "profile=quick", "~budget.zssr").solver)
+    choices = dict(compose("+experiment=zssr_x3", "profile=quick").solver)
     for key in ("name", "needs_network", "_target_"):
         choices.pop(key)
     made = ZSSRSolver()

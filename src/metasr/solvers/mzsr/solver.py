@@ -230,6 +230,7 @@ class MZSRSolver(NetworkSolver):
     def _enlarged_son(self, lr: Tensor, degradation: Degradation, generator: torch.Generator) -> Tensor:
         """The LR image degraded once more and enlarged again: the input from which the LR is to be recovered."""
         noise_std = degradation.noise_level if self.son_noise is None else self.son_noise / 255
+        degradation = degradation.centred()  # the son need not be displaced, which would leave its border unknown
         son = degradation.for_son(noise_std=noise_std)(lr, generator=generator)
         size = (lr.shape[-2], lr.shape[-1])
         return enlarge(son, degradation.scale, off_centre=degradation.off_centre, size=size)
