@@ -28,6 +28,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from IPython.display import Image
 
+from metasr.config.chain import chain
 from metasr.config.entries import learned_entries
 from metasr.config.schema import register
 from metasr.data.catalog import image_set
@@ -81,7 +82,7 @@ with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         "config",
         overrides=["+experiment=maml_sr_x2", "profile=smoke", "logger=none", "stages.maml_sr.steps=150"],
     )
-trained = run_chain(config, Path(tempfile.mkdtemp()))
+trained = run_chain(chain(config, Path(tempfile.mkdtemp())))
 maml_sr = learned_entries(config, trained)[:2]  # with steps on the image, and the network as it is
 print(f"{sum(t.numel() for t in trained.network.values()):,} weights, {trained.card['steps']} steps")
 

@@ -10,6 +10,10 @@ from torch import Tensor
 
 from metasr.errors import InputError, WeightsError
 
+LARGEST_SCALE = 100.0
+MOST_PIXELS = 1e9
+"""Of an enlarged image: 12 GB as float32, of which a few copies are at work."""
+
 
 def check_image(image: Tensor, *, name: str = "image") -> None:
     """Require a non-empty, finite, floating-point image batch ``(B, C, H, W)``.
@@ -70,9 +74,41 @@ def check_kernel(kernel: Tensor, *, normalise: bool = False) -> Tensor:
 
 
 def check_scale(scale: float, *, name: str = "scale") -> None:
-    """Require a finite positive scale factor."""
+    """Require a positive scale factor of at most ``LARGEST_SCALE``."""
     if not (isinstance(scale, (int, float)) and math.isfinite(scale) and scale > 0):
         raise InputError(f"{name} must be a finite number above 0, got {scale!r}")
+    if scale > LARGEST_SCALE:
+        raise InputError(f"{name} must be at most {LARGEST_SCALE:g}, got {scale:g}; enlarge in several goes")
+
+
+def check_output_size(height: int, width: int, scale: float) -> None:
+    """Require that an image enlarged by a factor has a number of pixels that memory may hold.
+
+    Args:
+        height: of the image before.
+        width: of the image before.
+        scale: the factor.
+
+    Raises:
+        InputError: telling both numbers of pixels.
+    """
+    pixels = height * width * scale**2
+    if pixels > MOST_PIXELS:
+        raise InputError(
+            f"{width}x{height} enlarged by {scale:g} would be {pixels:.3g} pixels, more than {MOST_PIXELS:.3g}; take a "
+            "smaller scale, or cut the image into parts"
+        )
+
+
+def check_seed(seed: int) -> int:
+    """Require a seed that torch takes, 0 to 2^63 - 1, and give it back.
+
+    Raises:
+        InputError: naming what came.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"seed must be a whole number from 0 to 2^63 - 1, got {seed!r}")
+    return seed
 
 
 def check_pair(lr: Tensor, hr: Tensor, scale: float) -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _OF_EXPERIMENTS = {"metric_constrained": "maml_sr_x2", "blind_back_project": "kernel_regressor"}
 """Solvers that need more of a network than the one here has, and the experiment that makes it."""
 
+_WITH_EXPERIMENT = ("unfolded",)
+"""Solvers with a network and released weights of their own, which come with the experiment of the same name."""
+
 _EXAMPLES = """examples:
   metasr upscale photo.jpg                             bicubically shrunk photo, to photo_x2.png beside it
   metasr upscale photo.jpg -o large.png -k g2.0d       blurred by a Gaussian of variance 2.0, every second pixel kept
@@ -199,7 +202,8 @@ def _upscale(options: argparse.Namespace) -> Iterator[Upscaled]:
 
     from metasr.jobs.upscale import upscale
 
-    cfg = _compose("task=upscale", f"solver={options.solver}", f"estimator={options.estimator or 'parametric'}")
+    own = [f"+experiment={options.solver}"] if options.solver in _WITH_EXPERIMENT else [f"solver={options.solver}"]
+    cfg = _compose("task=upscale", *own, f"estimator={options.estimator or 'parametric'}")
     # Set on the composed config, past hydra's grammar of overrides: any path is fine.
     with open_dict(cfg):
         for key in ("output", "kernel", "weights", "device"):
@@ -219,7 +223,7 @@ def _upscale(options: argparse.Namespace) -> Iterator[Upscaled]:
                 cfg.solver[key] = _verbatim(value) if isinstance(value, str) else value
     if options.estimator is not None:
         _require_estimate(cfg, options.estimator)
-    if cfg.solver.needs_network:
+    if cfg.solver.needs_network and options.solver not in _WITH_EXPERIMENT:
         _require_mzsr(cfg)
     yield from upscale(cfg)
 

@@ -100,7 +100,7 @@ def test_no_option_is_silent(other: dict[str, Any]) -> None:
     ("other", "message"),
     [
         ({"batch_size": 0}, "batch_size and lr_size must be at least 1, got 0 and 15"),
-        ({"degradations": DegradationSampler()}, "degradations must have Gaussian kernels: they are what is to be told"),
+        ({"degradations": DegradationSampler()}, "degradations must have Gaussian kernels: they are what is"),
         ({"downsamples": ()}, "downsamples must name at least one of direct, bicubic and area"),
         ({"noise_std": (0.2, 0.1)}, r"with 0 <= low <= high, got \(0.2, 0.1\)"),
         ({"kernels_per_patch": 5}, "kernels_per_patch must divide the batch of 12, got 5"),

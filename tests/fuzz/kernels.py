@@ -134,7 +134,7 @@ def _arrays() -> dict[str, Callable[[], np.ndarray]]:
         "a number": lambda: np.array(3.0), "a stack": lambda: np.stack([good] * 3),
         "four axes": lambda: good[None, None],
         "5001x5001": lambda: np.ones((5001, 5001), "u1"), "1x9001": lambda: np.ones((1, 9001), "f4"),
-        "text": lambda: np.array(["a", "b"]), "objects": lambda: np.array([1, None], dtype=object),
+        "text": lambda: np.array(["a", "b"]), "objects": lambda: np.array([good, 2.0], dtype=object),
         "no object at all": lambda: np.array([[]]),
     }  # fmt: skip
 

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, flag_override
 from torch import nn
 
+from metasr.checks import check_seed
 from metasr.data.catalog import ImageSet, image_set
 from metasr.data.pairs import with_lr
 from metasr.errors import InputError, MetasrError, nearest
@@ -61,7 +62,7 @@ def model(cfg: DictConfig) -> nn.Module:
     if OmegaConf.is_missing(cfg.model, "_target_"):
         raise InputError(f"model=own needs a class: {_OWN_MODEL}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(cfg.seed)
+        torch.manual_seed(check_seed(cfg.seed))
         try:
             network = _instantiate(cfg.model)
         except InstantiationException as error:
@@ -77,7 +78,7 @@ def recipe(cfg: DictConfig, stage: str) -> Recipe:
     from metasr.recipes.base import Recipe
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(cfg.seed)
+        torch.manual_seed(check_seed(cfg.seed))
         made = _instantiate(cfg.stages[stage].recipe)
     if not isinstance(made, Recipe):
         raise InputError(f"stages.{stage}.recipe must make a metasr Recipe, got {type(made).__name__}")

@@ -28,7 +28,7 @@ from metasr.training.validation import Validator
 _NO_MATTER = ("checkpoint_every", "validation", "solver")
 """Keys of a stage that do not change its weights."""
 _HARMLESS = {
-    "_target_", "accelerator", "log_every_n_steps", "num_sanity_val_steps", "default_root_dir", "logger", "callbacks",
+    "accelerator", "log_every_n_steps", "num_sanity_val_steps", "default_root_dir", "logger", "callbacks",
     "profiler", "barebones", "inference_mode", "check_val_every_n_epoch", "val_check_interval", "limit_val_batches",
 }  # fmt: skip
 """Choices of the trainer that do not change weights; those that begin with ``enable_`` do not either."""
@@ -116,7 +116,7 @@ def trainer_options(cfg: DictConfig, stage: str) -> dict[str, Any]:
     Raises:
         InputError: for an option that would not be heeded, or a device that is not there.
     """
-    options = {k: v for k, v in _plain(cfg.trainer).items() if k != "_target_"}
+    options = _plain(cfg.trainer)
     require_free(options)
     part = cfg.stages[stage]
     return options | build.accelerator(cfg) | {"max_steps": part.steps, "gradient_clip_val": part.clip}

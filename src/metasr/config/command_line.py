@@ -17,13 +17,10 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from metasr.config.schema import Schema
 from metasr.errors import InputError, MetasrError, nearest
 from metasr.runs.folder import quoted
+from metasr.runs.renames import RENAMED_KEYS
 
 _LISTS = ("runs", "stages_to_run", "degradations")
 """Keys that take a list, which hydra would refuse in its own words."""
-RENAMED = {
-    "only": "stages_to_run", "slice_minutes": "max_minutes", "beside": "compare_with", "rates_rate": "rates_lr",
-}  # fmt: skip
-"""Keys, or parts of keys, that had another name before."""
 _NO_LIST = re.compile(r"""[^[$'"(][^(]*""")  # nor hydra's choice([a],[b])
 
 
@@ -233,7 +230,7 @@ def _refuse_old_key(argument: str) -> None:
         raise InputError(
             f"{key} is gone: each number has the address that --cfg job shows, such as stages.pretrain.steps={value}"
         )
-    new = re.sub(r"[^.@+~/]+", lambda part: RENAMED.get(part.group(), part.group()), key)
+    new = re.sub(r"[^.@+~/]+", lambda part: RENAMED_KEYS.get(part.group(), part.group()), key)
     if new != key:
         raise InputError(f"{key} is now called {new}: write {new}={value}")
 

@@ -20,6 +20,7 @@ from metasr.report.sweep_table import Job
 from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, read_card
 from metasr.runs.folder import interpreter, is_stamp
 from metasr.runs.job_card import JOB_NAME, read_job
+from metasr.runs.renames import renamed
 
 _T = TypeVar("_T")
 _STAGE_FOLDERS = "[0-9][0-9]_*"
@@ -181,7 +182,7 @@ def _config(folder: Path, stages: list[StageData]) -> dict[str, Any]:
     if stages and stages[-1].card.get("config"):
         return dict(stages[-1].card["config"])
     path = folder / ".hydra" / "config.yaml"
-    return _yaml(path, dict) if path.is_file() else {}
+    return dict(renamed(_yaml(path, dict))) if path.is_file() else {}
 
 
 def _overrides(folder: Path) -> list[str]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from metasr.checks import check_state
+from metasr.checks import check_seed, check_state
 from metasr.errors import MetasrError, WeightsError, nearest
 from metasr.runs.reading import require_plain
 from metasr.runs.renames import RENAMED_CLASSES
@@ -171,7 +171,7 @@ def make_recipe(node: Mapping[str, Any], *, origin: str, seed: int) -> Any:
     """
     choices = recipe_choices(node, origin=origin)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(check_seed(seed))
         return _made(choices, networks() | recipes(), origin=origin)
 
 

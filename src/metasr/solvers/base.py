@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from metasr.checks import check_image, check_scale
+from metasr.checks import check_image, check_output_size, check_scale
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
 from metasr.meta.inner_loop import Trace
@@ -92,12 +92,14 @@ def check_problem(lr: Tensor, scale: float, degradation: Degradation | None) -> 
         The degradation, bicubic downsampling where none was given.
 
     Raises:
-        InputError: if ``lr`` is not ``(1, 3, H, W)`` and finite, or the degradation is for another scale.
+        InputError: if ``lr`` is not ``(1, 3, H, W)`` and finite, the degradation is for another scale, or the result
+            would be larger than memory.
     """
     check_image(lr, name="lr")
     if lr.shape[0] != 1 or lr.shape[1] != 3:
         raise InputError(f"a solver takes one RGB image of shape (1, 3, H, W), got {tuple(lr.shape)}")
     check_scale(scale)
+    check_output_size(lr.shape[-2], lr.shape[-1], scale)
     if degradation is None:
         return Degradation(scale=scale, downsample="bicubic", name="bicubic")
     if abs(degradation.scale - scale) > 1e-9:
