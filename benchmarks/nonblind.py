@@ -64,7 +64,8 @@ def kernel_set() -> dict[str, Tensor]:
 
 def kernels_of(given: list[str], scale: float) -> dict[str, Tensor]:
     """Kernels by what was asked for: ``SET``, names, files."""
-    from metasr.degradation.kernels import delta, load_kernel
+    from metasr.degradation.kernel_files import load_kernel
+    from metasr.degradation.kernels import delta
     from metasr.degradation.names import parse
 
     found: dict[str, Tensor] = {}
