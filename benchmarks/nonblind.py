@@ -156,8 +156,8 @@ def outside_network(target: str, weights: str | None) -> Any:
 
     network = get_class(target)()
     if weights is not None:
-        network.load_state_dict(read_tensors(Path(weights)))  # type: ignore[attr-defined]
-    return network.eval()  # type: ignore[attr-defined]
+        network.load_state_dict(read_tensors(Path(weights)))
+    return network.eval()
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
