@@ -23,8 +23,8 @@ print(before / 2**20, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 def peaks(*arguments: str) -> tuple[float, float]:
     """Highest memory in GiB once everything is imported, and in the end."""
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURED, "upscale", *arguments], cwd=PROJECT, text=True, capture_output=True, check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-c", _MEASURED, "upscale", *arguments], cwd=PROJECT, text=True, capture_output=True,
+        check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     before, after = done.stdout.splitlines()[-1].split()
     return float(before), float(after)
