@@ -42,10 +42,11 @@ def report(cfg: DictConfig, folder: Path) -> None:
             f"nothing to report on: give folders of runs or of sweeps, 'runs=[FOLDER,...]'{_known(cfg.paths.outputs)}"
         )
     if cfg.to == "wandb":
+        from metasr.config.build import wandb_options
         from metasr.report.wandb.report import publish, require_wandb
 
         require_wandb()  # before the work
-        print(f"report: {publish(gather(cfg.runs), cfg.logger.wandb)}", flush=True)
+        print(f"report: {publish(gather(cfg.runs), wandb_options(cfg))}", flush=True)
         return
     path = folder / f"{stamp()}.html" if cfg.output is None else Path(cfg.output).expanduser()
     check_report_path(path, overwrite=cfg.overwrite)
