@@ -63,6 +63,21 @@ def test_names_of_weights() -> None:
         metasr.load()
 
 
+def test_a_folder_of_that_name_hides_no_released_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mzsr_x2" / "2026").mkdir(parents=True)  # outputs of the experiment, as seen from their folder
+    assert metasr.load("mzsr_x2").weights == "released/mzsr_x2_meta"
+
+
+def test_snapshots_of_a_loaded_solver() -> None:
+    lr = metasr.degrade(HR, "g2.0d")[None]
+    solver = metasr.load("mzsr_x2_pretrain", steps=1)
+    made = solver.snapshots(lr, updates=[0, 1], degradation="g2.0d")
+    assert torch.equal(made[1].sr, solver.solve(lr, degradation="g2.0d").sr)
+    with pytest.raises(InputError, match="solver interpolate shows no results on its way"):
+        metasr.load(solver="interpolate").snapshots(lr, updates=[0])
+
+
 def test_a_batch_is_done_one_by_one_and_one_image_alone() -> None:
     solver = metasr.load(solver="back_project", rounds=2)
     batch = torch.stack([metasr.degrade(HR, "bicubic"), metasr.degrade(HR.flip(-1), "bicubic")])

@@ -261,16 +261,19 @@ def estimating(cfg: DictConfig, solver: Solver, degradation: Degradation) -> Sol
 def full_name(weights: str | None) -> str | None:
     """The full name of weights: ``released/mzsr_x2_meta`` for that without the folder, or for ``mzsr_x2``.
 
-    Files and folders come before released weights of the same name. An experiment's name means its last stage.
+    Files and run folders come before released weights of the same name. An experiment's name means its last stage.
     """
-    if weights is None or weights in ("released", "last") or Path(weights).expanduser().exists():
+    if weights is None or weights in ("released", "last"):
+        return weights
+    path = Path(weights).expanduser()
+    if path.is_file() or any(path.glob("*/card.json")):
         return weights
     cards = released(weights_folder())
     of_experiment = [name for name, card in cards.items() if card.get("experiment") == weights and card.get("default")]
     for name in (weights, f"{weights}_meta", *of_experiment):
         if name in cards:
             return f"released/{name}"
-    if re.fullmatch(r"\w+", weights):  # neither a folder nor a suffix: a name was meant
+    if re.fullmatch(r"\w+", weights) and not path.exists():  # neither a folder nor a suffix: a name was meant
         raise WeightsError(f"no weights {weights!r}, released or of that path: {nearest(weights, cards)}")
     return weights
 
