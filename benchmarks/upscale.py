@@ -3,8 +3,8 @@
     python benchmarks/upscale.py [--sizes 256x256 1000x1000 3000x2000 8000x5000] [--repeats 3] [--steps 10]
 
 Each measurement is a process of its own on a synthetic photo (sums of oriented waves with edges), x2, 10 updates. The
-baseline of each size is the adaptation of the whole image at once (tile=none, all pixels), where memory allows it. Beside
-the tiled peak stands the bound that it must keep to: a constant, and some bytes for each pixel of the result.
+baseline of each size is the adaptation of the whole image at once (tile=none, all pixels), where memory allows it.
+Beside the tiled peak stands the bound that it must keep to: a constant, and some bytes for each pixel of the result.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LIMIT = 1100 * 1100  # larger images are not tried without tiles: the activation
 
 
 BOUND_GIB, BOUND_BYTES = 0.75, 64
-"""What a tiled enlargement may take in all: the first for program, network and tile, the second a pixel of the result."""
+"""What a tiled enlargement may take: the first for program, network and tile, the second for a pixel of the result."""
 
 
 def bound(width: int, height: int, scale: float = 2.0) -> float:
