@@ -308,7 +308,8 @@ def _experiment_of(weights: Weights, source: str) -> str | None:
     name = card.get("experiment") or config.get("name")
     if (card.get("method") or config.get("method", "mzsr")) == "mzsr":
         return None
-    if not (conf_folder() / "experiment" / f"{name}.yaml").is_file():
+    if name not in {path.stem for path in (conf_folder() / "experiment").glob("*.yaml")}:  # a name, never a path
+        name = str(name)[:60]
         raise WeightsError(
             f"{source} was made by the experiment {name!r}, which is not known here; use it with the configuration "
             f"that made it: metasr run --config-dir FOLDER +experiment={name} task=upscale weights={source}"

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from metasr.config.command_line import check_choices, further_folders, status_of, sweep_as_run
+from metasr.config.command_line import check_choices, further_folders, plain, status_of, sweep_as_run
 from metasr.config.help import text, wants_help
 from metasr.config.schema import register
 from metasr.config.show import config_text, wants_config
 from metasr.errors import MetasrError
 from metasr.paths import conf_folder, program
 from metasr.runs.folder import quoted, register_resolvers
+
+_shown_whole = False  # whether errors of hydra's are to come with their traceback
 
 register()  # here, so that processes which a launcher starts have them too
 register_resolvers()
@@ -42,6 +45,11 @@ def compose_and_execute(cfg: DictConfig) -> float | None:
     except MetasrError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OmegaConfBaseException as error:  # hydra would put a line of its own before it
+        if _shown_whole:
+            raise
+        print(f"error: {plain(error)}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt as stop:
         print(str(stop) or "stopped; the same command with run=last goes on", file=sys.stderr)
         sys.exit(130)
@@ -58,7 +66,8 @@ def run_program(choices: Sequence[str]) -> int:
         print(text(conf_folder(), *further_folders(choices)).replace("python src/run.py", program()))
         return 0
     # Hydra would print errors, mostly with a traceback, and exit; so it hands them on.
-    shown_whole = os.environ.setdefault("HYDRA_FULL_ERROR", "0") != "0"
+    global _shown_whole
+    shown_whole = _shown_whole = os.environ.setdefault("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     def work() -> None:
