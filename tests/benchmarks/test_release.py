@@ -10,8 +10,7 @@ import pytest
 
 from metasr.io.files import file_hash
 from metasr.runs.weights import from_release
-from metasr.training.chain import run_chain
-from running import PROJECT, SMALL, compose
+from running import PROJECT, SMALL, compose, train
 
 TABLE = (
     "testset,degradation,scale,solver,weights,updates,images,psnr_y\n"
@@ -23,7 +22,7 @@ TABLE = (
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("release") / "run"
-    run_chain(compose(*SMALL), made)
+    train(compose(*SMALL), made)
     (made / ".hydra").mkdir()
     typed = ["+experiment=mzsr_x2", "data.root=/home/me/photos", "run=last", "logger=csv", "stages_to_run=[pretrain]"]
     (made / ".hydra" / "overrides.yaml").write_text("".join(f"- {choice}\n" for choice in typed))
