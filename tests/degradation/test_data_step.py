@@ -95,10 +95,15 @@ def test_derivatives_of_first_and_second_order() -> None:
 
     def step(image: Tensor, lr: Tensor, taps: Tensor, mu: Tensor) -> Tensor:
         taps = taps / taps.sum((1, 2), keepdim=True)  # a nudged tap leaves it a kernel
+        return data_step(image, lr, Degradation(scale=2, kernel=taps, downsample="direct", padding="circular"), mu)
+
+    def mirrored(image: Tensor, lr: Tensor, taps: Tensor, mu: Tensor) -> Tensor:
+        taps = taps / taps.sum((1, 2), keepdim=True)
         return data_step(image, lr, Degradation(scale=2, kernel=taps, downsample="direct"), mu)
 
     assert torch.autograd.gradcheck(step, given)
-    assert torch.autograd.gradgradcheck(step, given)
+    assert torch.autograd.gradgradcheck(step, given, fast_mode=True)
+    assert torch.autograd.gradcheck(mirrored, given, fast_mode=True)
 
 
 @pytest.mark.parametrize("downsample", SUBSAMPLINGS)
