@@ -77,7 +77,7 @@ def test_the_composed_config_is_short_and_says_numbers(experiment: str) -> None:
         assert float(read["stages"][stage]["recipe"]["rate"]) == node.recipe.rate
     whole = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert OmegaConf.to_container(OmegaConf.create(read), resolve=True) == {
-        key: value for key, value in whole.items() if value is not None
+        key: value for key, value in whole.items() if value is not None and value is not False
     }
 
 

@@ -48,12 +48,13 @@ def config_text(arguments: Sequence[str], conf: Path) -> str:
 
 
 def as_text(cfg: DictConfig) -> str:
-    """A config as YAML that can be read back; the keys that are null come last, in a few lines."""
+    """A config as YAML that can be read back; the keys that are null or false come last, in a few lines."""
     plain = _plain(cfg)
-    unset = [key for key, value in plain.items() if value is None]
-    lines = _block({key: value for key, value in plain.items() if value is not None}, "")
-    told = textwrap.fill(", ".join(unset), _WIDTH, initial_indent="# null: ", subsequent_indent="#   ")
-    return "\n".join([*lines, told] if unset else lines) + "\n"
+    lines = _block({key: value for key, value in plain.items() if value is not None and value is not False}, "")
+    for word, what in (("null", None), ("false", False)):
+        keys = ", ".join(key for key, value in plain.items() if value is what)
+        lines += textwrap.wrap(keys, _WIDTH, initial_indent=f"# {word}: ", subsequent_indent="#   ")
+    return "\n".join(lines) + "\n"
 
 
 def _plain(node: DictConfig | ListConfig) -> Any:
