@@ -166,9 +166,10 @@ def test_quiet_and_verbose(
 ) -> None:
     source = save_picture(tmp_path / "in" / "a.png", 9, 11)
     (tmp_path / "in" / "b.png").write_bytes(b"broken")
-    assert main(["upscale", *QUICK, str(source), "-q"]) == 0
+    target = str(tmp_path / "a_x2.png")
+    assert main(["upscale", *QUICK, str(source), "-o", target, "-q"]) == 0
     assert capsys.readouterr().out == ""
-    assert main(["upscale", *QUICK, str(source), "-v", "--overwrite"]) == 0
+    assert main(["upscale", *QUICK, str(source), "-o", target, "-v", "--overwrite"]) == 0
     assert "(11x9) -> " in caplog.text
     assert "kernel bicubic" in caplog.text
     capsys.readouterr()
@@ -373,7 +374,7 @@ def test_as_a_module(tmp_path: Path) -> None:
 
 def command() -> list[str]:
     found = shutil.which("metasr", path=os.fspath(Path(sys.executable).parent))
-    return [found] if found else [sys.executable, "-m", "metasr.cli"]
+    return [found] if found else [sys.executable, "-m", "metasr"]
 
 
 def test_the_installed_command(tmp_path: Path) -> None:
@@ -381,7 +382,7 @@ def test_the_installed_command(tmp_path: Path) -> None:
     assert main(["upscale", *QUICK, str(source)]) == 0
     done = subprocess.run(
         [*command(), "upscale", *QUICK, source.name], cwd=tmp_path, env=environment(tmp_path / "out"), text=True,
-        capture_output=True, timeout=120, check=False,
+        capture_output=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 2  # the second time it exists
     assert done.stdout == ""
