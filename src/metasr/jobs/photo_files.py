@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from os.path import isdir
 from pathlib import Path
 
 import numpy as np
@@ -107,9 +108,9 @@ def kernels_for(kernel: str, photos: Sequence[Path]) -> list[str]:
         DataError: if a folder of kernels has none for some of them, which are all named.
     """
     folder, end = home_path(kernel), ""
-    if not folder.is_dir() and kernel[-2:] in ("_d", "_b"):
+    if not isdir(folder) and kernel[-2:] in ("_d", "_b"):
         folder, end = home_path(kernel[:-2]), kernel[-2:]
-    if not folder.is_dir():
+    if not isdir(folder):  # nor a name that no folder can have
         return [kernel] * len(photos)
     found = [_kernel_in(folder, photo) for photo in photos]
     missing = [photo for photo, path in zip(photos, found, strict=True) if path is None]
