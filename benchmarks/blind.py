@@ -73,11 +73,11 @@ def share(gained: float, whole: float) -> str:
 def measure(options: argparse.Namespace, name: str) -> dict[str, float]:
     """Means over the images under one degradation."""
     from metasr.config import build
+    from metasr.config.evaluation import choose_for
     from metasr.data.catalog import ImageSet
     from metasr.degradation.names import parse
     from metasr.degradation.resize import middle
     from metasr.io.images import list_images
-    from metasr.runs.weights import choose_for
     from metasr.seeds import generator_from, seed_from
     from metasr.solvers.blind.base import blind
 

@@ -64,7 +64,8 @@ def kernel_set() -> dict[str, Tensor]:
 
 def kernels_of(given: list[str], scale: float) -> dict[str, Tensor]:
     """Kernels by what was asked for: ``SET``, names, files."""
-    from metasr.degradation.kernels import delta, load_kernel
+    from metasr.degradation.kernel_files import load_kernel
+    from metasr.degradation.kernels import delta
     from metasr.degradation.names import parse
 
     found: dict[str, Tensor] = {}
@@ -155,8 +156,8 @@ def outside_network(target: str, weights: str | None) -> Any:
 
     network = get_class(target)()
     if weights is not None:
-        network.load_state_dict(read_tensors(Path(weights)))  # type: ignore[attr-defined]
-    return network.eval()  # type: ignore[attr-defined]
+        network.load_state_dict(read_tensors(Path(weights)))
+    return network.eval()
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:

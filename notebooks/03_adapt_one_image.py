@@ -21,19 +21,12 @@
 import tempfile
 from pathlib import Path
 
-import torch
 from IPython.display import Image
 
+import metasr
 from metasr.data.catalog import image_set
-from metasr.degradation.names import parse
 from metasr.figures import comparison as figures
-from metasr.meta.rates import rates_from_state
 from metasr.metrics.protocol import LumaProtocol
-from metasr.models.plain_cnn import PlainCNN
-from metasr.paths import weights_folder
-from metasr.runs.weights import from_release
-from metasr.solvers.interpolate import InterpolateSolver
-from metasr.solvers.mzsr.solver import MZSRSolver
 
 pictures = Path(tempfile.mkdtemp())
 protocol = LumaProtocol()
@@ -46,20 +39,18 @@ protocol = LumaProtocol()
 
 # %%
 hr = image_set("samples", split="test").load(0)[None, :, 12:204, 64:256]  # (1, 3, 192, 192)
-degradation = parse("g2.0d", scale=2)
-lr = degradation(hr)  # (1, 3, 96, 96)
+degradation = "g2.0d"
+lr = metasr.degrade(hr, degradation, scale=2)  # (1, 3, 96, 96)
 
 # %% [markdown]
 # ## Released weights
 #
-# They come with a card that says what made them, and with one learned rate per inner step and tensor.
+# They come with a card that says what made them, and with one learned rate per inner step and tensor. What `load`
+# gives is called with images, `solver(lr, degradation="g2.0d")`; here it is asked for more than the image.
 
 # %%
-weights = from_release(weights_folder(), "mzsr_x2_meta")
-network = weights.load_into(PlainCNN())
-solver = MZSRSolver(network, rates=rates_from_state(weights.state))
-print(f"{weights.label}: {sum(p.numel() for p in network.parameters()):,} weights, scale {weights.card['scale']}")
-print(weights.card.get("note", ""))
+solver = metasr.load("mzsr_x2")
+print(solver)
 
 # %% [markdown]
 # ## Ten updates
@@ -69,20 +60,19 @@ print(weights.card.get("note", ""))
 
 # %%
 updates = [0, 1, 2, 3, 4, 5, 6, 8, 10]
-solutions = solver.snapshots(lr, scale=2, updates=updates, degradation=degradation)
-bicubic = {name: InterpolateSolver(aligned=name == "aligned") for name in ("as published", "aligned")}
-for name, interpolate in bicubic.items():
-    sr = interpolate.solve(lr, scale=2, degradation=degradation).sr
-    print(f"bicubic, {name:12} {protocol(sr, hr, scale=2).psnr_y:.2f} dB")
+solutions = solver.snapshots(lr, updates=updates, degradation=degradation)
+bicubic = {
+    name: metasr.load(solver=name)(lr, degradation=degradation) for name in ("interpolate", "interpolate_aligned")
+}
+for name, sr in bicubic.items():
+    print(f"{name:20} {protocol(sr, hr, scale=2).psnr_y:.2f} dB")
 psnr = {count: protocol(solution.sr, hr, scale=2).psnr_y for count, solution in solutions.items()}
 for count, value in psnr.items():
-    print(f"{count:2} updates            {value:.2f} dB after {solutions[count].seconds:.2f} s")
+    print(f"{count:2} updates           {value:.2f} dB after {solutions[count].seconds:.2f} s")
 
 # %%
 Image(
-    figures.adaptation_curves(
-        {str(degradation): psnr}, {str(degradation): solutions[10].trace.losses}, pictures / "curves.png"
-    )
+    figures.adaptation_curves({degradation: psnr}, {degradation: solutions[10].trace.losses}, pictures / "curves.png")
 )
 
 # %% [markdown]
@@ -91,7 +81,7 @@ Image(
 
 # %%
 shown = {
-    "bicubic, aligned": bicubic["aligned"].solve(lr, scale=2, degradation=degradation).sr,
+    "bicubic, aligned": bicubic["interpolate_aligned"],
     "0 updates": solutions[0].sr,
     "1 update": solutions[1].sr,
     "10 updates": solutions[10].sr,
@@ -108,9 +98,9 @@ Image(figures.comparison(shown, pictures / "sides.png", title=f"{degradation}, x
 
 # %%
 assumed = ["g0.2d", "iso_1_d", "g2.0d", "iso_3_d", "gani_d", "bicubic"]
-wrong = {name: solver.solve(lr, scale=2, degradation=parse(name, scale=2)) for name in assumed}
+wrong = {name: solver.solve(lr, degradation=name) for name in assumed}
 for name, solution in wrong.items():
-    told = "  <- the truth" * (name == str(degradation))
+    told = "  <- the truth" * (name == degradation)
     print(f"assumed {name:8} {protocol(solution.sr, hr, scale=2).psnr_y:6.2f} dB{told}")
 Image(
     figures.comparison(
@@ -135,20 +125,26 @@ for name, solution in wrong.items():
 # ahead, after ten behind: the learned rates were trained for what comes after five steps.
 
 # %%
-for name, rates in {"learned": rates_from_state(weights.state), "published schedule": None}.items():
-    found = MZSRSolver(network, rates=rates).snapshots(lr, scale=2, updates=[1, 5, 10], degradation=degradation)
-    row = ", ".join(f"{count}: {protocol(s.sr, hr, scale=2).psnr_y:.2f}" for count, s in found.items())
-    print(f"{name:20} PSNR by updates  {row}")
-    print(f"{'':20} mean rates       {', '.join(f'{rate:.3f}' for rate in found[10].trace.rates)}")
-unchanged = all(torch.equal(network.state_dict()[k], v) for k, v in weights.network.items())
-print(f"the network's weights are as they were: {unchanged}")
+for rates in ("learned", "published"):
+    adapted = metasr.load("mzsr_x2", rates=rates).snapshots(lr, updates=[1, 5, 10], degradation=degradation)
+    row = ", ".join(f"{count}: {protocol(s.sr, hr, scale=2).psnr_y:.2f}" for count, s in adapted.items())
+    print(f"{rates:20} PSNR by updates  {row}")
+    print(f"{'':20} mean rates       {', '.join(f'{rate:.3f}' for rate in adapted[10].trace.rates)}")
+
+# %% [markdown]
+# ## The table
+#
+# The same over whole photographs and several degradations, beside interpolation, is one call.
+
+# %%
+print(metasr.evaluate(solver, image_set("samples", split="test").subset(1), ["g0.2d", "g2.0d"], updates=[0, 1, 10]))
 
 # %% [markdown]
 # ## What to try
 #
 # * 20 or 50 updates: does the loss still fall, and does the PSNR still rise?
-# * Noise: make `lr` by `parse("g2.0d_n10", scale=2)`, which wants `generator=metasr.seeds.generator_from(1)`. Then
-#   adapt once told of the noise, and once told `g2.0d` only: adaptation sharpens the noise that it does not know of.
-# * `ensemble=True` and `back_projection=4` as arguments of `MZSRSolver`.
-# * A photo of your own, with a guess of its kernel: `metasr upscale photo.jpg -k g2.0d` does the same from the command
-#   line.
+# * Noise: make `lr` by `metasr.degrade(hr, "g2.0d_n10")`. Then adapt once told of the noise, and once told `g2.0d`
+#   only: adaptation sharpens the noise that it does not know of.
+# * `ensemble=True` and `back_projection=4` as options of `metasr.load`.
+# * A photo of your own, with a guess of its kernel: `metasr.upscale("photo.jpg", kernel="g2.0d")`, or `metasr upscale
+#   photo.jpg -k g2.0d` from the command line.

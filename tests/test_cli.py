@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from metasr import __version__
-from metasr.cli import _verbatim, main, parser
+from metasr.cli import main, parser
+from metasr.config.photos import verbatim
 from metasr.io.images import read_photo
 from metasr.paths import weights_folder
 from running import PROJECT, environment, save_picture
@@ -45,7 +45,7 @@ def test_any_name_is_taken_verbatim(
 @pytest.mark.parametrize("text", [*NAMES, "", "\\", "\\\\", "$", "{", "${a}${b}", "\\\\\\${x}", None])
 def test_texts_go_through_the_config_unchanged(text: str | None) -> None:
     cfg = OmegaConf.create({"key": None})
-    cfg.key = _verbatim(text)
+    cfg.key = verbatim(text)
     assert cfg.key == ("./???" if text == "???" else text)
 
 
@@ -91,6 +91,136 @@ def test_the_seed_counts_where_there_is_noise(tmp_path: Path) -> None:
     assert made[0] == made[1] != made[2]
 
 
+def test_what_a_shell_makes_of_a_star(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("a.jpg", "b.jpg", "sub/c.jpg"):
+        save_picture(tmp_path / name, 9, 9)
+    monkeypatch.chdir(tmp_path)
+    assert main(["upscale", *QUICK, "a.jpg", "b.jpg", "sub", "-o", "out/", "-s", "3x"]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "c.png"]
+    assert read_photo("out/c.png").rgb.shape == (3, 27, 27)
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.partition("  (")[0] for line in shown] == [
+        "1 of 3: out/a.png", "2 of 3: out/b.png", "3 of 3: out/c.png",
+    ]  # fmt: skip
+    (tmp_path / "out" / "b.png").unlink()
+    assert main(["upscale", *QUICK, ".", "-r", "-o", "out", "-s", "x3", "--skip-existing"]) == 0
+    again = capsys.readouterr()
+    assert [line.partition("  (")[0] for line in again.out.splitlines()] == [
+        "1 of 2: out/b.png",
+        "2 of 2: out/sub/c.png",
+    ]
+    assert "1 of 3 photos are enlarged already" in caplog.text
+    assert main(["upscale", *QUICK, ".", "-r", "-o", "out", "--skip-existing", "--overwrite"]) == 2
+
+
+@pytest.mark.parametrize(("text", "want"), [("2", 2.0), ("2x", 2.0), ("x3", 3.0), ("1.5X", 1.5), ("×4", 4.0)])
+def test_factors(text: str, want: float) -> None:
+    assert parser().parse_args(["upscale", "a.png", "-s", text]).scale == want
+
+
+class Pipe(io.StringIO):
+    """Standard input or output that holds bytes, and is no terminal."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        super().__init__()
+        self.buffer = io.BytesIO(content)
+
+
+def test_standard_input_and_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = save_picture(tmp_path / "a.jpg", 9, 11)
+    assert main(["upscale", *QUICK, str(source)]) == 0
+    want = (tmp_path / "a_x2.png").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["-"], ["-", "-o", "-"], [str(source), "-o", "-"]):
+        monkeypatch.setattr(sys, "stdin", Pipe(source.read_bytes()))
+        pipe = Pipe()
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert main(["upscale", *QUICK, *arguments]) == 0
+        assert pipe.buffer.getvalue() == want
+        assert pipe.getvalue() == ""
+        assert "standard output  (" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", Pipe(source.read_bytes()))
+    assert main(["upscale", *QUICK, "-", "-o", "b.png"]) == 0
+    assert (tmp_path / "b.png").read_bytes() == want
+    for arguments, message in (
+        (["-", "a.jpg"], "standard input (-) is one photo alone"),
+        (["a.jpg", "b.png", "-o", "-"], "standard output takes one photo"),
+    ):
+        assert main(["upscale", *QUICK, *arguments]) == 2
+        assert message in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", Pipe(b"nothing"))
+    assert main(["upscale", *QUICK, "-"]) == 2
+    assert "standard_input: the content is none of the known formats" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a_x2.png", "b.png"]
+
+
+def test_quiet_and_verbose(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    source = save_picture(tmp_path / "in" / "a.png", 9, 11)
+    (tmp_path / "in" / "b.png").write_bytes(b"broken")
+    assert main(["upscale", *QUICK, str(source), "-q"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["upscale", *QUICK, str(source), "-v", "--overwrite"]) == 0
+    assert "(11x9) -> " in caplog.text
+    assert "kernel bicubic" in caplog.text
+    capsys.readouterr()
+    assert main(["upscale", *QUICK, "-q", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "1 of 2 photos were left out, for the reasons given above: b.png; the others are done" in shown.err
+    assert "left out: cannot read" in caplog.text
+
+
+def test_lists_and_what_would_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from metasr.degradation import names
+    from metasr.jobs.lists import KERNELS
+
+    assert main(["kernels"]) == 0
+    listed = capsys.readouterr().out
+    for form, _ in KERNELS:
+        for name in form.split(", "):
+            assert name in listed
+            if "kernel" not in name and name != "estimate":
+                names.parse(name, scale=2)
+    assert main(["weights"]) == 0
+    listed = capsys.readouterr().out
+    assert {p.stem for p in weights_folder().glob("*.safetensors")} == {row.split()[0] for row in listed.splitlines()}
+    assert "mzsr_x2_meta          x2: mzsr, adapts to the photo: kernels that end in d" in listed
+    source = save_picture(tmp_path / "a.png", 40, 51, 1)
+    assert main(["info", str(source)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{source}: 51x40 pixels, grey, 8 bits" in shown
+    assert f"to {tmp_path}/a_x2.png, 102x80 pixels, by solver adapt with weights released/mzsr_x2_bicubic_meta" in shown
+    assert "-k estimate would take it for: " in shown
+    assert main(["info", str(tmp_path)]) == 2
+
+
+def test_hydras_choices_go_to_its_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    from metasr.jobs import program
+
+    given: list[list[str]] = []
+    monkeypatch.setattr(program, "run_program", lambda choices: given.append(list(choices)) or 7)
+    for arguments, want in (
+        (["run", "+experiment=x", "-m"], ["+experiment=x", "-m"]),
+        (["+experiment=x"], ["+experiment=x"]),
+        (["--config-dir", "d", "+experiment=x"], ["--config-dir", "d", "+experiment=x"]),
+        (["sweep", "seed=1,2"], ["--multirun", "seed=1,2"]),
+        (["evaluate", "weights=last"], ["task=evaluate", "weights=last"]),
+        (["report", "a b", "/c", "to=html"], ["task=report", "to=html", "runs=['a b',/c]"]),
+        (["report", "sweep=x"], ["task=report", "sweep=x"]),
+    ):
+        assert main(arguments) == 7
+        assert given.pop() == want
+
+
 def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("b.png", "a.png"):
         save_picture(tmp_path / "my scans" / name, 9, 9)
@@ -116,10 +246,12 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["a.png", "-n", "-1"], "adapt_steps must be a number of at least 0"),
         (["a.png", "-k", "g2.0d"], "a.png: image of 12x13 is smaller than the 21x21 kernel"),
         (["a.png", "-w", "none.pt"], "no weights file none.pt"),
-        (
-            ["a.png", "-w", "last"],
-            "src/run.py +experiment=NAME task=upscale weights=last",
-        ),
+        (["a.png", "-w", "last"], "weights=last is the last run of an experiment: add +experiment=NAME"),
+        (["a.png", "-w", "mzsr_x2_mtea"], "no weights 'mzsr_x2_mtea', released or of that path: did you mean"),
+        (["a.png", "--solver", "adpat"], "no solver 'adpat': did you mean 'adapt' or 'adapt_blind'? known: adapt,"),
+        (["a.png", "--solver", "adapt,network"], "no solver 'adapt,network': did you mean"),
+        (["a.png", "--solver", "metric_constrained"], "is for the networks of the experiment maml_sr_x2 and its like"),
+        (["a.png", "--solver", "teacher_oracle"], "no solver 'teacher_oracle'"),
         (["a.png", "-w", "text.png"], "text.png cannot be read as plain tensors and was not executed"),
         (["a.png", "--device", "gpu"], "device 'gpu' is not available"),
         (["a.png", "--tile", "0"], "error: tile must be at least 1"),
@@ -168,59 +300,37 @@ def run_of(folder: Path, method: str, experiment: str, profile: str) -> Path:
     return folder
 
 
-def test_weights_of_other_methods_name_the_command_that_takes_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_of_other_experiments_that_are_unknown_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = save_picture(tmp_path / "a.png", 12, 13)
-    methods = (("maml_sr", "gpu"), ("weightnet", "quick"))
-    runs = [run_of(tmp_path / method, method, f"{method}_x2", profile) for method, profile in methods]
-    assert main(["upscale", str(source), "-w", str(runs[0]), "-o", "my b.png", "-k", "g1.3b"]) == 2
-    told = shlex.split(capsys.readouterr().err.partition(" src/run.py ")[2])
-    assert told == [
-        "+experiment=maml_sr_x2", "profile=gpu", "task=upscale", f"weights={runs[0]}", f"input={source}",
-        "output='my b.png'", "kernel=g1.3b",
-    ]  # fmt: skip
-    for solver in ("adapt", "network"):
-        assert main(["upscale", str(source), "-w", str(runs[1]), "--solver", solver]) == 2
-        shown = capsys.readouterr().err
-        assert "holds weights of weightnet; for its experiment's network and solver: " in shown
-        assert f"+experiment=weightnet_x2 task=upscale weights={runs[1]} input={source}\n" in shown
+    theirs = run_of(tmp_path / "theirs", "maml_sr", "my_own", "gpu")
+    assert main(["upscale", str(source), "-w", str(theirs)]) == 2
+    assert "was made by the experiment 'my_own', which is not known here" in capsys.readouterr().err
     mine = run_of(tmp_path / "mine", "mzsr", "mzsr_x2", "gpu")
     assert main(["upscale", str(source), "-w", str(mine), "-n", "1"]) == 0
 
 
-def test_weights_of_another_network_name_the_command_that_takes_models(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_of_another_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     source = save_picture(tmp_path / "a.png", 12, 13)
     torch.save({"w": torch.zeros(3)}, tmp_path / "other.pt")
     assert main(["upscale", str(source), "-w", str(tmp_path / "other.pt")]) == 2
-    shown = capsys.readouterr().err
-    assert "holds the weights of another network" in shown
-    assert "src/run.py +experiment=NAME task=upscale weights=" in shown
+    assert "holds the weights of another network" in capsys.readouterr().err
 
 
 def test_solvers_of_an_experiments_networks_are_not_offered(capsys: pytest.CaptureFixture[str]) -> None:
-    for name, message in (
-        ("metric_constrained", "src/run.py +experiment=maml_sr_x2 task=upscale weights=RUN_FOLDER input=PATH"),
-        ("blind_back_project", "src/run.py +experiment=kernel_regressor task=upscale weights=RUN_FOLDER input=PATH"),
-        ("adpat", "no solver 'adpat': did you mean 'adapt' or 'adapt_blind'? known: adapt, adapt_blind, "),
-    ):
-        with pytest.raises(SystemExit):
-            main(["upscale", "x", "--solver", name])
-        shown = capsys.readouterr().err
-        assert message in shown
-        offered = next(part for part in shown.replace("\n", "").split("{") if part.startswith("adapt,")).split("}")[0]
-        assert {"adapt", "interpolate", "network", "zssr"} <= set(offered.split(","))
-        assert not {"metric_constrained", "blind_back_project"} & set(offered.split(","))
+    with pytest.raises(SystemExit):
+        main(["upscale", "--help"])
+    shown = capsys.readouterr().out.replace("\n", "")
+    offered = next(part for part in shown.split("{") if part.startswith("adapt,")).split("}")[0].split(",")
+    assert {"adapt", "interpolate", "network", "zssr"} <= set(offered)
+    assert not {"metric_constrained", "blind_back_project", "teacher_oracle"} & set(offered)
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["upscale"], ["shrink", "x"], ["upscale", "x", "--solver", "adapt,network"], ["upscale", "x", "-n", "many"],
-     ["upscale", "x", "--rates", "fast"]],
+    [[], ["upscale"], ["shrink", "x"], ["upscale", "x", "-n", "many"],
+     ["upscale", "x", "--rates", "fast"], ["upscale", "x", "-s", "twice"], ["upscale", "x", "-q", "-v"]],
 )  # fmt: skip
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -247,6 +357,20 @@ def test_a_terminal_that_cannot_show_the_name(tmp_path: Path, monkeypatch: pytes
     assert (tmp_path / "写真_x2.png").is_file()
 
 
+@pytest.mark.parametrize("arguments", [["run", "--help"], ["sweep", "-h"]])
+def test_the_help_of_hydras_commands(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    assert "task=upscale" in capsys.readouterr().out
+
+
+def test_as_a_module(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "metasr", "--version"], cwd=tmp_path, env=environment(tmp_path), text=True,
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, f"metasr {__version__}\n")
+
+
 def command() -> list[str]:
     found = shutil.which("metasr", path=os.fspath(Path(sys.executable).parent))
     return [found] if found else [sys.executable, "-m", "metasr.cli"]
@@ -269,5 +393,8 @@ def test_the_installed_command(tmp_path: Path) -> None:
 
 
 def test_help_is_light(tmp_path: Path) -> None:
-    code = "import sys, metasr.cli; metasr.cli.parser(); assert not {'torch', 'hydra', 'omegaconf'} & set(sys.modules)"
+    code = (
+        "import sys, metasr.cli; metasr.cli.parser(); "
+        "assert not {'torch', 'numpy', 'hydra', 'omegaconf'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment(tmp_path), check=True, timeout=60)

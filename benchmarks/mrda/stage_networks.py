@@ -10,10 +10,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from metasr.errors import InputError, StageError
+from metasr.paths import program
 from metasr.recipes.base import Recipe
 from metasr.runs.architecture import make_recipe
 from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, read_card
-from metasr.runs.folder import interpreter
 from metasr.runs.reading import require_plain
 from metasr.runs.weights import read_tensors
 
@@ -32,7 +32,7 @@ def finished_stages(run: Path) -> dict[str, Path]:
     if not found:
         raise StageError(
             f"{run} has no finished stage; give the folder of a run, or train one with "
-            f"`{interpreter()} src/run.py +experiment=mrda_x4_iso`"
+            f"`{program()} +experiment=mrda_x4_iso`"
         )
     return found
 
@@ -106,7 +106,7 @@ def trained_recipe(run: Path, stage: str) -> Recipe:
         cfg = stage_config(next(iter(folders.values())))
         raise StageError(
             f"{run} has no finished stage {stage!r}, but {', '.join(folders)}; go on with the run: "
-            f"`{interpreter()} src/run.py +experiment={cfg.get('name')} run={run}`"
+            f"`{program()} +experiment={cfg.get('name')} run={run}`"
         )
     folder = folders[stage]
     recipe = stage_recipe(folder, stage)

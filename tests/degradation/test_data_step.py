@@ -95,10 +95,15 @@ def test_derivatives_of_first_and_second_order() -> None:
 
     def step(image: Tensor, lr: Tensor, taps: Tensor, mu: Tensor) -> Tensor:
         taps = taps / taps.sum((1, 2), keepdim=True)  # a nudged tap leaves it a kernel
+        return data_step(image, lr, Degradation(scale=2, kernel=taps, downsample="direct", padding="circular"), mu)
+
+    def mirrored(image: Tensor, lr: Tensor, taps: Tensor, mu: Tensor) -> Tensor:
+        taps = taps / taps.sum((1, 2), keepdim=True)
         return data_step(image, lr, Degradation(scale=2, kernel=taps, downsample="direct"), mu)
 
     assert torch.autograd.gradcheck(step, given)
-    assert torch.autograd.gradgradcheck(step, given)
+    assert torch.autograd.gradgradcheck(step, given, fast_mode=True)
+    assert torch.autograd.gradcheck(mirrored, given, fast_mode=True)
 
 
 @pytest.mark.parametrize("downsample", SUBSAMPLINGS)
@@ -138,8 +143,8 @@ def test_what_the_lr_image_tells_is_counted() -> None:
 )
 def test_a_mu_out_of_range_is_refused(mu: Tensor | float, told: str) -> None:
     guess, observed, kernel = problem()
-    for downsample, mask in (("direct", None), ("direct", torch.ones(1, 1, 9, 10))):
-        degradation = Degradation(scale=2, kernel=kernel[0], downsample=downsample, mask=mask)
+    for mask in (None, torch.ones(1, 1, 9, 10)):
+        degradation = Degradation(scale=2, kernel=kernel[0], downsample="direct", mask=mask)
         with pytest.raises(InputError, match=told):
             data_step(guess, observed, degradation, mu)
 

@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig, open_dict
 
 from metasr.config import build
+from metasr.config.photos import ESTIMATE, is_estimated, problem_of
 from metasr.data.catalog import image_set
 from metasr.degradation import names
 from metasr.degradation.kernel_files import load_kernel
@@ -16,8 +17,8 @@ from metasr.degradation.kernels import TEST_SIZE, delta
 from metasr.degradation.resize import middle
 from metasr.errors import InputError, OutputError
 from metasr.io.images import read_photo
-from metasr.jobs.estimate import ESTIMATE, is_estimated, kernel_path, problem_of, save_kernel
-from metasr.jobs.upscale import upscale
+from metasr.jobs.photo_files import kernel_path, save_kernel
+from metasr.jobs.upscale import upscale_task
 from metasr.metrics.kernel import kernel_psnr
 from metasr.seeds import generator_from
 from metasr.solvers.blind.base import BlindSolver, Estimate, blind
@@ -95,7 +96,7 @@ def test_a_blind_solver_of_a_table_is_the_solver_with_the_estimator() -> None:
 @pytest.mark.parametrize("kernel", list(ESTIMATE))
 def test_each_photo_is_told_its_estimate_and_its_kernel_saved(tmp_path: Path, kernel: str) -> None:
     cfg = job(tmp_path, kernel=kernel, save_kernel=True, seed=1)
-    (done,) = upscale(cfg)
+    (done,) = upscale_task(cfg)
     assert read_photo(done.output).rgb.shape == (3, 106, 122)
     lr = read_photo(Path(cfg.input)).rgb[None]
     found = build.estimator(cfg).estimate(lr, scale=2, downsample=ESTIMATE[kernel])
@@ -107,7 +108,7 @@ def test_each_photo_is_told_its_estimate_and_its_kernel_saved(tmp_path: Path, ke
 
 def test_the_estimate_is_what_the_solver_goes_by(tmp_path: Path) -> None:
     cfg = job(tmp_path, kernel="estimate_d")
-    (done,) = upscale(cfg)
+    (done,) = upscale_task(cfg)
     lr = read_photo(Path(cfg.input)).rgb[None]
     solver = blind(build.solver(cfg, weights=None), build.estimator(cfg))
     want = solver.solve(lr, scale=2, degradation=names.parse("direct", scale=2)).sr[0]
@@ -116,15 +117,15 @@ def test_the_estimate_is_what_the_solver_goes_by(tmp_path: Path) -> None:
 
 def test_the_grid_comes_from_the_name() -> None:
     for kernel, downsample in ESTIMATE.items():
-        found = problem_of(upscale_config("adapt", kernel=kernel, scale=3.0))
+        found = problem_of(upscale_config("adapt", kernel=kernel, scale=3.0), kernel)
         assert (found.downsample, found.scale, found.kernel) == (downsample, 3.0, None)
-    assert str(problem_of(upscale_config("adapt", kernel="g2.0d"))) == "g2.0d"
+    assert str(problem_of(upscale_config("adapt"), "g2.0d")) == "g2.0d"
     assert not is_estimated(upscale_config("adapt"))
     assert is_estimated(upscale_config("adapt_blind"))
 
 
 def test_no_estimate_without_the_word(tmp_path: Path) -> None:
-    (done,) = upscale(job(tmp_path, kernel="iso_1.5_b"))
+    (done,) = upscale_task(job(tmp_path, kernel="iso_1.5_b"))
     assert done.assumed == ""
     assert "kernel" not in str(done)
 
@@ -143,7 +144,7 @@ def test_no_estimate_without_the_word(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused(tmp_path: Path, solver: str, values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        list(upscale(job(tmp_path, solver, **values)))
+        list(upscale_task(job(tmp_path, solver, **values)))
     assert not (tmp_path / "out.png").exists()
 
 
@@ -152,16 +153,16 @@ def test_a_saved_kernel_is_not_written_over_unasked(tmp_path: Path) -> None:
     there = kernel_path(tmp_path / "out.png")
     there.write_bytes(b"mine")
     with pytest.raises(OutputError, match=r"out_kernel\.npy exists already; choose another name, or allow it"):
-        list(upscale(cfg))
+        list(upscale_task(cfg))
     assert there.read_bytes() == b"mine"
     with open_dict(cfg):
         cfg.overwrite = True
-    assert len(list(upscale(cfg))) == 1
+    assert len(list(upscale_task(cfg))) == 1
     assert np.load(there, allow_pickle=False).shape == (TEST_SIZE, TEST_SIZE)
     there.unlink()
     there.mkdir()
     with pytest.raises(OutputError, match=r"expected a file to write at .*out_kernel\.npy, but that is a folder"):
-        list(upscale(cfg))
+        list(upscale_task(cfg))
 
 
 def test_a_kernel_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:

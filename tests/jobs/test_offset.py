@@ -3,23 +3,14 @@
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig, open_dict
 
 from metasr.cli import main
 from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError
 from metasr.io.images import Photo, write_photo
-from metasr.jobs.offset import Summary, Told, offsets, pairs_of
+from metasr.jobs.offset import Summary, Told, offset_task, offsets, pairs_of
 from metasr.jobs.prepare import prepare
 from running import compose, run_py, save_picture
-
-
-def config(task: str, **values: object) -> DictConfig:
-    cfg = compose(f"task={task}", "logger=none")
-    with open_dict(cfg):
-        for key, value in values.items():
-            cfg[key] = str(value) if isinstance(value, Path) else value
-    return cfg
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +19,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("offsets")
     for i, name in enumerate(("a", "b")):
         save_detailed(top / "hr" / f"{name}.png", i)
-    list(prepare(config("prepare", input=top / "hr", output=top / "d", degradation="g2.0d", scale=4.0)))
-    list(prepare(config("prepare", input=top / "hr", output=top / "p", degradation="ddsr_x4")))
+    list(prepare(top / "hr", top / "d", "g2.0d", scale=4.0))
+    list(prepare(top / "hr", top / "p", "ddsr_x4"))
     return top
 
 
@@ -42,7 +33,7 @@ def save_detailed(path: Path, seed: int) -> None:
 
 
 def test_two_files(folders: Path) -> None:
-    (told,) = offsets(config("offset", input=folders / "d/lr/a.png", reference=folders / "hr/a.png", kernel="g2.0d"))
+    (told,) = offsets(folders / "d/lr/a.png", folders / "hr/a.png", kernel="g2.0d")
     assert isinstance(told, Told)
     assert (told.offset.down, told.offset.right) == pytest.approx((1.5, 1.5), abs=0.05)
     assert told.offset.convention == "direct"
@@ -52,8 +43,7 @@ def test_two_files(folders: Path) -> None:
 
 
 def test_folders_with_a_kernel_for_each(folders: Path) -> None:
-    cfg = config("offset", input=folders / "p/lr", reference=folders / "hr", kernel=folders / "p/kernels")
-    *pairs, summary = offsets(cfg)
+    *pairs, summary = offsets(folders / "p/lr", folders / "hr", kernel=str(folders / "p/kernels"))
     assert len(pairs) == 2
     for told in pairs:
         assert told.offset.convention == "ddsr"
@@ -62,10 +52,9 @@ def test_folders_with_a_kernel_for_each(folders: Path) -> None:
     assert isinstance(summary, Summary)
     assert str(summary).startswith("2 pairs: +2.9") or str(summary).startswith("2 pairs: +3.0")
     assert str(summary).endswith("all ddsr")
-    mixed = Summary((pairs[0], next(iter(offsets(config("offset", input=folders / "d/lr/a.png",
-                                                        reference=folders / "hr/a.png"))))))  # fmt: skip
+    mixed = Summary((pairs[0], next(offsets(folders / "d/lr/a.png", folders / "hr/a.png"))))  # type: ignore[arg-type]
     assert str(mixed).endswith("of different conventions")
-    bicubic = list(offsets(config("offset", input=folders / "p/lr", reference=folders / "hr")))
+    bicubic = list(offsets(folders / "p/lr", folders / "hr"))
     assert bicubic[0].consistency.mean > 3 * pairs[0].consistency.mean
 
 
@@ -106,36 +95,46 @@ def test_partners_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        (["input=a.png"], "task=offset needs input=LR and reference=HR"),
+        (["reference=a.png"], "task=offset needs input=LR and reference=HR"),
+        (["input=a.png", "reference=b.png", "output=x"], "task=offset writes nothing: leave output= out"),
+    ],
+)
+def test_the_task_needs_two_images(choices: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        offset_task(compose("task=offset", *choices))
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"input": None}, "task=offset needs input=LR and reference=HR"),
-        ({"reference": None}, "task=offset needs input=LR and reference=HR"),
-        ({"output": "x"}, "task=offset writes nothing: leave output= out"),
-        ({"input": "none.png"}, r"no file or folder none\.png; give an existing one as input=PATH"),
+        ({"source": "none.png"}, r"no file or folder none\.png; give an existing one as input=PATH"),
         ({"reference": "none.png"}, r"no file or folder none\.png; give an existing one as reference=PATH"),
         ({"kernel": "g2.0x"}, r"unknown degradation 'g2\.0x'"),
         ({"kernel": "none.mat"}, r"no kernel file none\.mat"),
     ],
 )
-def test_wrong_choices(folders: Path, values: dict, message: str) -> None:
-    given = {"input": folders / "d/lr/a.png", "reference": folders / "hr/a.png", **values}
+def test_wrong_choices(folders: Path, values: dict[str, str], message: str) -> None:
+    given = {"source": folders / "d/lr/a.png", "reference": folders / "hr/a.png", **values}
     with pytest.raises((InputError, DataError), match=message):
-        list(offsets(config("offset", **given)))
+        list(offsets(**given))  # type: ignore[arg-type]
 
 
 def test_pairs_that_do_not_fit(folders: Path, tmp_path: Path) -> None:
     lr, hr = folders / "d/lr/a.png", folders / "hr/a.png"
     with pytest.raises(InputError, match="two images or two folders, got one of each"):
-        list(offsets(config("offset", input=lr, reference=folders / "hr")))
+        list(offsets(lr, folders / "hr"))
     with pytest.raises(InputError, match=r"a\.png and .*a\.png: the LR image must be smaller than the HR one"):
-        list(offsets(config("offset", input=hr, reference=lr)))
+        list(offsets(hr, lr))
     with pytest.raises(InputError, match="no whole multiple of LR of 30x31; give the factor"):
-        list(offsets(config("offset", input=save_picture(tmp_path / "odd.png", 30, 31), reference=hr)))
+        list(offsets(save_picture(tmp_path / "odd.png", 30, 31), hr))
     with pytest.raises(InputError, match="do not show the same"):
-        list(offsets(config("offset", input=folders / "d/lr/b.png", reference=hr)))
+        list(offsets(folders / "d/lr/b.png", hr))
     with pytest.raises(InputError, match="an offset needs a scale above 1, got 1"):
-        list(offsets(config("offset", input=lr, reference=hr), scale=1.0))
+        list(offsets(lr, hr, scale=1.0))
     save_picture(tmp_path / "lr" / "z.png", 36, 45)
     save_picture(tmp_path / "hr" / "z.png", 147, 181)
     with pytest.raises(DataError, match=r"has no kernel for z\.png: it would be z\.npy or kernel_z\.mat"):
-        list(offsets(config("offset", input=tmp_path / "lr", reference=tmp_path / "hr", kernel=folders / "p/kernels")))
+        list(offsets(tmp_path / "lr", tmp_path / "hr", kernel=str(folders / "p/kernels")))

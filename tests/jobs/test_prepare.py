@@ -4,11 +4,11 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig, open_dict
 from PIL import Image
 
 from metasr.cli import main
@@ -20,24 +20,15 @@ from metasr.degradation.published_ddsr import PublishedDraws
 from metasr.errors import DataError, InputError, OutputError
 from metasr.evaluation.evaluate import evaluate
 from metasr.io.images import list_images, read_image, read_photo
-from metasr.jobs.prepare import Prepared, mask_square, prepare
+from metasr.jobs.prepare import Prepared, PrepareOptions, mask_square, prepare, prepare_task
 from metasr.metrics.protocol import LumaProtocol
 from metasr.seeds import generator_from
 from running import compose, run_py, save_picture
 
 
-def config(source: Path, output: Path | None, degradation: str | None, **values: object) -> DictConfig:
-    cfg = compose("task=prepare", "logger=none")
-    with open_dict(cfg):
-        cfg.input, cfg.output, cfg.degradation = str(source), None if output is None else str(output), degradation
-        for key, value in values.items():
-            node, _, last = key.rpartition("__")
-            (cfg[node] if node else cfg)[last] = value
-    return cfg
-
-
-def made(source: Path, output: Path, degradation: str, **values: object) -> list[Prepared]:
-    return list(prepare(config(source, output, degradation, **values)))
+def made(source: Path, output: Path, degradation: str, *, scale: float | None = None, **values: Any) -> list[Prepared]:
+    options = PrepareOptions(**{key.removeprefix("prepare__"): value for key, value in values.items()})
+    return list(prepare(source, output, degradation, scale=scale, options=options))
 
 
 def manifest(folder: Path) -> dict:
@@ -249,8 +240,6 @@ def test_through_the_program(hr: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"output": None}, "task=prepare needs input=HR_FOLDER output=FOLDER degradation=NAME"),
-        ({"degradation": None}, "task=prepare needs degradation=NAME, for instance g2.0d"),
         ({"degradation": "g2.0x"}, r"unknown degradation 'g2\.0x': did you mean"),
         ({"degradation": "ddsr_x5"}, "the published draws are for scale 2, 3, 4, 8, got 5"),
         ({"degradation": "none.mat"}, r"no kernel file none\.mat"),
@@ -271,8 +260,22 @@ def test_through_the_program(hr: Path, tmp_path: Path) -> None:
 def test_wrong_choices(hr: Path, tmp_path: Path, values: dict, message: str) -> None:
     given = {"output": tmp_path / "out", "degradation": "g2.0d", **values}
     with pytest.raises((InputError, DataError), match=message):
-        list(prepare(config(hr, given.pop("output"), given.pop("degradation"), **given)))
+        made(hr, **given)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_task_needs_paths_and_a_degradation(hr: Path) -> None:
+    with pytest.raises(InputError, match="task=prepare needs input=HR_FOLDER output=FOLDER degradation=NAME"):
+        prepare_task(compose("task=prepare", f"input={hr}", "degradation=g2.0d"))
+    with pytest.raises(InputError, match=r"task=prepare needs degradation=NAME, for instance g2\.0d"):
+        prepare_task(compose("task=prepare", f"input={hr}", "output=out"))
+
+
+def test_the_task_takes_its_choices_from_the_config(hr: Path, tmp_path: Path) -> None:
+    choices = ("degradation=g2.0d", "seed=3", "prepare.gain=0.5", "prepare.hr=true", "prepare.multiple=4")
+    list(prepare_task(compose("task=prepare", f"input={hr}", f"output={tmp_path / 'task'}", *choices)))
+    made(hr, tmp_path / "plain", "g2.0d", seed=3, gain=0.5, hr=True, multiple=4)
+    assert tree(tmp_path / "task") == tree(tmp_path / "plain")
 
 
 def test_missing_and_unfit_inputs(hr: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from metasr.config.build import wandb_options
 from metasr.errors import DataError, InputError, OutputError
 from metasr.jobs import report as report_module
 from metasr.jobs.report import check_report_path, gather
@@ -329,10 +330,14 @@ def test_a_report_on_wandb(monkeypatch: pytest.MonkeyPatch):
     import sys
     from types import ModuleType
 
+    options = wandb_options(compose("task=report", "logger.wandb.entity=me", "logger.wandb.project=p"))
+
     class Api(ModuleType):
         Report = FakeReport
 
         def __getattr__(self, kind: str):
+            if kind.startswith("__"):  # what imports ask of a module
+                raise AttributeError(kind)
             return lambda **values: (kind, values)
 
     api = Api("wandb_workspaces.reports.v2")
@@ -340,16 +345,15 @@ def test_a_report_on_wandb(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, api.__name__, api)
     monkeypatch.setattr(sys.modules["wandb_workspaces.reports"], "v2", api, raising=False)
-    choices = compose("task=report", "logger.wandb.entity=me", "logger.wandb.project=p").logger.wandb
     data = ReportData([run_data(experiment="x" * 300)])
-    assert wandb_report.publish(data, choices) == "the address"
+    assert wandb_report.publish(data, options) == "the address"
     assert FakeReport.saved is not None
     told = FakeReport.saved.values
     assert (told["entity"], told["project"], len(told["title"])) == ("me", "p", 128)
     assert told["blocks"][1] == ("H1", {"text": data.title})
     monkeypatch.setattr(FakeReport, "error", RuntimeError("no project\nat all"))
     with pytest.raises(OutputError, match=r"wandb did not take the report \(RuntimeError: no project\); .*wandb sync"):
-        wandb_report.publish(data, choices)
+        wandb_report.publish(data, options)
 
 
 def test_a_run_of_the_program_is_reported_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,21 +6,22 @@ from pathlib import Path
 import pytest
 
 from metasr.errors import OutputError, WeightsError
-from metasr.jobs.upscale import Upscaled, pairs_of_files, upscale
+from metasr.jobs.photo_files import pairs_of_files
+from metasr.jobs.upscale import Upscaled, upscale_task
 from metasr.solvers.interpolate import InterpolateSolver
 from running import save_picture
 from running import upscale_config as config
 
 
 def interpolate(source: Path, output: Path) -> list[Upscaled]:
-    return list(upscale(config("interpolate", input=source, output=output)))
+    return list(upscale_task(config("interpolate", input=source, output=output)))
 
 
 def test_a_slash_makes_a_folder(tmp_path: Path) -> None:
     source = save_picture(tmp_path / "a.jpg", 9, 9)
-    assert pairs_of_files(source, f"{tmp_path}/new.dir/", scale=2) == [(source, tmp_path / "new.dir" / "a.png")]
+    assert pairs_of_files([source], f"{tmp_path}/new.dir/", scale=2) == [(source, tmp_path / "new.dir" / "a.png")]
     folder = save_picture(tmp_path / "in" / "a.png", 9, 9).parent
-    assert pairs_of_files(folder, f"{tmp_path}/o.png/", scale=2)[0][1] == tmp_path / "o.png" / "a.png"
+    assert pairs_of_files([folder], f"{tmp_path}/o.png/", scale=2)[0][1] == tmp_path / "o.png" / "a.png"
     with pytest.raises(OutputError, match=r"must be a folder too, but .*o\.png is a file's name; write .*o\.png/"):
         interpolate(folder, tmp_path / "o.png")
     assert not (tmp_path / "o.png").exists()
@@ -37,15 +38,15 @@ def test_an_output_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.M
 def test_the_feed_forward_weights_where_nothing_adapts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = save_picture(tmp_path / "a.png", 25, 23)
     for solver, steps in (("network", None), ("adapt", 0)):
-        made = list(upscale(config(solver, input=source, adapt_steps=steps, overwrite=True)))
+        made = list(upscale_task(config(solver, input=source, adapt_steps=steps, overwrite=True)))
         assert made[0].weights == "released/mzsr_x2_pretrain"
     assert not caplog.records or "poor pictures" not in caplog.text
     assert "no learned rates" not in caplog.text
-    made = list(upscale(config("adapt", input=source, adapt_steps=0, kernel="g2.0d", overwrite=True)))
+    made = list(upscale_task(config("adapt", input=source, adapt_steps=0, kernel="g2.0d", overwrite=True)))
     assert made[0].weights == "released/mzsr_x2_meta"
     assert "gives poor pictures without updates" in caplog.text
     with pytest.raises(WeightsError, match=r"no released feed-forward weights .*g2\.0d.*solver=adapt, or give"):
-        list(upscale(config("network", input=source, kernel="g2.0d", overwrite=True)))
+        list(upscale_task(config("network", input=source, kernel="g2.0d", overwrite=True)))
 
 
 def test_one_update_and_more(tmp_path: Path) -> None:
@@ -56,8 +57,8 @@ def test_one_update_and_more(tmp_path: Path) -> None:
 def test_the_last_runs_weights(tmp_path: Path) -> None:
     source = save_picture(tmp_path / "a.png", 9, 9)
     with pytest.raises(WeightsError, match=r"weights=last is the last run of an experiment: add \+experiment=NAME"):
-        list(upscale(config("adapt", input=source, weights="last")))
+        list(upscale_task(config("adapt", input=source, weights="last")))
     cfg = config("adapt", input=source, weights="last", name="mzsr_x2")
     cfg.paths.outputs = str(tmp_path / "out")
     with pytest.raises(WeightsError, match=r"weights=last, but mzsr_x2 has not been run yet"):
-        list(upscale(cfg))
+        list(upscale_task(cfg))

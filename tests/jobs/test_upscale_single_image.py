@@ -17,9 +17,9 @@ from metasr.degradation.kernels import isotropic
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import DataError, InputError
 from metasr.io.images import Photo, read_photo, write_photo
-from metasr.jobs.estimate import kernel_path
-from metasr.jobs.prepare import prepare
-from metasr.jobs.upscale import Upscaled, upscale
+from metasr.jobs.photo_files import kernel_path
+from metasr.jobs.prepare import prepare_task
+from metasr.jobs.upscale import Upscaled, upscale_task
 from metasr.seeds import seed_from
 from metasr.solvers.step_budget import TimeLimit
 from running import compose, picture, save_picture, upscale_config
@@ -42,7 +42,7 @@ def config(solver: str, source: Path, **values: object) -> DictConfig:
 
 
 def run(solver: str, source: Path, **values: object) -> list[Upscaled]:
-    return list(upscale(config(solver, source, **values)))
+    return list(upscale_task(config(solver, source, **values)))
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -256,7 +256,7 @@ def test_prepared_files_go_straight_in(tmp_path: Path) -> None:
     job = compose("task=prepare", "logger=none", "degradation=ddsr_x4", "shift=centre", "prepare.mask=square",
                   "prepare.mask_side=8", "prepare.gain=0.3", f"input={tmp_path / 'hr'}",
                   f"output={tmp_path / 'lr'}")  # fmt: skip
-    list(prepare(job))
+    list(prepare_task(job))
     lr, mask = tmp_path / "lr" / "lr" / "a.png", tmp_path / "lr" / "masks" / "a.png"
     run("ddsr", lr, output=tmp_path / "d.png", scale=4.0, solver__mask=mask, solver__gain=0.3, solver__centre="correct")
     kernel = f"{tmp_path / 'lr' / 'kernels' / 'a.npy'}_d"

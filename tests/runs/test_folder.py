@@ -9,10 +9,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from metasr.errors import OutputError, StageError
-from metasr.paths import conf_folder
 from metasr.runs.folder import (
     command,
-    interpreter,
     is_stamp,
     link_latest,
     quoted,
@@ -111,16 +109,6 @@ def test_an_output_without_permission(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(OutputError, match="no permission"):
         run_folder(None, "exp", "run", str(tmp_path / "locked"))
-
-
-def test_the_interpreter_is_named_as_it_was_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    project = conf_folder().parent
-    monkeypatch.chdir(project)
-    monkeypatch.setattr(sys, "executable", str(project / ".venv" / "bin" / "python"))
-    assert interpreter() == os.path.join(".venv", "bin", "python")
-    assert command("mzsr_x2", "/r") == ".venv/bin/python src/run.py +experiment=mzsr_x2 run=/r"
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
-    assert interpreter() == "python"
 
 
 @pytest.mark.parametrize(

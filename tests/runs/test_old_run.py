@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from metasr.errors import StageError
 from metasr.jobs.run import execute
 from metasr.runs.card import config_hash, read_card
-from metasr.runs.renames import RENAMED_CLASSES, RENAMED_KEYS, renamed, renamed_card
+from metasr.runs.renames import ADDED_OPTIONS, RENAMED_CLASSES, RENAMED_KEYS, renamed, renamed_card
 from metasr.runs.weights import from_run
 from running import compose, save_picture, train
 
@@ -99,6 +99,19 @@ def test_every_old_name_of_a_class_leads_to_a_class() -> None:
         assert isinstance(get_class(name), type)
     assert not set(RENAMED_CLASSES) & set(RENAMED_CLASSES.values())
     assert not set(RENAMED_KEYS) & set(RENAMED_KEYS.values())
+
+
+def test_options_that_came_later_have_the_values_that_change_nothing() -> None:
+    import inspect
+
+    from hydra.utils import get_class
+
+    for name, options in ADDED_OPTIONS.items():
+        parameters = inspect.signature(get_class(name)).parameters
+        assert {key: parameters[key].default for key in options} == options
+    node = {"_target_": "metasr.meta.step_weights.StepWeights", "kind": "final"}
+    assert renamed(node) == {**node, "before": 0.0}
+    assert renamed({**node, "before": 0.5}) == {**node, "before": 0.5}
 
 
 def test_names_are_changed_where_they_stand_for_things() -> None:

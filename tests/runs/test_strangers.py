@@ -16,6 +16,7 @@ from metasr import cli
 from metasr.config import build
 from metasr.errors import MetasrError, WeightsError
 from metasr.models.plain_cnn import PlainCNN
+from metasr.paths import conf_folder
 from metasr.report.run_rates import learned_rates
 from metasr.runs.card import read_card
 from metasr.runs.weights import from_file, from_run
@@ -177,6 +178,21 @@ def test_a_view_or_schedule_of_a_recipe(trap: Trap, tmp_path: Path, name: str) -
         with pytest.raises(MetasrError) as caught:
             trained_recipe(run, "pretrain")
         require_one_line(caught.value, str(run))
+    trap.require_unsprung()
+
+
+@pytest.mark.parametrize("way", ["absolute", "relative"])
+def test_an_experiment_is_a_name_and_never_a_path(
+    trap: Trap, tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    """A stranger's configuration beside his weights, which his card names as the experiment that made them."""
+    model = {"_target_": "metasr.models.plain_cnn.torch.load", "f": str(trap.bomb), "weights_only": False}
+    (tmp_path / "evil.yaml").write_text("# @package _global_\n" + json.dumps({"model": model, "method": "other"}))
+    place = tmp_path / "evil"
+    name = str(place) if way == "absolute" else os.path.relpath(place, conf_folder() / "experiment")
+    path = weights_file(tmp_path, {"method": "other", "experiment": name})
+    assert cli.main(["upscale", str(photo(tmp_path)), "-o", str(tmp_path / "out.png"), "-w", str(path)]) == 2
+    assert "which is not known here" in capsys.readouterr().err
     trap.require_unsprung()
 
 

@@ -17,7 +17,7 @@ from metasr.degradation.names import expand
 from metasr.errors import DataError, InputError, StageError, WeightsError
 from metasr.io.files import file_hash
 from metasr.jobs.run import execute
-from metasr.jobs.upscale import upscale
+from metasr.jobs.upscale import upscale_task
 from metasr.models.mln import MLN
 from metasr.runs.card import read_card
 from metasr.runs.weights import Weights, from_run, from_stage
@@ -227,7 +227,7 @@ def test_a_photo_of_any_size(finished: Path, tmp_path: Path, size: tuple[int, in
     cfg = compose("+experiment=mrda_x4_iso", "logger=none", "task=upscale", f"weights={finished}")
     with open_dict(cfg):
         cfg.input, cfg.output = str(photo), str(tmp_path / "large.png")
-    (done,) = upscale(cfg)
+    (done,) = upscale_task(cfg)
     from PIL import Image
 
     assert Image.open(done.output).size == (4 * size[1], 4 * size[0])
@@ -238,7 +238,7 @@ def test_weights_for_another_scale(finished: Path, tmp_path: Path) -> None:
     with open_dict(cfg):
         cfg.input, cfg.output = str(save_picture(tmp_path / "photo.png", 9, 8)), str(tmp_path / "large.png")
     with pytest.raises(InputError, match="these weights enlarge by 4, but scale 2 was asked for; set scale=4"):
-        list(upscale(cfg))
+        list(upscale_task(cfg))
 
 
 def test_without_weights_there_is_nothing_to_upscale_by(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_without_weights_there_is_nothing_to_upscale_by(tmp_path: Path) -> None:
     with open_dict(cfg):
         cfg.input, cfg.output = str(save_picture(tmp_path / "photo.png", 9, 8)), str(tmp_path / "large.png")
     with pytest.raises(WeightsError, match=r"no released weights of mrda for bicubic .*give weights=FILE"):
-        list(upscale(cfg))
+        list(upscale_task(cfg))
 
 
 # --- what can be wrong ---

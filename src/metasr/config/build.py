@@ -158,18 +158,25 @@ def accelerator(cfg: DictConfig) -> dict[str, Any]:
 
 
 def logging(cfg: DictConfig) -> Logging:
-    """Where an experiment's metrics go.
+    """Where an experiment's metrics go."""
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
+    return Logging(cfg.name, cfg.logger.csv, wandb_options(cfg), config)
+
+
+def wandb_options(cfg: DictConfig) -> WandbOptions | None:
+    """What goes to Weights & Biases; none for nothing.
 
     Raises:
-        InputError: for an option of wandb's logger that there is not.
+        InputError: for an option that there is not.
     """
-    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-    options = config["logger"]["wandb"]
+    if cfg.logger.wandb is None:
+        return None
+    options = cast(dict[str, Any], OmegaConf.to_container(cfg.logger.wandb, resolve=True))
     known = {f.name for f in fields(WandbOptions)}
-    for name in options or {}:
+    for name in options:
         if name not in known:
             raise InputError(f"no key logger.wandb.{name}: {nearest(name, known)}")
-    return Logging(cfg.name, cfg.logger.csv, None if options is None else WandbOptions(**options), config)
+    return WandbOptions(**options)
 
 
 def protocol(cfg: DictConfig) -> LumaProtocol:

@@ -103,6 +103,8 @@ def check_choices(arguments: Sequence[str], conf: Path) -> None:
     keys = {field.name for field in fields(Schema)} | {"hydra"}
     for argument in arguments:
         group, given, value = argument.partition("=")
+        if argument.startswith("@"):
+            raise InputError(f"{argument}: a group was expected before the @; write GROUP@PLACE=CHOICE, or KEY=VALUE")
         group = group.lstrip("+~").split("@")[0]
         if not given or not group or argument.startswith("-"):
             continue

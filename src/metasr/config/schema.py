@@ -141,6 +141,8 @@ class Schema:
     kernel: str = "bicubic"
     save_kernel: bool = False
     side_by_side: bool = False
+    recursive: bool = False  # photos of sub-folders too
+    skip_existing: bool = False  # photos whose results are there already are left out
     overwrite: bool = False
     device: str = "auto"
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from metasr.config.command_line import further_folders
 
 _WIDTH = 120
-_FEW = 3  # lines that a mapping may take up to be written in braces
+_FEW = 4  # lines that a mapping may take up to be written in braces
 _ASKING = (["--cfg", "job"], ["-c", "job"])
 _OTHERWISE = {"--resolve", "--multirun", "-m", "--package", "-p"}  # which hydra answers itself
 

@@ -139,7 +139,8 @@ def _request(url: str, part: Path, *, progress: bool) -> None:
             if "Content-Length" in response.headers:
                 expected = start + int(response.headers["Content-Length"])
 
-        bar: Any = tqdm(unit="B", unit_scale=True, desc=part.stem, leave=False) if progress else False
+        # The total is pooch's to set; without any, a bar is neither true nor false to it.
+        bar: Any = tqdm(total=1, unit="B", unit_scale=True, desc=part.stem, leave=False) if progress else False
         downloader = pooch.HTTPDownloader(
             progressbar=bar,
             chunk_size=_CHUNK,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def load_kernel(path: str | Path, *, index: int | None = None, normalise: bool =
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if not path.is_file():
+    if not os.path.isfile(path):  # nor a name that no file can have
         raise DataError(f"no kernel file {path}; give an existing {', '.join(KERNEL_SUFFIXES)} file")
     if suffix not in _READERS:
         raise DataError(f"kernel file must end in {', '.join(KERNEL_SUFFIXES)}, got {path.name}")

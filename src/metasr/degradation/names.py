@@ -30,7 +30,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from metasr.degradation import kernels
-from metasr.degradation.kernel_files import KERNEL_SUFFIXES, load_kernel
+from metasr.degradation.kernel_files import KERNEL_SUFFIXES, MAX_SIDE, load_kernel
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.degradation.published_ddsr import is_published
 from metasr.degradation.published_sets import SETS, members_of
@@ -90,6 +90,8 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
         return Degradation(scale=scale, downsample=base, noise_std=noise_std, name=base + suffix)
     if found := _DISC.fullmatch(base):
         radius = float(found["radius"])
+        if MAX_SIDE < 2 * radius < math.inf:
+            raise InputError(f"degradation {name!r}: the disc's radius must be at most {MAX_SIDE // 2}, got {radius:g}")
         kernel = kernels.disc(radius, size=max(size, 2 * math.ceil(radius) + 1) if radius < math.inf else size)
         canonical = f"disc_{_shortest(radius)}_{found['end']}"
         downsample = _DOWNSAMPLE[found["end"]]

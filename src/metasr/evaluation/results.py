@@ -141,6 +141,12 @@ class Table:
         self.compare = compare
         self.sets = dict(sets or {})
 
+    def __str__(self) -> str:
+        """The means, a line each."""
+        from metasr.evaluation.printing import format_rows  # which prints tables, and so imports this file
+
+        return format_rows(self, title="PSNR in dB and SSIM on Y")
+
     def add(self, row: ImageRow) -> None:
         """Add one image's score."""
         self.images.append(row)

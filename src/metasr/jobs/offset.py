@@ -10,11 +10,12 @@ from statistics import fmean
 
 from omegaconf import DictConfig
 
+from metasr.config.photos import typed_scale
 from metasr.degradation import names
 from metasr.errors import DataError, InputError, told_of
 from metasr.io.images import list_images, read_image
+from metasr.jobs.photo_files import PathLike, home_path, kernels_for
 from metasr.metrics.registration import Consistency, Offset, consistency, find_offset
-from metasr.runs.folder import key_of, typed_choices
 from metasr.text import pluralize
 
 _SCALED = re.compile(r"(.+?)_?x\d+(?:\.\d+)?")
@@ -49,67 +50,46 @@ class Summary:
         )
 
 
-def offsets(cfg: DictConfig, *, scale: float | None = None) -> Iterator[Told | Summary]:
-    """Compare ``cfg.input`` with ``cfg.reference``, two files or two folders; folders get a summary at the end.
-
-    The degradation that is tried is ``cfg.kernel``: a name, a kernel file, or a folder of them (``NAME.npy`` or
-    ``kernel_NAME.mat`` for each LR image).
-
-    Args:
-        cfg: the whole config.
-        scale: the factor, where it was asked for outside of a command line of hydra's; by default it is told from the
-            sizes.
-
-    Raises:
-        MetasrError: for missing or unfit images, sizes that do not fit, or an unknown kernel.
-    """
+def offset_task(cfg: DictConfig) -> Iterator[Told | Summary]:
+    """``task=offset``: compare ``cfg.input`` with ``cfg.reference``; see :func:`offsets`."""
     if not cfg.input or not cfg.reference:
         raise InputError("task=offset needs input=LR and reference=HR, two images or two folders")
     if cfg.output:
         raise InputError("task=offset writes nothing: leave output= out")
-    wanted = scale or typed_scale(cfg)
-    if wanted is not None and wanted <= 1:
-        raise InputError(f"an offset needs a scale above 1, got {wanted:g}")
-    source, reference = Path(cfg.input).expanduser(), Path(cfg.reference).expanduser()
-    done = []
-    pairs = pairs_of(source, reference)
-    kernels = [_kernel_for(str(cfg.kernel), small) for small, _ in pairs]
-    for kernel in dict.fromkeys(kernels):  # before any of the work
-        names.parse(kernel, scale=wanted or 2.0)
-    for (small, large), kernel in zip(pairs, kernels, strict=True):
-        lr, hr = read_image(small)[None], read_image(large)[None]
-        with told_of(f"{small} and {large}"):
-            found = find_offset(lr, hr, scale=wanted)
-            explained = consistency(lr, hr, names.parse(kernel, scale=found.scale))
-        done.append(Told(small, large, found, explained))
-        yield done[-1]
-    if source.is_dir():
-        yield Summary(tuple(done))
+    return offsets(cfg.input, cfg.reference, kernel=str(cfg.kernel), scale=typed_scale(cfg))
 
 
-def _kernel_for(kernel: str, lr: Path) -> str:
-    """The name or file of an LR image's kernel.
+def offsets(
+    source: PathLike, reference: PathLike, *, kernel: str = "bicubic", scale: float | None = None
+) -> Iterator[Told | Summary]:
+    """Compare LR images with their HR images; folders get a summary at the end.
+
+    Args:
+        source: an LR image, or a folder of them.
+        reference: its HR image, or a folder.
+        kernel: the degradation that is tried: a name, a kernel file, or a folder of them (see
+            :func:`metasr.jobs.photo_files.kernels_for`).
+        scale: the factor; by default it is told from the sizes.
 
     Raises:
-        DataError: if a folder of kernels has none for it.
+        MetasrError: for missing or unfit images, sizes that do not fit, or an unknown kernel.
     """
-    folder = Path(kernel).expanduser()
-    if not folder.is_dir():
-        return kernel
-    stems = (lr.stem, f"kernel_{lr.stem}")
-    files = [folder / f"{stem}{suffix}" for stem in stems for suffix in (".npy", ".mat")]
-    found = next((path for path in files if path.is_file()), None)
-    if found is None:
-        raise DataError(
-            f"the folder {folder} has no kernel for {lr.name}: it would be {files[0].name} or {files[-1].name}"
-        )
-    return str(found)
-
-
-def typed_scale(cfg: DictConfig) -> float | None:
-    """The scale, if the command line or an experiment asks for one."""
-    typed = "scale" in {key_of(choice) for choice in typed_choices(cfg.name)}
-    return float(cfg.scale) if typed or cfg.name is not None else None
+    if scale is not None and scale <= 1:
+        raise InputError(f"an offset needs a scale above 1, got {scale:g}")
+    done = []
+    pairs = pairs_of(home_path(source), home_path(reference))
+    kernels = kernels_for(kernel, [small for small, _ in pairs])
+    for name in dict.fromkeys(kernels):  # before any of the work
+        names.parse(name, scale=scale or 2.0)
+    for (small, large), name in zip(pairs, kernels, strict=True):
+        lr, hr = read_image(small)[None], read_image(large)[None]
+        with told_of(f"{small} and {large}"):
+            offset = find_offset(lr, hr, scale=scale)
+            explained = consistency(lr, hr, names.parse(name, scale=offset.scale))
+        done.append(Told(small, large, offset, explained))
+        yield done[-1]
+    if home_path(source).is_dir():
+        yield Summary(tuple(done))
 
 
 def pairs_of(source: Path, reference: Path) -> list[tuple[Path, Path]]:

@@ -27,22 +27,59 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from metasr import __version__
+from metasr.config.photos import typed_scale
 from metasr.data.catalog import ImageSet
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
-from metasr.degradation.published_ddsr import SET5_MULTIPLE, check_shift, is_published, parse_published
+from metasr.degradation.published_ddsr import SET5_MULTIPLE, Shift, check_shift, is_published, parse_published
 from metasr.errors import InputError, OutputError, told_of
 from metasr.evaluation.manifest import MANIFEST_NAME
 from metasr.figures.picture_book import file_name
 from metasr.io.files import check_new_file, file_hash, write_text
 from metasr.io.images import Photo, check_output, list_images, read_photo, write_photo
-from metasr.jobs.estimate import save_kernel
-from metasr.jobs.offset import typed_scale
-from metasr.jobs.upscale import require_apart
+from metasr.jobs.photo_files import PathLike, home_path, require_apart, save_kernel
 from metasr.seeds import generator_from
 from metasr.text import pluralize
 
 MASKS = ("none", "square", "published")
+DEFAULT_SCALE = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """What is written beside LR images and kernels, and how LR images are made.
+
+    Attributes:
+        seed: of the random draws.
+        shift: where the pixels of ``ddsr_...`` look: ``published`` (displaced) or ``centre``.
+        hr: also write the HR images as they were degraded.
+        multiple: HR sides are cut to multiples of this; by default of the scale (``ddsr_...``: and of 12).
+        mask: what is covered: ``none``, a ``square`` at a random place, or as ``published`` on the diagonal.
+        mask_side: side of the covering square in LR pixels.
+        gain: brightness in (0, 1]; DDSR's dark images have 0.3.
+        overwrite: whether existing outputs may be replaced; the input never is.
+
+    Raises:
+        InputError: for a value that is none of these.
+    """
+
+    seed: int = 1
+    shift: Shift = "published"
+    hr: bool = False
+    multiple: int | None = None
+    mask: str = "none"
+    mask_side: int = 40
+    gain: float = 1.0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_shift(self.shift)
+        if self.mask not in MASKS:
+            raise InputError(f"prepare.mask must be one of {', '.join(MASKS)}, got {self.mask!r}")
+        if not 0 < self.gain <= 1:
+            raise InputError(f"prepare.gain must be in (0, 1], got {self.gain}; 1 leaves the image as bright as it is")
+        if self.multiple is not None and self.multiple < 1:
+            raise InputError(f"prepare.multiple must be at least 1, got {self.multiple}")
 
 
 @dataclass(frozen=True)
@@ -88,35 +125,50 @@ class Maker(NamedTuple):
     by_name: bool  # images in the plain order of their names, as the published program takes them
 
 
-def prepare(cfg: DictConfig, *, scale: float | None = None) -> Iterator[Prepared]:
-    """Degrade ``cfg.input`` into ``cfg.output``; gives each folder's result as soon as it is written.
+def prepare_task(cfg: DictConfig) -> Iterator[Prepared]:
+    """``task=prepare``: degrade ``cfg.input`` into ``cfg.output``; see :func:`prepare`."""
+    if not cfg.input or not cfg.output:
+        raise InputError("task=prepare needs input=HR_FOLDER output=FOLDER degradation=NAME")
+    if not cfg.degradation:
+        raise InputError("task=prepare needs degradation=NAME, for instance g2.0d, gaussian8 or ddsr_x4")
+    options = PrepareOptions(seed=cfg.seed, shift=cfg.shift, overwrite=cfg.overwrite, **cfg.prepare)
+    return prepare(cfg.input, cfg.output, cfg.degradation, scale=typed_scale(cfg), options=options)
+
+
+def prepare(
+    source: PathLike,
+    output: PathLike,
+    degradation: str,
+    *,
+    scale: float | None = None,
+    options: PrepareOptions | None = None,
+) -> Iterator[Prepared]:
+    """Degrade HR images; gives each folder's result as soon as it is written.
 
     All paths are checked before anything is written; the manifest comes last. An image that cannot be read or degraded
     stops the job, since draws that go from image to image would be others without it.
 
     Args:
-        cfg: the whole config.
-        scale: the factor, where it was asked for outside of a command line of hydra's.
+        source: an HR image, or a folder of them.
+        output: the folder to write.
+        degradation: the name of one, of a set of them, or of published draws.
+        scale: the factor; by default that of published draws, else 2.
+        options: what is written, and how.
 
     Raises:
         MetasrError: for bad input, options or output; see the message.
     """
-    if not cfg.input or not cfg.output:
-        raise InputError("task=prepare needs input=HR_FOLDER output=FOLDER degradation=NAME")
-    if not cfg.degradation:
-        raise InputError("task=prepare needs degradation=NAME, for instance g2.0d, gaussian8 or ddsr_x4")
-    _check_options(cfg)
-    source, output = Path(cfg.input).expanduser(), Path(cfg.output).expanduser()
-    makers = _makers(cfg, scale or typed_scale(cfg))
-    many = len(makers) > 1
-    folders = [output / file_name(maker.name) if many else output for maker in makers]
+    options = options or PrepareOptions()
+    source, output = home_path(source), home_path(output)
+    makers = _makers(degradation, scale, options)
+    folders = [output / file_name(maker.name) if len(makers) > 1 else output for maker in makers]
     if not source.exists():
         raise InputError(f"no file or folder {source}; give a folder of HR images")
     images = ImageSet("input", "test", tuple(list_images(source) if source.is_dir() else [source]))
     for folder in folders:
-        _check_outputs(cfg, folder, images, source)
+        _check_outputs(options, folder, images, source)
     for maker, folder in zip(makers, folders, strict=True):
-        yield _prepare_one(cfg, maker, folder, images)
+        yield _prepare_one(options, maker, folder, images)
 
 
 def mask_square(size: tuple[int, int], side: int, *, generator: torch.Generator, diagonal: bool = False) -> Tensor:
@@ -153,26 +205,15 @@ def mask_square(size: tuple[int, int], side: int, *, generator: torch.Generator,
     return mask
 
 
-def _check_options(cfg: DictConfig) -> None:
-    check_shift(cfg.shift)
-    wanted = cfg.prepare
-    if wanted.mask not in MASKS:
-        raise InputError(f"prepare.mask must be one of {', '.join(MASKS)}, got {wanted.mask!r}")
-    if not 0 < wanted.gain <= 1:
-        raise InputError(f"prepare.gain must be in (0, 1], got {wanted.gain}; 1 leaves the image as bright as it is")
-    if wanted.multiple is not None and wanted.multiple < 1:
-        raise InputError(f"prepare.multiple must be at least 1, got {wanted.multiple}")
-
-
-def _makers(cfg: DictConfig, scale: float | None) -> list[Maker]:
-    """One for each degradation that the name stands for, at a scale that was asked for or the config's.
+def _makers(degradation: str, scale: float | None, options: PrepareOptions) -> list[Maker]:
+    """One for each degradation that the name stands for, at a scale that was asked for or the default one.
 
     Raises:
         InputError: for an unknown name, a scale other than the name's, or a convention that it cannot have.
     """
-    name, gain = str(cfg.degradation).strip(), float(cfg.prepare.gain)
+    name, gain = degradation.strip(), options.gain
     if is_published(name):
-        draws = parse_published(name, seed=cfg.seed, shift=cfg.shift)
+        draws = parse_published(name, seed=options.seed, shift=options.shift)
         if scale not in (None, draws.scale):
             raise InputError(f"degradation={name} is for scale {draws.scale}, but scale={scale:g}; leave scale= out")
 
@@ -182,37 +223,36 @@ def _makers(cfg: DictConfig, scale: float | None) -> list[Maker]:
             lr = drawn.lr if gain == 1 else drawn.lr * gain  # of the 8-bit image, and not rounded again
             return Made(_covered(lr, degradation), degradation, drawn.parameters, 8 if gain == 1 else 16)
 
-        multiple = _multiple(cfg, draws.scale, math.lcm(SET5_MULTIPLE, draws.scale))
+        multiple = _multiple(options, draws.scale, math.lcm(SET5_MULTIPLE, draws.scale))
         return [Maker(published, draws.name, float(draws.scale), multiple, by_name=True)]
     made = []
-    scale = float(scale or cfg.scale)
+    scale = float(scale or DEFAULT_SCALE)
     if scale <= 1:
         raise InputError(f"LR images need a scale above 1, got {scale:g}")
     for member in names.expand([name], scale):
-        degradation = names.parse(member, scale=scale)
-        if cfg.shift == "centre" and max(abs(s) for s in degradation.shift) > 1e-3:
+        problem = names.parse(member, scale=scale)
+        if options.shift == "centre" and max(abs(s) for s in problem.shift) > 1e-3:
             raise InputError(
-                f"shift=centre is for the ddsr_... degradations, whose kernel can be moved; {degradation} displaces an "
-                f"image by {degradation.shift[0]:g} HR pixels: leave shift= out, or take bicubic subsampling (_b)"
+                f"shift=centre is for the ddsr_... degradations, whose kernel can be moved; {problem} displaces an "
+                f"image by {problem.shift[0]:g} HR pixels: leave shift= out, or take bicubic subsampling (_b)"
             )
 
         def fixed(
-            hr: Tensor, image: str, mask: Callable[[Tensor], Tensor | None], degradation: Degradation = degradation
+            hr: Tensor, image: str, mask: Callable[[Tensor], Tensor | None], problem: Degradation = problem
         ) -> Made:
-            lr = replace(degradation, gain=gain)(
-                hr, generator=generator_from(cfg.seed, image, str(degradation), "degrade")
-            )
-            made_by = replace(degradation, gain=gain, mask=mask(lr))
+            source = generator_from(options.seed, image, str(problem), "degrade")
+            lr = replace(problem, gain=gain)(hr, generator=source)
+            made_by = replace(problem, gain=gain, mask=mask(lr))
             return Made(_covered(lr, made_by), made_by, {})
 
         whole = int(scale) if scale == int(scale) else 1
-        made.append(Maker(fixed, str(degradation), scale, _multiple(cfg, whole, whole), by_name=False))
+        made.append(Maker(fixed, str(problem), scale, _multiple(options, whole, whole), by_name=False))
     return made
 
 
-def _multiple(cfg: DictConfig, scale: int, default: int) -> int:
+def _multiple(options: PrepareOptions, scale: int, default: int) -> int:
     """What HR sides are cut to a multiple of."""
-    wanted = cfg.prepare.multiple
+    wanted = options.multiple
     if wanted is None:
         return default
     if wanted % scale:
@@ -224,18 +264,18 @@ def _covered(lr: Tensor, degradation: Degradation) -> Tensor:
     return lr if degradation.mask is None else lr * degradation.mask
 
 
-def _paths(cfg: DictConfig, folder: Path, name: str) -> dict[str, Path]:
+def _paths(options: PrepareOptions, folder: Path, name: str) -> dict[str, Path]:
     """What may be written of an image."""
     found = {"lr": folder / "lr" / f"{name}.png", "kernel": folder / "kernels" / f"{name}.npy"}
-    if cfg.prepare.hr:
+    if options.hr:
         found["hr"] = folder / "hr" / f"{name}.png"
-    if cfg.prepare.mask != "none":
+    if options.mask != "none":
         found["mask"] = folder / "masks" / f"{name}.png"
     return found
 
 
-def _check_outputs(cfg: DictConfig, folder: Path, images: ImageSet, source: Path) -> None:
-    paths = [path for name in images.names for path in _paths(cfg, folder, name).values()]
+def _check_outputs(options: PrepareOptions, folder: Path, images: ImageSet, source: Path) -> None:
+    paths = [path for name in images.names for path in _paths(options, folder, name).values()]
     input_folder = (source if source.is_dir() else source.parent).resolve()
     for place in (folder, *{path.parent for path in paths}):
         if place.resolve() == input_folder:
@@ -245,13 +285,13 @@ def _check_outputs(cfg: DictConfig, folder: Path, images: ImageSet, source: Path
     require_apart(images.paths, paths)
     for path in paths:
         if path.suffix == ".npy":
-            check_new_file(path, overwrite=cfg.overwrite)
+            check_new_file(path, overwrite=options.overwrite)
         else:
-            check_output(path, overwrite=cfg.overwrite)
-    check_new_file(folder / MANIFEST_NAME, overwrite=cfg.overwrite)
+            check_output(path, overwrite=options.overwrite)
+    check_new_file(folder / MANIFEST_NAME, overwrite=options.overwrite)
 
 
-def _prepare_one(cfg: DictConfig, maker: Maker, folder: Path, images: ImageSet) -> Prepared:
+def _prepare_one(options: PrepareOptions, maker: Maker, folder: Path, images: ImageSet) -> Prepared:
     order = sorted(range(len(images)), key=lambda i: images.paths[i].name) if maker.by_name else range(len(images))
     rows: list[dict[str, Any]] = []
     offsets: list[tuple[float, float]] = []
@@ -260,21 +300,21 @@ def _prepare_one(cfg: DictConfig, maker: Maker, folder: Path, images: ImageSet) 
         photo = read_photo(path)
         with told_of(path):
             hr = _cut(photo.rgb[None], maker.multiple)
-            made = maker.make(hr, name, lambda lr, name=name: _mask(cfg, lr, name))  # type: ignore[misc]
-        rows.append(_write(cfg, folder, photo, hr, made, path, name))
+            made = maker.make(hr, name, lambda lr, name=name: _mask(options, lr, name))  # type: ignore[misc]
+        rows.append(_write(options, folder, photo, hr, made, path, name))
         offsets.append(made.degradation.shift)
     manifest = {
         "metasr": __version__,
         "degradation": maker.name,
         "scale": maker.scale,
-        "seed": int(cfg.seed),
-        "shift": cfg.shift if is_published(maker.name) else None,
-        "gain": float(cfg.prepare.gain),
-        "mask": cfg.prepare.mask,
+        "seed": options.seed,
+        "shift": options.shift if is_published(maker.name) else None,
+        "gain": options.gain,
+        "mask": options.mask,
         "images": rows,
     }
     write_text(folder / MANIFEST_NAME, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-    return Prepared(folder, maker.name, maker.scale, int(cfg.seed), len(rows), _common(offsets))
+    return Prepared(folder, maker.name, maker.scale, options.seed, len(rows), _common(offsets))
 
 
 def _common(offsets: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
@@ -294,31 +334,31 @@ def _cut(hr: Tensor, multiple: int) -> Tensor:
     return hr[..., :height, :width]
 
 
-def _mask(cfg: DictConfig, lr: Tensor, name: str) -> Tensor | None:
-    if cfg.prepare.mask == "none":
+def _mask(options: PrepareOptions, lr: Tensor, name: str) -> Tensor | None:
+    if options.mask == "none":
         return None
     size = (lr.shape[-2], lr.shape[-1])
-    generator = generator_from(cfg.seed, name, "mask")
-    return mask_square(size, cfg.prepare.mask_side, generator=generator, diagonal=cfg.prepare.mask == "published")
+    generator = generator_from(options.seed, name, "mask")
+    return mask_square(size, options.mask_side, generator=generator, diagonal=options.mask == "published")
 
 
 def _write(
-    cfg: DictConfig, folder: Path, photo: Photo, hr: Tensor, made: Made, source: Path, name: str
+    options: PrepareOptions, folder: Path, photo: Photo, hr: Tensor, made: Made, source: Path, name: str
 ) -> dict[str, Any]:
     """Write one image's files; gives its row of the manifest."""
-    paths, degradation = _paths(cfg, folder, name), made.degradation
+    paths, degradation = _paths(options, folder, name), made.degradation
     grey = photo.grey and not degradation.noisy
-    write_photo(Photo(made.lr[0], grey=grey, bits=made.bits), paths["lr"], overwrite=cfg.overwrite)
+    write_photo(Photo(made.lr[0], grey=grey, bits=made.bits), paths["lr"], overwrite=options.overwrite)
     written = {"lr": paths["lr"]}
     if degradation.kernel is not None:
         save_kernel(degradation.kernel, paths["kernel"])
         written["kernel"] = paths["kernel"]
     if "hr" in paths:
-        kept = Photo(hr[0].contiguous(), grey=photo.grey, bits=photo.bits, icc_profile=photo.icc_profile)
-        written["hr"] = write_photo(kept, paths["hr"], overwrite=cfg.overwrite)
+        kept = replace(photo, rgb=hr[0].contiguous(), alpha=None)
+        written["hr"] = write_photo(kept, paths["hr"], overwrite=options.overwrite)
     if degradation.mask is not None and "mask" in paths:
         seen = Photo(degradation.mask[0].expand(3, -1, -1).contiguous(), grey=True)
-        written["mask"] = write_photo(seen, paths["mask"], overwrite=cfg.overwrite)
+        written["mask"] = write_photo(seen, paths["mask"], overwrite=options.overwrite)
     return {
         "name": name,
         "source": source.name,

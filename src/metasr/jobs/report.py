@@ -12,11 +12,12 @@ from omegaconf import DictConfig
 from metasr import __version__
 from metasr.errors import DataError, InputError, OutputError
 from metasr.io.files import check_new_file, write_text
+from metasr.paths import program
 from metasr.report.html.page import page
 from metasr.report.reading import is_sweep, read_jobs, read_run, require_folder
 from metasr.report.run_data import ReportData, RunData, SweepData
 from metasr.report.sweep_table import Job, SweepTable
-from metasr.runs.folder import interpreter, stamp
+from metasr.runs.folder import stamp
 from metasr.runs.job_card import JOB_NAME
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,11 @@ def report(cfg: DictConfig, folder: Path) -> None:
             f"nothing to report on: give folders of runs or of sweeps, 'runs=[FOLDER,...]'{_known(cfg.paths.outputs)}"
         )
     if cfg.to == "wandb":
+        from metasr.config.build import wandb_options
         from metasr.report.wandb.report import publish, require_wandb
 
         require_wandb()  # before the work
-        print(f"report: {publish(gather(cfg.runs), cfg.logger.wandb)}", flush=True)
+        print(f"report: {publish(gather(cfg.runs), wandb_options(cfg))}", flush=True)
         return
     path = folder / f"{stamp()}.html" if cfg.output is None else Path(cfg.output).expanduser()
     check_report_path(path, overwrite=cfg.overwrite)
@@ -153,5 +155,5 @@ def _known(outputs: str) -> str:
     """The newest runs, for the message that asks for some."""
     latest = sorted(path.parent.name for path in Path(outputs).glob("*/latest"))
     if not latest:
-        return f"; none was made yet in {outputs}: {interpreter()} src/run.py +experiment=mzsr_x2"
+        return f"; none was made yet in {outputs}: {program()} +experiment=mzsr_x2"
     return f", for instance 'runs=[{Path(outputs) / latest[0] / 'latest'}]'"

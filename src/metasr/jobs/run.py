@@ -55,19 +55,19 @@ def execute(cfg: DictConfig, folder: Path, *, watch: Watch | None = None) -> flo
 
         report(cfg, folder)
     elif cfg.task == TaskName.prepare:
-        from metasr.jobs.prepare import prepare
+        from metasr.jobs.prepare import prepare_task
 
-        for prepared in prepare(cfg):
+        for prepared in prepare_task(cfg):
             print(prepared, flush=True)
     elif cfg.task == TaskName.offset:
-        from metasr.jobs.offset import offsets
+        from metasr.jobs.offset import offset_task
 
-        for found in offsets(cfg):
+        for found in offset_task(cfg):
             print(found, flush=True)
     else:
-        from metasr.jobs.upscale import upscale
+        from metasr.jobs.upscale import upscale_task
 
-        for done in upscale(cfg):
+        for done in upscale_task(cfg):
             print(done, flush=True)
     return None
 

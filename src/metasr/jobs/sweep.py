@@ -23,9 +23,9 @@ from metasr.config.schema import TaskName
 from metasr.errors import InputError, MetasrError
 from metasr.io.files import require_permission, write_text
 from metasr.jobs.launching import is_first, join_processes, one_device, require_plugins
+from metasr.paths import program
 from metasr.runs.folder import (
     begin_sweep,
-    interpreter,
     link_latest,
     quoted,
     register_resolvers,
@@ -151,7 +151,7 @@ class SweepEnd(Callback):
             write_text(folder / TRIALS_NAME, table.trials_to_csv())
         print(f"\n{table.format(title=f'sweep {folder.name}: PSNR in dB and SSIM on Y, ± over seeds')}")
         print(f"\ntable: {folder / TABLE_NAME}")
-        print(f"report: {interpreter()} {shlex.join(['src/run.py', 'task=report', f'sweep={quoted(str(folder))}'])}",
+        print(f"report: {program()} {shlex.join(['task=report', f'sweep={quoted(str(folder))}'])}",
               flush=True)  # fmt: skip
         if table.failed:
             sys.exit(1)

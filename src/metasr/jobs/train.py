@@ -24,9 +24,9 @@ from metasr.evaluation.printing import format_pivot, format_rows
 from metasr.evaluation.solved import Entry
 from metasr.jobs.evaluate import measure, table_path
 from metasr.jobs.search import validation_psnr
-from metasr.paths import conf_folder, weights_folder
+from metasr.paths import conf_folder, program, weights_folder
 from metasr.report.wandb.results import log_results
-from metasr.runs.folder import evaluate_command, interpreter, is_stamp, link_latest
+from metasr.runs.folder import evaluate_command, is_stamp, link_latest
 from metasr.runs.wandb_names import EVALUATION
 from metasr.runs.weights import has_released
 from metasr.training.callbacks import Watch
@@ -122,7 +122,7 @@ def _print_next(experiment: str, folder: Path, *, method: str, profile: str) -> 
     if profile != "paper":
         what = "a long schedule" if method == "weightnet" else "the published schedule"
         print(
-            f"{what}: {interpreter()} src/run.py +experiment={experiment} profile=paper data=div2k "
+            f"{what}: {program()} +experiment={experiment} profile=paper data=div2k "
             "data.root=FOLDER   (on one data-centre GPU, in minutes: profile=gpu)"
         )
     print(f"the same weights on Set5: {evaluate_command(experiment, folder)}")

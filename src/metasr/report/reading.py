@@ -14,11 +14,12 @@ from metasr.errors import DataError, MetasrError
 from metasr.evaluation.loss_curves import CURVES_NAME
 from metasr.evaluation.results import Row, read_means
 from metasr.io.csv import columns_of, parse_csv
+from metasr.paths import program
 from metasr.report.run_data import LossKey, RatesTable, RunData, StageData
 from metasr.report.run_rates import learned_rates
 from metasr.report.sweep_table import Job
 from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, read_card
-from metasr.runs.folder import interpreter, is_stamp
+from metasr.runs.folder import is_stamp
 from metasr.runs.job_card import JOB_NAME, read_job
 from metasr.runs.renames import renamed
 
@@ -254,7 +255,7 @@ def read_jobs(folder: Path) -> list[Job]:
                 overrides=overrides,
                 rows=rows,
                 error=damage if finished or pruned else card.get("error", "cut short: run the sweep again"),
-                command=f"{interpreter()} {shlex.join(['src/run.py', *overrides])}",
+                command=f"{program()} {shlex.join([*overrides])}",
                 folder=path.parent.name,
                 trial=bool(card.get("search")),
                 objective=card.get("objective") if finished or pruned else None,

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from metasr.errors import StageError
 from metasr.io.files import require_permission
-from metasr.paths import conf_folder, outputs_folder
+from metasr.paths import outputs_folder, program
 
 log = logging.getLogger(__name__)
 
@@ -164,12 +163,6 @@ def job_folder(overrides: Sequence[str], swept: str) -> str:
     return "-".join(filter(None, (re.sub(r"[^0-9A-Za-z_.-]+", "_", "-".join(told))[:80], digest)))
 
 
-def interpreter() -> str:
-    """Python as the user started it: by its path where it lies inside the project, else ``python``."""
-    project, program = conf_folder().parent, Path(sys.executable)  # links kept: they make the environment
-    return shlex.quote(os.path.relpath(program)) if program.is_relative_to(project) else "python"
-
-
 def command(name: str | None, run: str | Path, *, without: Sequence[str] = ()) -> str:
     """What to type to go on with a run: the present command line's choices, or outside of one the experiment alone.
 
@@ -179,7 +172,7 @@ def command(name: str | None, run: str | Path, *, without: Sequence[str] = ()) -
         without: keys of choices to leave out.
     """
     kept = [choice for choice in typed_choices(name) if key_of(choice) not in ("run", *without)]
-    return f"{interpreter()} {shlex.join(['src/run.py', *kept, f'run={quoted(str(run))}'])}"
+    return f"{program()} {shlex.join([*kept, f'run={quoted(str(run))}'])}"
 
 
 def evaluate_command(name: str | None, run: str | Path) -> str:
@@ -190,7 +183,7 @@ def evaluate_command(name: str | None, run: str | Path) -> str:
     )  # fmt: skip
     kept = [c for c in typed_choices(name) if key_of(c) not in (*training, "profile", "logger", "data", "trainer")]
     these = shlex.join([*kept, "task=evaluate", f"weights={quoted(str(run))}"])
-    return f"{interpreter()} src/run.py {these} testset=set5 testset_root=FOLDER"
+    return f"{program()} {these} testset=set5 testset_root=FOLDER"
 
 
 def typed_choices(name: str | None) -> list[str]:

@@ -31,11 +31,17 @@ RENAMED_KEYS = {
 }
 """Keys of the configuration, or parts of keys, old to new."""
 
+ADDED_OPTIONS: dict[str, dict[str, Any]] = {
+    "metasr.meta.step_weights.StepWeights": {"before": 0.0},
+}
+"""Options that classes got later, with the values by which they do what they did without them."""
+
 
 def renamed(data: Any) -> Any:
     """Some data of a configuration, as this version would have written it; what it is given stays as it is."""
     if isinstance(data, Mapping):
-        return {RENAMED_KEYS.get(str(key), key): _value(str(key), value) for key, value in data.items()}
+        new = {RENAMED_KEYS.get(str(key), key): _value(str(key), value) for key, value in data.items()}
+        return new | {k: v for k, v in ADDED_OPTIONS.get(str(new.get("_target_")), {}).items() if k not in new}
     return [renamed(value) for value in data] if isinstance(data, list) else data
 
 

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from metasr.checks import check_state
@@ -17,9 +16,9 @@ from metasr.errors import StageError, WeightsError, nearest
 from metasr.io.files import file_hash
 from metasr.meta.rates import RATE_PREFIXES
 from metasr.models.weight_net import WEIGHT_NET_PREFIX
-from metasr.paths import weights_folder
+from metasr.paths import program
 from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, config_hash, read_card, tensors_hash
-from metasr.runs.folder import interpreter, run_folders
+from metasr.runs.folder import run_folders
 from metasr.runs.reading import check_card, read_object
 from metasr.runs.renames import renamed_card
 from metasr.runs.tensors import read_tensors, without_prefix
@@ -93,9 +92,7 @@ def from_run(folder: Path) -> Weights:
     """
     finished = _finished(folder)
     if not finished or not (finished[-1] / WEIGHTS_NAME).is_file():
-        raise StageError(
-            f"{folder} has no finished stage: finish it with `{interpreter()} src/run.py +experiment=... run={folder}`"
-        )
+        raise StageError(f"{folder} has no finished stage: finish it with `{program()} +experiment=... run={folder}`")
     card = read_card(finished[-1])
     _require_hash(finished[-1] / WEIGHTS_NAME, card.get("weights"))
     begun = sorted(path.parent for path in folder.glob(f"*/{CARD_NAME}"))
@@ -120,9 +117,7 @@ def from_stage(run: Path, stage: str) -> Weights:
         if card.get("stage") == stage:
             _require_hash(folder / WEIGHTS_NAME, card.get("weights"))
             return Weights(label="run", state=read_tensors(folder / WEIGHTS_NAME), card=card, run=run)
-    raise StageError(
-        f"{run} has no finished stage {stage!r}; finish it with `{interpreter()} src/run.py +experiment=... run={run}`"
-    )
+    raise StageError(f"{run} has no finished stage {stage!r}; finish it with `{program()} +experiment=... run={run}`")
 
 
 def from_last_run(outputs: Path, name: str | None) -> Weights:
@@ -137,7 +132,7 @@ def from_last_run(outputs: Path, name: str | None) -> Weights:
     if not runs:
         raise WeightsError(
             f"weights=last, but {name} has not been run yet, or no stage of it is finished: "
-            f"{interpreter()} src/run.py +experiment={name}"
+            f"{program()} +experiment={name}"
         )
     return from_run(runs[-1])
 
@@ -282,20 +277,6 @@ def choose(
             " to ".join(f"{s:g}" for s in sorted({min(trained), max(trained)})), degradation.scale,
         )  # fmt: skip
     return found
-
-
-def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *, steps: int | None = None) -> Weights:
-    """The weights that a user asks for, as they fit the configured solver (see :func:`choose`)."""
-    return choose(
-        source,
-        degradation=degradation,
-        store=weights_folder(),
-        outputs=Path(cfg.paths.outputs),
-        name=cfg.name,
-        method=cfg.method,
-        adapts=cfg.method != "mzsr" or "steps" in cfg.solver,
-        steps=steps,
-    )
 
 
 def resolve(source: str, *, folder: Path) -> Weights:

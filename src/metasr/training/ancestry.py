@@ -15,8 +15,9 @@ from metasr.data.catalog import ImageSet
 from metasr.data.meta_set import MetaSet, WeightedSampler
 from metasr.errors import StageError
 from metasr.io.files import file_hash
+from metasr.paths import program
 from metasr.runs.card import WEIGHTS_NAME, config_hash, read_card
-from metasr.runs.folder import command, interpreter
+from metasr.runs.folder import command
 from metasr.runs.weights import read_tensors
 from metasr.training.stage import Chain, Stage
 
@@ -158,7 +159,7 @@ def _require_whole(chain: Chain, ancestor: Stage, child: Stage) -> None:
         raise StageError(
             f"{ancestor.folder} is foreign: it holds stage {card.get('stage')!r} of {card.get('experiment')!r}, but "
             f"stage {child.name!r} of {chain.experiment!r} needs {ancestor.name!r} of its own experiment; run the "
-            f"chain in a new folder: {interpreter()} src/run.py +experiment={chain.experiment}"
+            f"chain in a new folder: {program()} +experiment={chain.experiment}"
         )
     if file_hash(weights) != card.get("weights"):
         raise StageError(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from omegaconf import DictConfig
-
 from metasr.errors import InputError, OutputError
 from metasr.report.run_data import ReportData
 from metasr.report.wandb.blocks import blocks, to_wandb
-from metasr.training.loggers import logged_in
+from metasr.training.loggers import WandbOptions, logged_in
 
 _TITLE = 128  # letters that wandb takes
 
@@ -32,12 +30,12 @@ def require_wandb() -> None:
         raise InputError(f"to=wandb: {'; '.join(missing)}. Without either, to=html writes the same report as a file")
 
 
-def publish(data: ReportData, choices: DictConfig | None) -> str:
+def publish(data: ReportData, options: WandbOptions | None) -> str:
     """Make the report on wandb.
 
     Args:
         data: what is reported; its runs must have been logged there, or synced.
-        choices: the config's ``logger.wandb`` (entity and project), or none for the defaults.
+        options: the project and entity to report in; none for the defaults.
 
     Returns:
         The report's address.
@@ -48,10 +46,11 @@ def publish(data: ReportData, choices: DictConfig | None) -> str:
     import wandb
     import wandb_workspaces.reports.v2 as api
 
-    project = choices.project if choices is not None else "metasr"
+    options = options or WandbOptions()
+    project = options.project
     found = blocks(data)
     try:
-        entity = str((choices.entity if choices is not None else None) or wandb.Api().default_entity)
+        entity = str(options.entity or wandb.Api().default_entity)
         report: Any = api.Report(
             project=project,
             entity=entity,

@@ -1,0 +1,340 @@
+"""The public functions of :mod:`metasr`: enlarge photos, load solvers, degrade, evaluate.
+
+Import them from ``metasr`` itself, which loads this module when one of them is first used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from metasr.checks import check_image
+from metasr.config import build
+from metasr.config.photos import photo_config, plan_of, sampling_of, solver_for
+from metasr.data.catalog import CATALOG, ImageSet, image_set
+from metasr.degradation import names
+from metasr.degradation.pipeline import Degradation
+from metasr.errors import InputError
+from metasr.evaluation.evaluate import evaluate as evaluate_entries
+from metasr.evaluation.solved import Entry
+from metasr.io.images import list_images
+from metasr.jobs.photo_files import PathLike, home_path, kernels_for, pairs_of_files, without_existing
+from metasr.jobs.upscale import Upscaled, upscale_files
+from metasr.jobs.upscale import upscale as upscale_photos
+from metasr.metrics.protocol import LumaProtocol
+from metasr.solvers.base import SnapshotSolver, Solution, Solver
+
+if TYPE_CHECKING:
+    from metasr.evaluation.results import Table
+
+
+class LoadedSolver:
+    """A solver with its weights, for images in memory; :func:`load` makes it.
+
+    It is a :class:`metasr.solvers.base.Solver` itself. The weights are never changed: adaptation works on a clone.
+
+    Attributes:
+        solver: the solver behind it.
+        name: its name in tables.
+        weights: its weights' name; ``-`` for none.
+        scale: the factor that it enlarges by where none is given.
+        degradation: what images are taken to have come about by where nothing is given.
+        device: where it works.
+    """
+
+    def __init__(
+        self, solver: Solver, *, name: str, weights: str, degradation: Degradation, device: torch.device
+    ) -> None:
+        self.solver = solver
+        self.name = name
+        self.weights = weights
+        self.scale = degradation.scale
+        self.degradation = degradation
+        self.device = device
+
+    def __repr__(self) -> str:
+        return f"<solver {self.name}, weights {self.weights}, x{self.scale:g}, {self.degradation} by default>"
+
+    def __call__(
+        self, lr: Tensor, *, degradation: str | Degradation | None = None, scale: float | None = None, seed: int = 0
+    ) -> Tensor:
+        """Enlarge images.
+
+        Args:
+            lr: ``(3, H, W)``, or ``(B, 3, H, W)`` to be done one after the other; RGB in [0, 1].
+            degradation: how they came about, an object or a short name (``g2.0d``).
+            scale: the factor.
+            seed: of the random draws.
+
+        Returns:
+            ``(3, ceil(scale * H), ceil(scale * W))``, or a batch of that, on the CPU, in [0, 1].
+
+        Raises:
+            InputError: for images of another shape or range, or a degradation that does not fit.
+        """
+        batch = lr[None] if isinstance(lr, Tensor) and lr.ndim == 3 else lr
+        check_image(batch, name="lr")
+        known = self._problem(degradation, scale)
+        solved = [
+            self.solve(image[None], scale=known.scale, degradation=known, seed=seed).sr.detach().cpu()
+            for image in batch
+        ]
+        return torch.cat(solved) if lr.ndim == 4 else solved[0][0]
+
+    def solve(
+        self,
+        lr: Tensor,
+        *,
+        scale: float | None = None,
+        degradation: str | Degradation | None = None,
+        seed: int = 0,
+    ) -> Solution:
+        """Enlarge one image, ``(1, 3, H, W)``; the solution tells kernel, losses and seconds too."""
+        known = self._problem(degradation, scale)
+        return self.solver.solve(lr.to(self.device), scale=known.scale, degradation=known, seed=seed)
+
+    def snapshots(
+        self,
+        lr: Tensor,
+        *,
+        updates: Sequence[int],
+        scale: float | None = None,
+        degradation: str | Degradation | None = None,
+        seed: int = 0,
+    ) -> dict[int, Solution]:
+        """Enlarge one image, ``(1, 3, H, W)``, once for each of several numbers of updates, in one adaptation.
+
+        Raises:
+            InputError: for a solver without snapshots.
+        """
+        if not isinstance(self.solver, SnapshotSolver):
+            raise InputError(f"solver {self.name} shows no results on its way; take solve, or the solver adapt")
+        known = self._problem(degradation, scale)
+        return self.solver.snapshots(
+            lr.to(self.device), scale=known.scale, updates=updates, degradation=known, seed=seed
+        )
+
+    def _problem(self, degradation: str | Degradation | None, scale: float | None) -> Degradation:
+        if isinstance(degradation, Degradation):
+            return degradation
+        name = str(self.degradation) if degradation is None else degradation
+        return names.parse(name, scale=self.scale if scale is None else scale)
+
+
+def load(
+    name: str | None = None, *, solver: str | None = None, steps: int | None = None, device: str = "auto",
+    **options: Any,
+) -> LoadedSolver:  # fmt: skip
+    """Load weights with the solver that they were made for.
+
+    Args:
+        name: released weights (``mzsr_x2``; ``metasr weights`` lists them), a weights file, or a run folder. None for a
+            solver that needs no weights.
+        solver: another solver for them: a name of ``conf/solver``, such as ``network``, ``zssr``, ``interpolate``.
+        steps: gradient steps on each image; by default the solver's own number.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``.
+        **options: of the solver, as its file in ``conf/solver`` lists them (``ensemble=True``).
+
+    Returns:
+        A solver that is called with tensors.
+
+    Raises:
+        MetasrError: for weights that are not there, unreadable or another network's, and for unknown choices.
+
+    Example:
+        >>> import metasr
+        >>> from metasr.data.catalog import image_set
+        >>> hr = image_set("samples", split="test").load(0)[:, 40:104, 60:124]
+        >>> solver = metasr.load("mzsr_x2", steps=2)
+        >>> solver
+        <solver adapt, weights released/mzsr_x2_meta, x2, direct by default>
+        >>> solver(metasr.degrade(hr, "g2.0d", scale=2), degradation="g2.0d").shape
+        torch.Size([3, 64, 64])
+    """
+    if name is None and solver is None:
+        raise InputError("load needs released weights, a file or a run folder: metasr.load('mzsr_x2')")
+    cfg = photo_config(solver=solver, weights=name, steps=steps, device=device, options=options)
+    degradation = names.parse(sampling_of(name), scale=cfg.scale)
+    made, weights = solver_for(cfg, degradation)
+    return LoadedSolver(
+        made, name=cfg.solver.name, weights=weights, degradation=degradation, device=build.device(cfg.device)
+    )
+
+
+def upscale(
+    source: PathLike | Sequence[PathLike],
+    output: PathLike | None = None,
+    *,
+    scale: float | None = None,
+    kernel: str = "bicubic",
+    solver: str | Solver | None = None,
+    weights: str | None = None,
+    steps: int | None = None,
+    recursive: bool = False,
+    skip_existing: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    seed: int = 1,
+    **options: Any,
+) -> list[Upscaled]:
+    """Enlarge photos: files in, files out, as the command ``metasr upscale`` does.
+
+    Args:
+        source: an image file, a folder of them, or several.
+        output: a file or folder; by default ``<name>_x2.png`` beside each photo.
+        scale: the factor; by default that of the weights, else 2.
+        kernel: how the photos came to be small: ``bicubic``, ``estimate`` (from each photo), a short name, a kernel
+            file, or a folder of kernels of the photos' names.
+        solver: a name of ``conf/solver``, or what :func:`load` gave; by default ``adapt``, or the weights' own.
+        weights: released weights, a file or a run folder; by default the released ones that fit the kernel.
+        steps: gradient steps on each photo; by default the solver's own number.
+        recursive: take the photos of sub-folders too.
+        skip_existing: leave out photos that are enlarged already.
+        overwrite: replace existing outputs; never a photo itself.
+        device: ``auto``, ``cpu``, ``cuda``.
+        seed: of the random draws.
+        **options: of the solver.
+
+    Returns:
+        What became of each photo, in order.
+
+    Raises:
+        MetasrError: for bad input, weights or output. Of several photos, once all that can be done are.
+
+    Example:
+        >>> import tempfile
+        >>> import metasr
+        >>> from metasr.data.catalog import image_set
+        >>> photo = image_set("samples", split="test").paths[0]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done, = metasr.upscale(photo, f"{folder}/large.png", scale=2, kernel="bicubic", solver="interpolate")
+        ...     done.output.name, done.updates
+        ('large.png', 0)
+    """
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+    if solver is None or isinstance(solver, str):
+        cfg = photo_config(
+            solver=solver, weights=weights, scale=scale, kernel=kernel, steps=steps, device=device, seed=seed,
+            overwrite=overwrite, options=options,
+        )  # fmt: skip
+        return list(upscale_files(plan_of(cfg), sources, output, recursive=recursive, skip_existing=skip_existing))
+    if weights is not None or steps is not None or options:
+        raise InputError("weights, steps and options are those of the solver that was given; give them to load")
+    loaded = solver if isinstance(solver, LoadedSolver) else None
+    factor = scale or (loaded.scale if loaded else 2.0)
+    pairs = pairs_of_files(sources, output, scale=factor, recursive=recursive)
+    pairs = without_existing(pairs) if skip_existing else pairs
+    return list(
+        upscale_photos(
+            solver,
+            [photo for photo, _ in pairs],
+            [target for _, target in pairs],
+            degradations=[names.parse(k, scale=factor) for k in kernels_for(kernel, [photo for photo, _ in pairs])],
+            weights=loaded.weights if loaded else "-",
+            seed=seed,
+            overwrite=overwrite,
+        )
+    )
+
+
+def degrade(hr: Tensor, degradation: str | Degradation, *, scale: float | None = None, seed: int = 0) -> Tensor:
+    """Make LR images of HR images.
+
+    Args:
+        hr: ``(3, H, W)`` or ``(B, 3, H, W)`` in [0, 1].
+        degradation: a short name (``g2.0d``, ``bicubic_n5``, a kernel file), or a :class:`Degradation`.
+        scale: the factor, for a name; by default 2.
+        seed: of the noise, where there is any.
+
+    Returns:
+        ``(3, ceil(H / scale), ceil(W / scale))``, or a batch of that, rounded to 8 bits.
+
+    Raises:
+        InputError: for an unknown name, a malformed image, or one smaller than the kernel.
+
+    Example:
+        >>> import metasr
+        >>> from metasr.data.catalog import image_set
+        >>> hr = image_set("samples", split="test").load(0)
+        >>> metasr.degrade(hr[:, :63, :81], "g2.0d", scale=2).shape
+        torch.Size([3, 32, 41])
+    """
+    if isinstance(degradation, Degradation):
+        if scale is not None and scale != degradation.scale:
+            raise InputError(f"the degradation is for scale {degradation.scale:g}, but scale {scale:g} was asked for")
+        known = degradation
+    else:
+        known = names.parse(degradation, scale=2.0 if scale is None else scale)
+    batch = hr[None] if isinstance(hr, Tensor) and hr.ndim == 3 else hr
+    check_image(batch, name="hr")
+    lr = known(batch, generator=torch.Generator(batch.device).manual_seed(seed))
+    return lr[0] if hr.ndim == 3 else lr
+
+
+def evaluate(
+    solver: str | Solver,
+    images: str | PathLike | Sequence[PathLike] | ImageSet,
+    degradations: str | Sequence[str],
+    *,
+    scale: float | None = None,
+    updates: Sequence[int] | None = None,
+    seed: int = 1,
+) -> Table:
+    """Degrade images, enlarge them, and score the results beside bicubic interpolation: PSNR and SSIM on Y.
+
+    Args:
+        solver: what :func:`load` gave, the name of weights for it, or any :class:`metasr.solvers.base.Solver`.
+        images: a folder of HR images, files, or a known set (``samples`` is embedded).
+        degradations: short names, or one.
+        scale: the factor; by default the solver's, else 2.
+        updates: numbers of gradient steps to show; by default the solver's own.
+        seed: of the random draws.
+
+    Returns:
+        The table: ``table.rows`` are means over the images, ``table.images`` the images, ``table.to_csv()`` a file's
+        text, and ``print(table)`` shows it.
+
+    Raises:
+        MetasrError: for what cannot be read, degraded or enlarged; the message names the image.
+
+    Example:
+        >>> import metasr
+        >>> from metasr.data.catalog import image_set
+        >>> photo = image_set("samples", split="test").paths[0]
+        >>> table = metasr.evaluate(metasr.load(solver="back_project"), photo, ["g2.0d"], scale=2)
+        >>> [(row.solver, f"{row.psnr_y:.1f}") for row in table.rows]
+        [('interpolate', '27.9'), ('interpolate_aligned', '28.7'), ('back_project', '32.5')]
+    """
+    made = load(solver) if isinstance(solver, str) else solver
+    loaded = made if isinstance(made, LoadedSolver) else None
+    behind = loaded.solver if loaded else made
+    counts = None if updates is None else tuple(sorted(set(updates)))
+    if counts is not None and not isinstance(behind, SnapshotSolver):
+        raise InputError(f"updates={list(counts)}: {type(behind).__name__} takes none; leave them out")
+    entry = Entry(loaded.name if loaded else type(made).__name__, loaded.weights if loaded else "-", behind, counts)
+    return evaluate_entries(
+        _image_set(images),
+        [degradations] if isinstance(degradations, str) else list(degradations),
+        lambda _: [] if entry.solver in ("interpolate", "interpolate_aligned") else [entry],
+        scale=float(scale or (loaded.scale if loaded else 2.0)),
+        seed=seed,
+        protocol=LumaProtocol(),
+        device=loaded.device if loaded else None,
+        compare=False,
+    )
+
+
+def _image_set(images: str | PathLike | Sequence[PathLike] | ImageSet) -> ImageSet:
+    if isinstance(images, ImageSet):
+        return images
+    if isinstance(images, str) and images in CATALOG and not home_path(images).exists():
+        return image_set(images, split="test")
+    if isinstance(images, str | os.PathLike):
+        path = home_path(images)
+        return ImageSet(path.name, "test", tuple(list_images(path) if path.is_dir() else [path]))
+    paths = tuple(home_path(path) for path in images)
+    return ImageSet("images", "test", paths)

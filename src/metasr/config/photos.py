@@ -1,0 +1,348 @@
+"""Upscaling: from a composed config, or from plain choices, to a solver with its weights and to degradations."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, open_dict
+
+from metasr.config import build
+from metasr.config.evaluation import choose_for
+from metasr.config.schema import register
+from metasr.degradation import names
+from metasr.degradation.pipeline import Degradation, Downsample
+from metasr.errors import InputError, WeightsError, nearest
+from metasr.paths import conf_folder, weights_folder
+from metasr.runs.folder import key_of, register_resolvers, typed_choices
+from metasr.runs.weights import Weights, released, resolve
+from metasr.solvers.base import Solver
+from metasr.solvers.blind.base import BlindSolver, blind, finds_kernel, takes_kernel
+from metasr.solvers.oracle import ORACLE
+
+log = logging.getLogger(__name__)
+
+ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
+"""What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
+
+_OF_EXPERIMENTS = {"metric_constrained": "maml_sr_x2", "blind_back_project": "kernel_regressor"}
+"""Solvers that need more of a network than the default one has, and an experiment that makes it."""
+
+
+@dataclass(frozen=True)
+class PhotoSolver:
+    """What enlarges photos.
+
+    Attributes:
+        solver: with its weights loaded.
+        weights: their name; ``-`` for none.
+        degradations: what each photo is taken to have come about by.
+    """
+
+    solver: Solver
+    weights: str
+    degradations: tuple[Degradation, ...]
+
+
+@dataclass(frozen=True)
+class PhotoPlan:
+    """What an upscaling job is asked for; its solver is made once the photos' kernels are known.
+
+    Attributes:
+        scale: the factor.
+        kernel: a name, a file, a folder of files, or ``estimate``.
+        device: where the solver works.
+        seed: of the random draws.
+        overwrite: whether existing outputs may be replaced.
+        side_by_side: whether pictures beside plain enlargement are wanted.
+        save_kernel: whether the kernels that are found are wanted.
+        make: makes the solver and the degradations of each photo's kernel (see :func:`photo_solver`).
+    """
+
+    scale: float
+    kernel: str
+    device: torch.device
+    seed: int
+    overwrite: bool
+    side_by_side: bool
+    save_kernel: bool
+    make: Callable[[Sequence[str]], PhotoSolver]
+
+
+def plan_of(cfg: DictConfig) -> PhotoPlan:
+    """What a composed config asks of an upscaling job."""
+    return PhotoPlan(
+        scale=cfg.scale,
+        kernel=str(cfg.kernel),
+        device=build.device(cfg.device),
+        seed=cfg.seed,
+        overwrite=cfg.overwrite,
+        side_by_side=cfg.side_by_side,
+        save_kernel=cfg.save_kernel,
+        make=partial(photo_solver, cfg),
+    )
+
+
+def typed_scale(cfg: DictConfig) -> float | None:
+    """The scale, if the command line or an experiment asks for one."""
+    typed = "scale" in {key_of(choice) for choice in typed_choices(cfg.name)}
+    return float(cfg.scale) if typed or cfg.name is not None else None
+
+
+def compose(*choices: str) -> DictConfig:
+    """The config that a command line of these choices would compose, without any logger."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    register()
+    register_resolvers()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return hydra_compose("config", overrides=[*choices, "logger=none"])
+
+
+def photo_config(
+    *,
+    solver: str | None = None,
+    weights: str | None = None,
+    scale: float | None = None,
+    kernel: str = "bicubic",
+    estimator: str | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    seed: int = 1,
+    save_kernel: bool = False,
+    side_by_side: bool = False,
+    overwrite: bool = False,
+    options: Mapping[str, object] | None = None,
+) -> DictConfig:
+    """The config of an upscaling job, composed of plain choices. Texts may hold any signs.
+
+    Args:
+        solver: a name of ``conf/solver``; by default the one that the weights were made for, ``adapt`` for the released
+            ones.
+        weights: a released name, a file or a run folder; none for the released ones that fit.
+        scale: the factor; by default that of the weights that were named, else 2.
+        kernel: a degradation's name, a kernel file, or ``estimate``.
+        estimator: a name of ``conf/estimator``, for ``estimate``.
+        steps: gradient steps on the photo.
+        device: ``auto``, ``cpu``, ``cuda``.
+        seed: of the random draws.
+        save_kernel: whether the kernel that is found will be wanted.
+        side_by_side: whether a picture beside plain enlargement will be.
+        overwrite: whether existing outputs may be replaced.
+        options: of the solver.
+
+    Raises:
+        InputError: for an option that the solver has not, or an estimator that would not be asked.
+        WeightsError: for weights that are not there, or whose experiment is unknown here.
+    """
+    weights = full_name(weights)
+    named = None if weights in (None, "released", "last") else resolve(str(weights), folder=weights_folder())
+    experiment = None if named is None else _experiment_of(named, str(weights))
+    choices = [f"+experiment={experiment}"] if experiment else []
+    if solver is not None:
+        _require_solver(solver, experiment)
+        own = experiment is None and (conf_folder() / "experiment" / f"{solver}.yaml").is_file()
+        choices.append(f"+experiment={solver}" if own else f"solver={solver}")  # with its network, and its weights
+    cfg = compose("task=upscale", *choices, f"estimator={estimator or 'parametric'}")
+    with open_dict(cfg):  # past hydra's grammar of overrides
+        if scale is not None:
+            cfg.scale = scale
+        elif named is not None and not experiment:
+            cfg.scale = float(named.card.get("scale") or cfg.scale)
+        cfg.weights, cfg.kernel, cfg.device = verbatim(weights), verbatim(kernel), verbatim(device)
+        cfg.adapt_steps, cfg.seed, cfg.save_kernel = steps, seed, save_kernel
+        cfg.side_by_side, cfg.overwrite = side_by_side, overwrite
+        if steps is not None:
+            _require_option(cfg, "steps")
+        for key, value in (options or {}).items():
+            _require_option(cfg, key)
+            cfg.solver[key] = verbatim(value) if isinstance(value, str) else value
+    if estimator is not None:
+        _require_estimate(cfg, estimator)
+    return cfg
+
+
+def photo_solver(cfg: DictConfig, kernels: Sequence[str]) -> PhotoSolver:
+    """The configured solver with its weights, and the degradations that some names or files of kernels mean.
+
+    Args:
+        cfg: the whole config; its ``kernel`` is what ``kernels`` came of.
+        kernels: one for each photo, at least one; they agree in the sampling.
+
+    Raises:
+        MetasrError: for unknown kernels, or weights or options that do not fit them.
+    """
+    parsed = {kernel: problem_of(cfg, kernel) for kernel in dict.fromkeys(kernels)}
+    first = parsed[kernels[0]]
+    solver, weights = solver_for(cfg, first)
+    return PhotoSolver(estimating(cfg, solver, first), weights, tuple(parsed[kernel] for kernel in kernels))
+
+
+def is_estimated(cfg: DictConfig) -> bool:
+    """Whether a job's kernel is to be estimated."""
+    return cfg.kernel in ESTIMATE or bool(cfg.solver.get("blind", False))
+
+
+def problem_of(cfg: DictConfig, kernel: str) -> Degradation:
+    """The degradation that a kernel's name means; without kernel and noise where they are to be estimated.
+
+    Raises:
+        InputError: for an unknown name, a kernel given to a solver that is to estimate it, or a scale of 1 and below.
+    """
+    given = names.parse(ESTIMATE.get(kernel, kernel), scale=cfg.scale)
+    if kernel not in ESTIMATE and is_estimated(cfg) and (given.kernel is not None or given.noisy):
+        raise InputError(
+            f"kernel={kernel}: solver {cfg.solver.name} estimates the kernel and does not look at one; take the "
+            "solver that is told it, or kernel=estimate"
+        )
+    if cfg.scale <= 1:
+        raise InputError(f"upscaling needs a scale above 1, got {cfg.scale:g}")
+    return given
+
+
+def solver_for(cfg: DictConfig, degradation: Degradation) -> tuple[Solver, str]:
+    """The configured solver with its weights, and the weights' name, for one degradation."""
+    steps = adapt_steps(cfg)
+    if not cfg.solver.get("needs_network", False):
+        if cfg.weights is not None:
+            raise InputError(f"weights={cfg.weights} (--weights): solver {cfg.solver.name} has none; leave it out")
+        return build.solver(cfg, weights=None, steps=steps), "-"
+    weights = choose_for(cfg, cfg.weights, degradation, steps=steps)
+    return build.solver(cfg, weights=weights, steps=steps), weights.label
+
+
+def adapt_steps(cfg: DictConfig) -> int | None:
+    """The one number of updates for upscaling; the largest where several were given."""
+    value = cfg.adapt_steps
+    if "steps" not in cfg.solver:
+        return None
+    return int(cfg.solver.steps) if value is None else max(build.update_counts(value))
+
+
+def estimating(cfg: DictConfig, solver: Solver, degradation: Degradation) -> Solver:
+    """The job's solver, told no kernel where that is to be estimated.
+
+    A solver that finds the kernel itself stays what it is, whether an estimate is asked for or a kernel is named.
+
+    Args:
+        cfg: the job's config.
+        solver: made from it.
+        degradation: what :func:`problem_of` gave.
+
+    Raises:
+        InputError: if it takes none, or no kernel comes about that could be saved.
+    """
+    if finds_kernel(solver):
+        if degradation.kernel is not None or degradation.noisy:
+            log.warning(
+                "%s finds the kernel itself: of %s only the sampling grid is used", cfg.solver.name, degradation
+            )
+        return solver
+    if cfg.save_kernel and not is_estimated(cfg):
+        raise InputError(
+            f"save_kernel=true: there is none to save but {cfg.kernel} itself; add kernel=estimate, or take solver=ddsr"
+        )
+    if cfg.kernel not in ESTIMATE or isinstance(solver, BlindSolver):
+        return solver
+    if not takes_kernel(solver):
+        raise InputError(
+            f"kernel={cfg.kernel}: solver {cfg.solver.name} takes no kernel, or finds its own; use solver=adapt or "
+            "solver=zssr, or leave kernel= out"
+        )
+    return blind(solver, build.estimator(cfg))
+
+
+def full_name(weights: str | None) -> str | None:
+    """The full name of weights: ``released/mzsr_x2_meta`` for that without the folder, or for ``mzsr_x2``.
+
+    Files and run folders come before released weights of the same name. An experiment's name means its last stage.
+    """
+    if weights is None or weights in ("released", "last"):
+        return weights
+    path = Path(weights).expanduser()
+    if path.is_file() or any(path.glob("*/card.json")):
+        return weights
+    cards = released(weights_folder())
+    of_experiment = [name for name, card in cards.items() if card.get("experiment") == weights and card.get("default")]
+    for name in (weights, f"{weights}_meta", *of_experiment):
+        if name in cards:
+            return f"released/{name}"
+    if re.fullmatch(r"\w+", weights) and not path.exists():  # neither a folder nor a suffix: a name was meant
+        raise WeightsError(f"no weights {weights!r}, released or of that path: {nearest(weights, cards)}")
+    return weights
+
+
+def sampling_of(weights: str | None) -> Downsample:
+    """The sampling of the LR images that weights were trained on, as far as their card tells; else bicubic."""
+    full = full_name(weights)
+    if full in (None, "released", "last"):
+        return "bicubic"
+    card = resolve(str(full), folder=weights_folder()).card
+    stage = card.get("config", {}).get("stages", {}).get(card.get("stage"), {})
+    drawn = stage.get("sampler", {}).get("degradations", {})
+    known = card.get("downsample") or drawn.get("downsample")
+    return "direct" if known == "direct" else "area" if known == "area" else "bicubic"
+
+
+def verbatim(text: str | None) -> str | None:
+    """A text as omegaconf reads it back unchanged: ``${`` is escaped, and backslashes before it doubled."""
+    if text == "???":  # omegaconf's word for a missing value
+        return "./???"
+    return text if text is None else re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
+def _experiment_of(weights: Weights, source: str) -> str | None:
+    """The experiment whose network and solver run some weights; none for MZSR's, which the default ones run.
+
+    Raises:
+        WeightsError: if it is none of those known here.
+    """
+    card = weights.card
+    config = card.get("config", {})
+    name = card.get("experiment") or config.get("name")
+    if (card.get("method") or config.get("method", "mzsr")) == "mzsr":
+        return None
+    if name not in {path.stem for path in (conf_folder() / "experiment").glob("*.yaml")}:  # a name, never a path
+        name = str(name)[:60]
+        raise WeightsError(
+            f"{source} was made by the experiment {name!r}, which is not known here; use it with the configuration "
+            f"that made it: metasr run --config-dir FOLDER +experiment={name} task=upscale weights={source}"
+        )
+    return str(name)
+
+
+def _require_solver(name: str, experiment: str | None) -> None:
+    known = sorted(path.stem for path in (conf_folder() / "solver").glob("*.yaml"))
+    known = [other for other in known if not other.endswith(ORACLE)]  # which look at the HR image
+    if name not in known:
+        raise InputError(f"no solver {name!r}: {nearest(name, known)}")
+    if name in _OF_EXPERIMENTS and experiment is None:
+        raise InputError(
+            f"solver {name} is for the networks of the experiment {_OF_EXPERIMENTS[name]} and its like, with whose "
+            "weights it comes: give a run folder of one (weights=, -w)"
+        )
+
+
+def _require_option(cfg: DictConfig, key: str) -> None:
+    if key not in cfg.solver:
+        raise InputError(f"--{key.replace('_', '-')} is no option of --solver {cfg.solver.name}; leave it out")
+
+
+def _require_estimate(cfg: DictConfig, estimator: str) -> None:
+    """Require that a kernel is estimated, and not by the solver itself, where an estimator was chosen.
+
+    Raises:
+        InputError: telling which of the two to leave out.
+    """
+    from hydra.utils import get_class
+
+    if finds_kernel(get_class(cfg.solver._target_)):
+        raise InputError(f"--estimator {estimator}: {cfg.solver.name} finds the kernel itself; leave it out")
+    if not is_estimated(cfg):
+        raise InputError(f"--estimator {estimator} is for -k estimate, got -k {cfg.kernel}; leave one of them out")
