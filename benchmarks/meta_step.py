@@ -85,7 +85,7 @@ class OneStream(Engine):
     def run(
         self, function: StepFunction, inputs: Sequence[Tensor], *, parameters: Sequence[Tensor], key: Hashable = ()
     ) -> list[Tensor]:
-        """See :meth:`metasr.meta.cuda_graph.Engine.run`."""
+        """See ``meta.cuda_graph.Engine.run``."""
         return super().run(lambda given, _: function(given, False), inputs, parameters=parameters, key=key)
 
 

@@ -9,7 +9,7 @@ from metasr.metrics.psnr_ssim import psnr
 
 
 def luma_psnr(sr: Tensor, hr: Tensor, *, scale: float, protocol: LumaProtocol | None = None) -> Tensor:
-    """What :class:`metasr.metrics.protocol.LumaProtocol` gives as ``psnr_y``, of each image of a batch.
+    """What ``metrics.protocol.LumaProtocol`` gives as ``psnr_y``, of each image of a batch.
 
     Args:
         sr: ``(B, 3, H, W)`` in [0, 1].

@@ -25,7 +25,7 @@ __version__ = "0.1.0"
 __all__ = ["Degradation", "LoadedSolver", "__version__", "degrade", "evaluate", "load", "upscale"]
 
 _HOMES = {"Degradation": "metasr.degradation.pipeline"}
-"""Where public names lie that are not in :mod:`metasr.api`."""
+"""Where public names lie that are not in ``api``."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The public functions of :mod:`metasr`: enlarge photos, load solvers, degrade, evaluate.
+"""The public functions of ``metasr``: enlarge photos, load solvers, degrade, evaluate.
 
 Import them from ``metasr`` itself, which loads this module when one of them is first used.
 """
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 
 class LoadedSolver:
-    """A solver with its weights, for images in memory; :func:`load` makes it.
+    """A solver with its weights, for images in memory; ``load`` makes it.
 
-    It is a :class:`metasr.solvers.base.Solver` itself. The weights are never changed: adaptation works on a clone.
+    It is a ``solvers.base.Solver`` itself. The weights are never changed: adaptation works on a clone.
 
     Attributes:
         solver: the solver behind it.
@@ -189,7 +189,7 @@ def upscale(
         scale: the factor; by default that of the weights, else 2.
         kernel: how the photos came to be small: ``bicubic``, ``estimate`` (from each photo), a short name, a kernel
             file, or a folder of kernels of the photos' names.
-        solver: a name of ``conf/solver``, or what :func:`load` gave; by default ``adapt``, or the weights' own.
+        solver: a name of ``conf/solver``, or what ``load`` gave; by default ``adapt``, or the weights' own.
         weights: released weights, a file or a run folder; by default the released ones that fit the kernel.
         steps: gradient steps on each photo; by default the solver's own number.
         recursive: take the photos of sub-folders too.
@@ -246,7 +246,7 @@ def degrade(hr: Tensor, degradation: str | Degradation, *, scale: float | None =
 
     Args:
         hr: ``(3, H, W)`` or ``(B, 3, H, W)`` in [0, 1].
-        degradation: a short name (``g2.0d``, ``bicubic_n5``, a kernel file), or a :class:`Degradation`.
+        degradation: a short name (``g2.0d``, ``bicubic_n5``, a kernel file), or a ``Degradation``.
         scale: the factor, for a name; by default 2.
         seed: of the noise, where there is any.
 
@@ -287,7 +287,7 @@ def evaluate(
     """Degrade images, enlarge them, and score the results beside bicubic interpolation: PSNR and SSIM on Y.
 
     Args:
-        solver: what :func:`load` gave, the name of weights for it, or any :class:`metasr.solvers.base.Solver`.
+        solver: what ``load`` gave, the name of weights for it, or any ``solvers.base.Solver``.
         images: a folder of HR images, files, or a known set (``samples`` is embedded).
         degradations: short names, or one.
         scale: the factor; by default the solver's, else 2.

@@ -134,7 +134,7 @@ def check_whole_pair(lr: Tensor, hr: Tensor, scale: float) -> None:
 
 
 class HasKernel(Protocol):
-    """What :func:`require_one_kernel` looks at: a :class:`metasr.degradation.pipeline.Degradation`."""
+    """What ``require_one_kernel`` looks at: a ``degradation.pipeline.Degradation``."""
 
     @property
     def kernel(self) -> Tensor | None:

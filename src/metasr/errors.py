@@ -47,7 +47,7 @@ class DivergenceError(MetasrError, ArithmeticError):
 
 @contextmanager
 def told_of(what: object) -> Iterator[None]:
-    """Put a name (a file, an image) before the messages of :class:`InputError` raised within."""
+    """Put a name (a file, an image) before the messages of ``InputError`` raised within."""
     try:
         yield
     except InputError as error:

@@ -20,5 +20,5 @@ def seed_from(*parts: int | str) -> int:
 
 
 def generator_from(*parts: int | str) -> torch.Generator:
-    """A CPU generator seeded by :func:`seed_from`."""
+    """A CPU generator seeded by ``seed_from``."""
     return torch.Generator().manual_seed(seed_from(*parts))

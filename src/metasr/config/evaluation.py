@@ -108,7 +108,7 @@ def is_known_set(name: str) -> bool:
 
 
 def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *, steps: int | None = None) -> Weights:
-    """The weights that a user asks for, as they fit the configured solver (see :func:`metasr.runs.weights.choose`)."""
+    """The weights that a user asks for, as they fit the configured solver (see ``runs.weights.choose``)."""
     return choose(
         source,
         degradation=degradation,

@@ -61,7 +61,7 @@ class PhotoPlan:
         overwrite: whether existing outputs may be replaced.
         side_by_side: whether pictures beside plain enlargement are wanted.
         save_kernel: whether the kernels that are found are wanted.
-        make: makes the solver and the degradations of each photo's kernel (see :func:`photo_solver`).
+        make: makes the solver and the degradations of each photo's kernel (see ``photo_solver``).
     """
 
     scale: float
@@ -233,7 +233,7 @@ def estimating(cfg: DictConfig, solver: Solver, degradation: Degradation) -> Sol
     Args:
         cfg: the job's config.
         solver: made from it.
-        degradation: what :func:`problem_of` gave.
+        degradation: what ``problem_of`` gave.
 
     Raises:
         InputError: if it takes none, or no kernel comes about that could be saved.

@@ -1,6 +1,6 @@
 """Named data sets of high-resolution images: where their files lie, what may be learned from them, how to get them.
 
-:func:`image_set` finds a set's files and refuses uses that would spoil a result: learning from a test set, or
+``image_set`` finds a set's files and refuses uses that would spoil a result: learning from a test set, or
 learning from the 100 images of BSDS500 that are the test set B100.
 """
 
@@ -49,7 +49,7 @@ class ImageSet:
         name: the data set's name.
         split: which part of it.
         paths: the files, in natural order.
-        crop: longest and shortest side in pixels that :meth:`load` keeps, from the top left, or None.
+        crop: longest and shortest side in pixels that ``load`` keeps, from the top left, or None.
         lr: the LR image of each, where there are such: ready pairs to learn from.
     """
 
@@ -73,7 +73,7 @@ class ImageSet:
         return self.load_with_kind(index)[0]
 
     def load_with_kind(self, index: int) -> tuple[Tensor, bool]:
-        """Read one image as :meth:`load` does, and tell whether its file is greyscale."""
+        """Read one image as ``load`` does, and tell whether its file is greyscale."""
         photo = read_photo(self.paths[index])
         rows, columns = self._kept(photo.rgb.shape[-2], photo.rgb.shape[-1])
         return photo.rgb[:, :rows, :columns].contiguous(), photo.grey  # (3, min(H, rows), min(W, columns))
@@ -83,7 +83,7 @@ class ImageSet:
         return read_image(self.lr[index])
 
     def sizes(self, index: int) -> list[tuple[int, int]]:
-        """Height and width of what :meth:`load` gives, and of the LR image if there is one, from the headers alone."""
+        """Height and width of what ``load`` gives, and of the LR image if there is one, from the headers alone."""
         hr = self._kept(*read_size(self.paths[index]))
         return [hr, read_size(self.lr[index])] if self.lr else [hr]
 
@@ -202,7 +202,7 @@ def image_set(
     """Find the images of one split of a data set.
 
     Args:
-        name: a key of :data:`CATALOG`.
+        name: a key of ``CATALOG``.
         split: ``"train"``, ``"val"``, ``"test"``, or ``"all"`` (every split that the set has, together).
         root: the folder that has the set's folder in it, or the set's folder itself; by default the environment
             variable ``METASR_DATA``. For ``image_folder`` the folder of images, with or without sub-folders

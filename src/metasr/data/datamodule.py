@@ -129,7 +129,7 @@ class PatchData(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[int]:
-        """Step numbers; Lightning counts and shows them, the patches come in :meth:`on_after_batch_transfer`."""
+        """Step numbers; Lightning counts and shows them, the patches come in ``on_after_batch_transfer``."""
         return DataLoader(_Steps(self.steps), batch_size=None)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -38,7 +38,7 @@ class DatasetInfo:
     """What is known about a data set.
 
     Attributes:
-        name: its key in :data:`CATALOG`.
+        name: its key in ``CATALOG``.
         title: its full name.
         structure: the folder structure that is expected, for people.
         folders: names of its folder below the root, tried in order, in any case.

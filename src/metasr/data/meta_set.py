@@ -65,7 +65,7 @@ class MetaSet:
         name: a data set of the catalog, or ``image_folder``.
         images: names of the images to take, with or without suffix; none for all.
         split: of the data set that they are taken from.
-        root: see :func:`metasr.data.catalog.image_set`.
+        root: see ``data.catalog.image_set``.
         download: fetch the data set if it is not there.
         crops: crops of each image.
 
@@ -138,7 +138,7 @@ class MetaSet:
         return self._cut[1]
 
     def contents(self) -> dict[str, str]:
-        """The images' names by :func:`content_hash`."""
+        """The images' names by ``content_hash``."""
         return {content_hash(self.images.load(i)): name for i, name in enumerate(self.images.names)}
 
     def fingerprint(self) -> str:
@@ -181,7 +181,7 @@ def require_disjoint(meta: MetaSet, test: ImageSet) -> None:
 
 
 def require_unseen(meta: Mapping[str, str], test: ImageSet) -> None:
-    """:func:`require_disjoint` for images of which only names by :func:`content_hash` are left, as in a card.
+    """``require_disjoint`` for images of which only names by ``content_hash`` are left, as in a card.
 
     Raises:
         DataError: naming the images that are in both.

@@ -121,7 +121,7 @@ class PatchPool(nn.Module):
     decided on the CPU in float64, which not every device has. Where the pixels are kept changes nothing that is drawn.
 
     Args:
-        images: ``(3, H, W)`` each, uint8 or floating point in [0, 1], read once; or what :func:`flatten` made of them,
+        images: ``(3, H, W)`` each, uint8 or floating point in [0, 1], read once; or what ``flatten`` made of them,
             which is not copied; or images on disk.
         names: of the images, for error messages.
         patch_size: side of the patches.

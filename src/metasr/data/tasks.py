@@ -42,7 +42,7 @@ class Pairs(NamedTuple):
 
 
 class Augmentation(Protocol):
-    """Random variants of HR patches, for instance :class:`metasr.data.augment.Augment`."""
+    """Random variants of HR patches, for instance ``data.augment.Augment``."""
 
     def __call__(self, hr: Tensor, *, generator: torch.Generator) -> Tensor:
         """``(B, 3, H, W)`` in [0, 1] to the same."""

@@ -36,7 +36,7 @@ def load_kernel(path: str | Path, *, index: int | None = None, normalise: bool =
 
     A kernel of an even side gets a row or a column of zeros at its end, so that its middle tap is number ``side // 2``
     from 0, as in SciPy; half a pixel or so that its centre of mass lies beside that tap is what
-    :attr:`Degradation.shift` then knows. That, and which of several kernels was taken, is logged.
+    ``Degradation.shift`` then knows. That, and which of several kernels was taken, is logged.
 
     Args:
         path: ``.mat`` (arrays and cells; one named ``kernel``, ``Kernel`` or ``k`` comes first), ``.npy`` and ``.npz``

@@ -18,8 +18,8 @@ axis (columns) towards the y axis (rows), clockwise on the screen. The images ar
 borders, in the two forms by standard deviation by reflection without the edge pixel, as the programs of these papers
 do (on Set14 at scale 4 that makes 0.005 dB).
 
-Sets of degradations (:mod:`metasr.degradation.published_sets`) have names too, ``gaussian8`` or ``gaussian8_n10``;
-:func:`expand` puts their members in their place.
+Sets of degradations (``degradation.published_sets``) have names too, ``gaussian8`` or ``gaussian8_n10``;
+``expand`` puts their members in their place.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def evaluate(
 
     Args:
         images: HR images.
-        degradations: short names of degradations and of sets of them (see :mod:`metasr.degradation.names`); the table
+        degradations: short names of degradations and of sets of them (see ``degradation.names``); the table
             has the mean over a set beside its members.
         entries: the solvers for a degradation; the interpolation baselines are always added before them.
         scale: factor between LR and HR.

@@ -24,7 +24,7 @@ class LrImage:
 
     Attributes:
         name: of the HR image, without suffix.
-        degradation: canonical short name, which :func:`metasr.degradation.names.parse` reads.
+        degradation: canonical short name, which ``degradation.names.parse`` reads.
         scale: factor between HR and LR.
         seed: of the generator that its noise was drawn from.
         lr_size: rows and columns.
@@ -94,7 +94,7 @@ class Manifest:
         self.lines: list[LrImage] = []
 
     def add(self, line: LrImage) -> None:
-        """Add one LR image's line, which :func:`describe` makes."""
+        """Add one LR image's line, which ``describe`` makes."""
         self.lines.append(line)
 
     def to_json(self) -> str:

@@ -29,7 +29,7 @@ class ImageRow:
         psnr_y: in dB; infinite for an exact image, NaN for a failed one.
         ssim_y: at most 1; NaN for a failed image.
         seconds: that the solver took.
-        hf_error_y: see :mod:`metasr.metrics.high_frequency`.
+        hf_error_y: see ``metrics.high_frequency``.
         stopped: why the solver took no further step; empty where it took all that it may.
         requested: the number of updates that was asked for; none where the solver has no such number.
         luma: what was compared: ``bt601``, Y of a colour image, or ``grey``, the values of a grey image.
@@ -218,7 +218,7 @@ class Table:
 
 
 def read_means(text: str) -> list[Row]:
-    """The means that :meth:`Table.to_csv` has written, of this version or an older one.
+    """The means that ``Table.to_csv`` has written, of this version or an older one.
 
     Raises:
         ValueError: telling the line, if it is no such table or has no rows.

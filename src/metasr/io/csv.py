@@ -13,7 +13,7 @@ _GUARD = "'"
 def format_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A heading and its rows; none is an empty cell.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe before it, which :func:`parse_csv` takes off
+    A text that a spreadsheet would take for a formula gets an apostrophe before it, which ``parse_csv`` takes off
     again. A lone ``-`` and texts that are numbers are left as they are.
     """
     text = io.StringIO()

@@ -55,7 +55,7 @@ def is_tiff16(image: Image.Image) -> bool:
 
 
 def read_tiff16(handle: IO[bytes], image: Image.Image, *, frame: int) -> np.ndarray:
-    """Read one page of a TIFF that :func:`is_tiff16` holds for: ``(H, W, 3 or 4)`` uint16, upright."""
+    """Read one page of a TIFF that ``is_tiff16`` holds for: ``(H, W, 3 or 4)`` uint16, upright."""
     values = _decode(handle, frame=frame)
     extra = getattr(image, "tag_v2", {}).get(_EXTRA_SAMPLES, (2,))
     if values.shape[2] == 3 or extra[0] == 0:  # no fourth channel, or one without a meaning

@@ -43,7 +43,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 WRITE_SUFFIXES = tuple(SAVE_OPTIONS)
-"""Suffixes (lower case) that :func:`write_photo` knows."""
+"""Suffixes (lower case) that ``write_photo`` knows."""
 
 _NO_ALPHA = (".jpg", ".jpeg", ".bmp")
 _MAX_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
@@ -107,7 +107,7 @@ def to_uint8(image: Tensor) -> Tensor:
 
 
 def from_uint8(image: Tensor) -> Tensor:
-    """Convert 0..255 to float32 in [0, 1]; :func:`to_uint8` gives back exactly the same values.
+    """Convert 0..255 to float32 in [0, 1]; ``to_uint8`` gives back exactly the same values.
 
     Raises:
         InputError: if the image is not uint8.
@@ -118,7 +118,7 @@ def from_uint8(image: Tensor) -> Tensor:
 
 
 def read_image(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """Read an image file as RGB ``(3, H, W)``, float32 in [0, 1]; alpha is ignored. See :func:`read_photo`."""
+    """Read an image file as RGB ``(3, H, W)``, float32 in [0, 1]; alpha is ignored. See ``read_photo``."""
     return read_photo(path, max_pixels=max_pixels).rgb
 
 
@@ -166,7 +166,7 @@ def read_size(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int
     """Height and width of an image file, upright, from its header alone: the work that it asks for, before any.
 
     Raises:
-        DataError: as :func:`read_photo`, but for damage beyond the header.
+        DataError: as ``read_photo``, but for damage beyond the header.
     """
     path = Path(path)
     with _opened(path) as handle, open_image(handle, is_tga=path.suffix.lower() == ".tga") as image:
@@ -192,7 +192,7 @@ def write_photo(photo: Photo, path: PathLike, *, overwrite: bool = False) -> Pat
         The path.
 
     Raises:
-        OutputError: if the path cannot be written: see :func:`check_output`; or the photo is too large for the format.
+        OutputError: if the path cannot be written: see ``check_output``; or the photo is too large for the format.
         InputError: if the photo holds NaN.
     """
     path = Path(path)
@@ -215,7 +215,7 @@ def write_photo(photo: Photo, path: PathLike, *, overwrite: bool = False) -> Pat
 
 
 def check_output(path: PathLike, *, overwrite: bool = False, alpha: bool = False) -> None:
-    """Require a path that :func:`write_photo` can write to, so that a long run fails before its work, not after.
+    """Require a path that ``write_photo`` can write to, so that a long run fails before its work, not after.
 
     Args:
         path: where an image will be written.
@@ -224,7 +224,7 @@ def check_output(path: PathLike, *, overwrite: bool = False, alpha: bool = False
 
     Raises:
         OutputError: if the suffix is not one that is written, the format cannot hold alpha, or the file cannot be
-            written there: see :func:`metasr.io.files.check_new_file`.
+            written there: see ``io.files.check_new_file``.
     """
     path = Path(path)
     suffix = path.suffix.lower()

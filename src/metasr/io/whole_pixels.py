@@ -1,7 +1,7 @@
 """Whether an image file holds all the pixels that its header promises.
 
 Where data end early, several decoders fill the rest without a word: with black, or grey in a JPEG. PNG files are
-checked by :mod:`metasr.io.png_chunks`; BMP, GIF, PPM, PSD, TGA, WebP and AVIF by Pillow itself.
+checked by ``io.png_chunks``; BMP, GIF, PPM, PSD, TGA, WebP and AVIF by Pillow itself.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Summary:
 
 
 def offset_task(cfg: DictConfig) -> Iterator[Told | Summary]:
-    """``task=offset``: compare ``cfg.input`` with ``cfg.reference``; see :func:`offsets`."""
+    """``task=offset``: compare ``cfg.input`` with ``cfg.reference``; see ``offsets``."""
     if not cfg.input or not cfg.reference:
         raise InputError("task=offset needs input=LR and reference=HR, two images or two folders")
     if cfg.output:
@@ -68,7 +68,7 @@ def offsets(
         source: an LR image, or a folder of them.
         reference: its HR image, or a folder.
         kernel: the degradation that is tried: a name, a kernel file, or a folder of them (see
-            :func:`metasr.jobs.photo_files.kernels_for`).
+            ``jobs.photo_files.kernels_for``).
         scale: the factor; by default it is told from the sizes.
 
     Raises:

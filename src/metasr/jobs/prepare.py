@@ -126,7 +126,7 @@ class Maker(NamedTuple):
 
 
 def prepare_task(cfg: DictConfig) -> Iterator[Prepared]:
-    """``task=prepare``: degrade ``cfg.input`` into ``cfg.output``; see :func:`prepare`."""
+    """``task=prepare``: degrade ``cfg.input`` into ``cfg.output``; see ``prepare``."""
     if not cfg.input or not cfg.output:
         raise InputError("task=prepare needs input=HR_FOLDER output=FOLDER degradation=NAME")
     if not cfg.degradation:

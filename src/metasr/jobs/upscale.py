@@ -75,7 +75,7 @@ class Upscaled:
 
 
 def upscale_task(cfg: DictConfig) -> Iterator[Upscaled]:
-    """``task=upscale``: enlarge ``cfg.input`` to ``cfg.output``; see :func:`upscale_files`."""
+    """``task=upscale``: enlarge ``cfg.input`` to ``cfg.output``; see ``upscale_files``."""
     if not cfg.input:
         raise InputError("task=upscale needs input=FILE or input=FOLDER")
     return upscale_files(
@@ -96,12 +96,12 @@ def upscale_files(
     Args:
         plan: how they are enlarged.
         sources: image files and folders of them.
-        output: a file or folder; none for beside the sources (see :func:`metasr.jobs.photo_files.pairs_of_files`).
+        output: a file or folder; none for beside the sources (see ``jobs.photo_files.pairs_of_files``).
         recursive: take the images of sub-folders too.
         skip_existing: leave out photos whose results are there already.
 
     Raises:
-        MetasrError: see :func:`upscale`.
+        MetasrError: see ``upscale``.
     """
     if skip_existing and plan.overwrite:
         raise InputError("skip_existing (--skip-existing) and overwrite (--overwrite) exclude each other: give one")

@@ -119,7 +119,7 @@ def make_network(
         kind: what it has to be.
 
     Raises:
-        WeightsError: as of :func:`network_choices`.
+        WeightsError: as of ``network_choices``.
     """
     choices = network_choices(node, origin=origin, state=state, kind=kind)
     return _made(choices, networks(), origin=origin)
@@ -167,7 +167,7 @@ def make_recipe(node: Mapping[str, Any], *, origin: str, seed: int) -> Any:
     """A card's recipe, its networks freshly drawn by a seed as training draws them.
 
     Raises:
-        WeightsError: as of :func:`recipe_choices`.
+        WeightsError: as of ``recipe_choices``.
     """
     choices = recipe_choices(node, origin=origin)
     with torch.random.fork_rng(devices=[]):

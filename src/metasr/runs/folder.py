@@ -35,7 +35,7 @@ def _newest_stamp(base: Path) -> str:
 
 
 def is_stamp(name: str) -> bool:
-    """Whether a folder's name is one that :func:`stamp` made."""
+    """Whether a folder's name is one that ``stamp`` made."""
     try:
         datetime.strptime(name, _STAMP)
     except ValueError:

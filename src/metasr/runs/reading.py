@@ -1,7 +1,7 @@
 """Files that others wrote are data: read within bounds, of the expected kinds, and nothing in them is ever executed.
 
 Cards, configs of run folders and records of jobs go through here. What they say of classes goes through
-:mod:`metasr.runs.architecture`.
+``runs.architecture``.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class DataStepSolver:
 
     @torch.no_grad()
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
-        """See :meth:`metasr.solvers.base.Solver.solve`."""
+        """See ``solvers.base.Solver.solve``."""
         degradation = check_problem(lr, scale, degradation)
         start = clock(lr.device)
         sr = imresize(lr / degradation.gain, scale, shift=degradation.shift)

@@ -78,7 +78,7 @@ class Slice(Callback):
 
     Args:
         resume: writes the resume point.
-        deadline: on :func:`time.monotonic`'s clock, in seconds; at least one step is taken whatever it says.
+        deadline: on ``time.monotonic``'s clock, in seconds; at least one step is taken whatever it says.
     """
 
     def __init__(self, resume: ResumePoint, *, deadline: float) -> None:

@@ -107,7 +107,7 @@ class Logging:
         return loggers
 
     def _open_wandb(self, options: WandbOptions, folder: Path, *, run: Path, job: str) -> Any:
-        """A wandb run of its own, grouped and named as :mod:`metasr.runs.wandb_names` says."""
+        """A wandb run of its own, grouped and named as ``runs.wandb_names`` says."""
         confine_wandb(folder)
         import wandb
         from pytorch_lightning.loggers import WandbLogger
@@ -133,7 +133,7 @@ class Logging:
 
 
 def close(loggers: Sequence[Any]) -> None:
-    """Finish what :meth:`Logging.open` opened."""
+    """Finish what ``Logging.open`` opened."""
     for logger in loggers:
         logger.finalize("success")
         if type(logger).__name__ == "WandbLogger":

@@ -1,6 +1,6 @@
 """The comparison as blocks of a wandb report: plain ones of our own, which need no account, and wandb's made from them.
 
-Runs are found by their group and job type, which :mod:`metasr.runs.wandb_names` tells.
+Runs are found by their group and job type, which ``runs.wandb_names`` tells.
 """
 
 from __future__ import annotations

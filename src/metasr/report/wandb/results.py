@@ -1,4 +1,4 @@
-"""An evaluation's table, curves and pictures to wandb, as :mod:`metasr.runs.wandb_names` lists them."""
+"""An evaluation's table, curves and pictures to wandb, as ``runs.wandb_names`` lists them."""
 
 from __future__ import annotations
 
