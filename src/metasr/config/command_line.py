@@ -252,7 +252,8 @@ def plain(error: Exception) -> str:
     lines = [line for part in (error, error.__cause__) if part is not None for line in str(part).splitlines()]
     # Four spaces begin lines on the insides; to append is no help against a typing error.
     kept = [line for line in dict.fromkeys(lines) if line.strip() and not line.startswith(("    ", "To append"))]
-    text = "; ".join([*(line.strip().removesuffix(".") for line in kept), *_near_keys(error)])
+    parts = [*(line.strip().removesuffix(".") for line in kept), *_near_keys(error)]
+    text = "; ".join(parts if len(parts) > 1 else [*parts, "--help tells what can be chosen, --cfg job what was"])
     return re.sub(r"\w+Error raised while resolving interpolation: ", "", text)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -45,7 +46,7 @@ def compose_and_execute(cfg: DictConfig) -> float | None:
     except MetasrError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except OmegaConfBaseException as error:  # hydra would put a line of its own before it
+    except (HydraException, OmegaConfBaseException) as error:  # hydra would put a line of its own before it
         if _shown_whole:
             raise
         print(f"error: {plain(error)}", file=sys.stderr)
