@@ -228,8 +228,8 @@ def test_stopped_politely_it_says_how_to_go_on(tmp_path: Path, short: tuple[str,
     [
         (["+experiment=mzsr_x3"], "no experiment 'mzsr_x3': did you mean 'zssr_x3' or 'mzsr_x4' or 'mzsr_x2'"),
         (["experiment=mzsr_x2"], "write a plus before it: +experiment=mzsr_x2"),
-        (["+experiment=mzsr_x2", "profile=fast"], "no profile 'fast': known: gpu, paper, quick, smoke"),
-        (["+experiment=mzsr_x2", "sead=1"], "no key 'sead': did you mean 'seed'?"),
+        (["+experiment=mzsr_x2", "profile=fast"], "no profile 'fast': known: cpu, gpu, paper, quick, smoke"),
+        (["+experiment=mzsr_x2", "sead=1"], "no key 'sead': did you mean 'seed'"),
         (["+experiment=mzsr_x2", "data.rot=x"], "Could not override 'data.rot'; Key 'rot' not in 'DataConf'"),
         (["+experiment=mzsr_x2", "seed=1,2"], "Ambiguous value for argument 'seed=1,2'"),
         (

@@ -14,7 +14,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from metasr.config import build
 from metasr.config.chain import stages
 from metasr.config.entries import steps_of
 from metasr.config.evaluation import test_images as images_of
@@ -28,6 +27,7 @@ from metasr.runs.weights import from_run
 from metasr.solvers.base import Solution
 from metasr.solvers.interpolate import InterpolateSolver
 from metasr.solvers.mzsr.solver import MZSRSolver
+from metasr.training import chain
 from running import OWN_NETWORKS, SMALL, SMOKE, compose, save_picture, train
 
 COLUMNS = (
@@ -275,7 +275,7 @@ def test_mistakes_are_told_before_any_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, override: str, kind: type[Exception], message: str
 ) -> None:
     monkeypatch.delenv("METASR_DATA", raising=False)
-    monkeypatch.setattr(build, "trainer", lambda *_, **__: pytest.fail("training began"))
+    monkeypatch.setattr(chain, "make_trainer", lambda *_, **__: pytest.fail("training began"))
     monkeypatch.setattr(MZSRSolver, "snapshots", lambda *_, **__: pytest.fail("adaptation began"))
     with pytest.raises(kind, match=message):
         execute(compose(*SMOKE, f"task={task}", override.format(tmp=tmp_path)), tmp_path)

@@ -50,7 +50,7 @@ def test_the_first_interrupt_ends_the_loop_and_the_second_one_is_python_s(capsys
             interrupt()
     assert signal.getsignal(signal.SIGINT) is before
     assert "Ctrl-C once more leaves at once" in capsys.readouterr().err
-    assert was_interrupted(Solution(torch.zeros(1), stopped=limit.stopped))
+    assert was_interrupted(Solution(torch.zeros(1), stopped=limit.stopped, cut_short=limit.cut_short))
 
 
 def test_interrupts_are_python_s_again_after_the_context_even_after_an_error() -> None:
@@ -86,8 +86,8 @@ def test_the_budget_ends_before_the_step_that_would_overrun_it() -> None:
             more = limit.tick()
     assert (done, limit.seconds) == (3, 9)  # a fourth would end at 12
     assert limit.stopped == "budget_seconds=10 spent after 3 of 100 steps"
-    assert was_cut_short(Solution(torch.zeros(1), stopped=limit.stopped))
-    assert not was_interrupted(Solution(torch.zeros(1), stopped=limit.stopped))
+    assert was_cut_short(Solution(torch.zeros(1), stopped=limit.stopped, cut_short=limit.cut_short))
+    assert not was_interrupted(Solution(torch.zeros(1), stopped=limit.stopped, cut_short=limit.cut_short))
 
 
 def test_time_for_the_output_is_kept_back() -> None:

@@ -255,8 +255,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield handle
     except DataError as error:
         raise DataError(f"cannot read {path}: {error}") from error.__cause__
-    except MemoryError:
-        raise
+    except MemoryError as error:  # Pillow says so too of a damaged JPEG 2000 that claims to be huge
+        raise DataError(f"decoding {path} takes more memory than there is; copy it again, or convert it") from error
     except PermissionError as error:
         raise DataError(f"cannot open {path}: {error.strerror}; check its permissions") from error
     except FileNotFoundError as error:

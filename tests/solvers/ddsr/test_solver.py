@@ -219,7 +219,7 @@ def test_ctrl_c_gives_what_was_learned_once_there_is_enough(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mode": "best"}, "mode must be 'faithful' or 'better', got 'best'"),
+        ({"mode": "best"}, "mode must be one of faithful, better, got 'best'"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"kernel_size": 12}, "kernel_size must be odd and at least 3, got 12"),
         ({"kernel_size": 1}, "kernel_size must be odd and at least 3, got 1"),
