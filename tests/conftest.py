@@ -1,7 +1,9 @@
 """Fixtures that find what does not come with the repository: benchmark images and reference weights."""
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 # Small tensors are quicker on one thread, and several workers then share the cores in peace.
@@ -22,6 +24,14 @@ def _folder(variable: str, beside: str, what: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"{what} not found: set {variable}")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _level_of_our_log() -> Iterator[None]:
+    """The command sets how much is told, for its whole process; no other test is to notice."""
+    level = logging.getLogger("metasr").level
+    yield
+    logging.getLogger("metasr").setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from metasr.io.images import Photo, write_photo
 from metasr.runs import folder as run_folder
 from metasr.runs import weights as weights_store
 from metasr.solvers.ddsr.solver import DDSRSolver
+from report_samples import TABLE
 from running import PROJECT, save_picture
 
 BENCHMARKS = PROJECT / "benchmarks"
@@ -189,7 +190,7 @@ def sweep_of(folder: Path, seeds: str, *, unfinished: str = "") -> None:
             job = folder / f"{meta_set}-{seed}"
             job.mkdir(parents=True)
             done = f"{meta_set}-{seed}" != unfinished
-            (job / "table.csv").write_text("weights\nrun\n")
+            (job / "table.csv").write_text(TABLE.format(low=30, high=31))
             (job / "job.json").write_text(
                 json.dumps({"overrides": [f"meta_set={meta_set}", f"seed={seed}", "+experiment=weightnet_x2"],
                             "status": "finished" if done else "started"})

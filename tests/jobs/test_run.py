@@ -343,7 +343,7 @@ def test_steps_to_show(value: object, want: tuple[int, ...]) -> None:
 
 
 def test_latest_points_at_the_newest_run_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
-    monkeypatch.setattr(job, "run_chain", lambda *_, **__: None)
+    monkeypatch.setattr(job, "run_chain", lambda *_, accepted, **__: accepted())
     cfg = compose(*SMALL, f"testset={photos}", "degradations=[bicubic]", "adapt_steps=[0]")
     for name in ("2026-01-02_03-04-05-000006", "2026-01-02_03-04-05-000007"):
         (tmp_path / "out" / name).mkdir(parents=True)

@@ -59,7 +59,8 @@ def test_a_seed_means_one_result(name: str, degradation: str) -> None:
     draws_noise = name == "adapt_everything" or (
         "_n" in degradation and name.startswith("adapt") and name != "adapt_no_steps"
     )
-    draws_weights = not hasattr(SOLVERS[name](), "network") and not name.startswith(("interpolate", "back_project", "data_step"))
+    no_learning = name.startswith(("interpolate", "back_project", "data_step"))
+    draws_weights = not hasattr(SOLVERS[name](), "network") and not no_learning
     assert torch.equal(one.sr, other.sr) != (draws_noise or draws_weights)
 
 
