@@ -153,3 +153,20 @@ def test_evaluating_gives_the_table_of_the_protocol(tmp_path: Path) -> None:
     assert [row.updates for row in several.rows] == [0, 0, 0, 1]
     with pytest.raises(InputError, match="BackProjectSolver takes none"):
         metasr.evaluate(BackProjectSolver(), photo, "bicubic", updates=[1])
+
+
+def test_wrong_calls_are_refused_in_words(tmp_path: Path) -> None:
+    photo = save_picture(tmp_path / "a.png", 24, 24)
+    solver = metasr.load(solver="back_project")
+    lr = read_photo(photo).rgb
+    for call in (lambda: solver(lr * 255), lambda: metasr.degrade(lr * 255, "bicubic")):
+        with pytest.raises(InputError, match=r"must lie in \[0, 1\].*divide 8-bit values by 255"):
+            call()
+    with pytest.raises(InputError, match="the degradation is for scale 2, but scale 3"):
+        solver(lr, degradation=names.parse("g2.0d", scale=2), scale=3)
+    with pytest.raises(InputError, match="no degradations to evaluate on"):
+        metasr.evaluate(solver, photo, [])
+    with pytest.raises(InputError, match="neither a file, a folder nor a known set: did you mean 'samples'"):
+        metasr.evaluate(solver, "sampls", "g2.0d")
+    with pytest.raises(InputError, match="one that estimates the kernel itself"):
+        metasr.upscale(photo, solver=solver, kernel="estimate")

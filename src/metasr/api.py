@@ -14,11 +14,11 @@ from torch import Tensor
 
 from metasr.checks import check_image
 from metasr.config import build
-from metasr.config.photos import photo_config, plan_of, sampling_of, solver_for
+from metasr.config.photos import ESTIMATE, photo_config, plan_of, sampling_of, solver_for
 from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
-from metasr.errors import InputError
+from metasr.errors import InputError, nearest
 from metasr.evaluation.evaluate import evaluate as evaluate_entries
 from metasr.evaluation.solved import Entry
 from metasr.io.images import list_images
@@ -77,7 +77,7 @@ class LoadedSolver:
             InputError: for images of another shape or range, or a degradation that does not fit.
         """
         batch = lr[None] if isinstance(lr, Tensor) and lr.ndim == 3 else lr
-        check_image(batch, name="lr")
+        _check_batch(batch, name="lr")
         known = self._problem(degradation, scale)
         solved = [
             self.solve(image[None], scale=known.scale, degradation=known, seed=seed).sr.detach().cpu()
@@ -120,6 +120,7 @@ class LoadedSolver:
 
     def _problem(self, degradation: str | Degradation | None, scale: float | None) -> Degradation:
         if isinstance(degradation, Degradation):
+            _require_scale(degradation, scale)
             return degradation
         name = str(self.degradation) if degradation is None else degradation
         return names.parse(name, scale=self.scale if scale is None else scale)
@@ -195,7 +196,7 @@ def upscale(
         recursive: take the photos of sub-folders too.
         skip_existing: leave out photos that are enlarged already.
         overwrite: replace existing outputs; never a photo itself.
-        device: ``auto``, ``cpu``, ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``; what ``load`` gave stays where it was loaded to.
         seed: of the random draws.
         **options: of the solver.
 
@@ -224,6 +225,11 @@ def upscale(
         return list(upscale_files(plan_of(cfg), sources, output, recursive=recursive, skip_existing=skip_existing))
     if weights is not None or steps is not None or options:
         raise InputError("weights, steps and options are those of the solver that was given; give them to load")
+    if kernel in ESTIMATE:
+        raise InputError(
+            f"kernel={kernel!r} is for solvers that are named; of those that are loaded, one that estimates the kernel "
+            "itself does it: metasr.load(solver='adapt_blind')"
+        )
     loaded = solver if isinstance(solver, LoadedSolver) else None
     factor = scale or (loaded.scale if loaded else 2.0)
     pairs = pairs_of_files(sources, output, scale=factor, recursive=recursive)
@@ -264,13 +270,12 @@ def degrade(hr: Tensor, degradation: str | Degradation, *, scale: float | None =
         torch.Size([3, 32, 41])
     """
     if isinstance(degradation, Degradation):
-        if scale is not None and scale != degradation.scale:
-            raise InputError(f"the degradation is for scale {degradation.scale:g}, but scale {scale:g} was asked for")
+        _require_scale(degradation, scale)
         known = degradation
     else:
         known = names.parse(degradation, scale=2.0 if scale is None else scale)
     batch = hr[None] if isinstance(hr, Tensor) and hr.ndim == 3 else hr
-    check_image(batch, name="hr")
+    _check_batch(batch, name="hr")
     lr = known(batch, generator=torch.Generator(batch.device).manual_seed(seed))
     return lr[0] if hr.ndim == 3 else lr
 
@@ -309,6 +314,9 @@ def evaluate(
         >>> [(row.solver, f"{row.psnr_y:.1f}") for row in table.rows]
         [('interpolate', '27.9'), ('interpolate_aligned', '28.7'), ('back_project', '32.5')]
     """
+    asked = [degradations] if isinstance(degradations, str) else list(degradations)
+    if not asked:
+        raise InputError("no degradations to evaluate on: give at least one, such as ['g2.0d']")
     made = load(solver) if isinstance(solver, str) else solver
     loaded = made if isinstance(made, LoadedSolver) else None
     behind = loaded.solver if loaded else made
@@ -318,7 +326,7 @@ def evaluate(
     entry = Entry(loaded.name if loaded else type(made).__name__, loaded.weights if loaded else "-", behind, counts)
     return evaluate_entries(
         _image_set(images),
-        [degradations] if isinstance(degradations, str) else list(degradations),
+        asked,
         lambda _: [] if entry.solver in ("interpolate", "interpolate_aligned") else [entry],
         scale=float(scale or (loaded.scale if loaded else 2.0)),
         seed=seed,
@@ -328,6 +336,19 @@ def evaluate(
     )
 
 
+def _check_batch(images: Tensor, *, name: str) -> None:
+    """Require a batch of images in [0, 1]; bicubic overshoot of a quarter is let through, bytes as floats are not."""
+    check_image(images, name=name)
+    low, high = float(images.min()), float(images.max())
+    if low < -0.25 or high > 1.25:
+        raise InputError(f"{name} must lie in [0, 1], got {low:.3g} to {high:.3g}; divide 8-bit values by 255")
+
+
+def _require_scale(degradation: Degradation, scale: float | None) -> None:
+    if scale is not None and scale != degradation.scale:
+        raise InputError(f"the degradation is for scale {degradation.scale:g}, but scale {scale:g} was asked for")
+
+
 def _image_set(images: str | PathLike | Sequence[PathLike] | ImageSet) -> ImageSet:
     if isinstance(images, ImageSet):
         return images
@@ -335,6 +356,8 @@ def _image_set(images: str | PathLike | Sequence[PathLike] | ImageSet) -> ImageS
         return image_set(images, split="test")
     if isinstance(images, str | os.PathLike):
         path = home_path(images)
+        if not path.exists():
+            raise InputError(f"{path} is neither a file, a folder nor a known set: {nearest(str(images), CATALOG)}")
         return ImageSet(path.name, "test", tuple(list_images(path) if path.is_dir() else [path]))
     paths = tuple(home_path(path) for path in images)
     return ImageSet("images", "test", paths)

@@ -159,7 +159,10 @@ def _solvers() -> list[str]:
 
 def _factor(text: str) -> float:
     """A factor of enlargement, for argparse: ``2``, ``1.5``, ``2x``, ``x2``."""
-    return float(re.sub(r"^[x×]|[x×]$", "", text.strip().lower()))
+    try:
+        return float(re.sub(r"^[x×]|[x×]$", "", text.strip().lower()))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number such as 2 or x2, got {text!r}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from metasr.config.photos import photo_config, photo_solver
+from metasr.degradation.kernel_files import KERNEL_SUFFIXES
 from metasr.degradation.published_sets import SETS
 from metasr.errors import told_of
 from metasr.io.images import read_photo
@@ -26,7 +27,7 @@ KERNELS = (
     ("sig_1.6_b", "a Gaussian of any standard deviation"),
     ("sigani_4_1_20_b", "a Gaussian of two standard deviations and an angle in degrees"),
     ("disc_3_d", "out of focus: a disc of that radius in pixels"),
-    ("kernel.npy, kernel.mat_b", "a file: .mat, .npy or .png, with _b or _d behind it (default: _d)"),
+    ("kernel.npy, kernel.mat_b", f"a file: {', '.join(KERNEL_SUFFIXES)}, with _b or _d behind it (default: _d)"),
     ("kernels/", "a folder of such files, one for each photo, with the photos' names"),
     ("g2.0d_n10", "any of them with noise of that standard deviation, 0-255 scale"),
 )

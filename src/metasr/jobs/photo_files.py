@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from metasr.degradation.kernel_files import KERNEL_SUFFIXES
 from metasr.errors import DataError, InputError, OutputError
 from metasr.io.files import PathLike, write_bytes
 from metasr.io.images import WRITE_SUFFIXES, list_images, natural_key
@@ -23,8 +24,6 @@ log = logging.getLogger(__name__)
 
 Pair = tuple[Path, Path]
 """A photo, and where its enlargement goes."""
-
-_KERNEL_SUFFIXES = (".npy", ".mat", ".png")
 
 
 def home_path(path: PathLike) -> Path:
@@ -140,7 +139,7 @@ def save_kernel(kernel: Tensor, path: Path) -> None:
 
 
 def _kernel_in(folder: Path, photo: Path) -> Path | None:
-    files = (folder / f"{stem}{s}" for stem in (photo.stem, f"kernel_{photo.stem}") for s in _KERNEL_SUFFIXES)
+    files = (folder / f"{stem}{s}" for stem in (photo.stem, f"kernel_{photo.stem}") for s in KERNEL_SUFFIXES)
     return next((path for path in files if path.is_file()), None)
 
 

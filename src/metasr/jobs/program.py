@@ -64,7 +64,7 @@ def run_program(choices: Sequence[str]) -> int:
             training on several devices are started.
     """
     if wants_help(choices):
-        print(text(conf_folder(), *further_folders(choices)).replace("python src/run.py", program()))
+        _show(text(conf_folder(), *further_folders(choices)).replace("python src/run.py", program()) + "\n")
         return 0
     # Hydra would print errors, mostly with a traceback, and exit; so it hands them on.
     global _shown_whole
@@ -75,11 +75,20 @@ def run_program(choices: Sequence[str]) -> int:
         sys.argv[1:] = sweep_as_run(choices)
         check_choices(sys.argv[1:], conf_folder())
         if wants_config(sys.argv[1:]):
-            print(config_text(sys.argv[1:], conf_folder()), end="")
+            _show(config_text(sys.argv[1:], conf_folder()))
         else:
             compose_and_execute()
 
     return status_of(work, whole=shown_whole)
+
+
+def _show(answer: str) -> None:
+    """Print a text of many lines, of which a reader such as ``head`` may take the first few."""
+    try:
+        sys.stdout.write(answer)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def with_runs(choices: Sequence[str]) -> list[str]:

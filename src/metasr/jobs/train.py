@@ -96,7 +96,7 @@ def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None)
     if trained is not None:
         there = has_released(weights_folder(), method=cfg.method, scale=cfg.scale)
         print(
-            f"trained on {cfg.data.name} (seed {cfg.seed}) in {trained_seconds:.0f} s"
+            f"trained on {cfg.data.name} (seed {cfg.seed}), {trained_seconds:.0f} s of it in this command"
             + ("; released weights: see weights/README.md" if there else "")
         )
     print(f"run folder: {folder}")

@@ -48,7 +48,7 @@ class Upscaled:
         updates: gradient steps taken on it.
         weights: the weights' name; ``-`` for none.
         assumed: what was estimated, where the kernel was.
-        cut_short: by whom, where the solver would have gone on.
+        cut_short: why the solver was ended, where it would have gone on.
         stopped: why it took no further step, where it ended by itself.
         place: its number among the photos of the job, and how many these are.
     """
