@@ -18,6 +18,7 @@ from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError, MetasrError, told_of
 from metasr.figures import comparison as figures
 from metasr.io.files import check_new_file
+from metasr.io.flat_parts import keep_flat
 from metasr.io.images import Photo, check_output, read_photo, write_photo
 from metasr.io.transparency import fill_transparent
 from metasr.jobs.photo_files import (
@@ -202,7 +203,7 @@ def upscale(
 
 
 def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, seed: int = 0) -> tuple[Photo, Solution]:
-    """Enlarge a photo; transparency is enlarged bicubically and carried along, greyscale stays greyscale.
+    """Enlarge a photo; transparency is enlarged bicubically and carried along, greyscale stays greyscale, flat flat.
 
     Args:
         solver: the solver.
@@ -213,12 +214,20 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
     rgb = photo.rgb if photo.alpha is None else fill_transparent(photo.rgb, photo.alpha)
     solution = solver.solve(rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
     sr = solution.sr[0].cpu()
+    if _shows_all(solver, degradation):
+        sr = keep_flat(sr, rgb.cpu(), shift=degradation.shift)
     if photo.colourless:
         sr = sr.mean(0, keepdim=True).expand(3, -1, -1)
     alpha: Tensor | None = None
     if photo.alpha is not None:
         alpha = imresize(photo.alpha[None], degradation.scale, shift=degradation.shift)[0].clamp(0, 1)
     return replace(photo, rgb=sr.contiguous(), alpha=alpha), solution
+
+
+def _shows_all(solver: Solver, degradation: Degradation) -> bool:
+    """Whether nothing of the photo is covered or darkened: there the photo's own colours are no answer."""
+    covered = degradation.mask is not None or getattr(solver, "mask", None) is not None
+    return not covered and degradation.gain == 1 and getattr(solver, "gain", None) in (None, 1)
 
 
 def _check_outputs(
