@@ -13,13 +13,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from metasr.config.photos import PhotoPlan, plan_of
+from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError, MetasrError, told_of
 from metasr.figures import comparison as figures
 from metasr.io.files import check_new_file
 from metasr.io.flat_parts import keep_flat
-from metasr.io.images import Photo, check_output, read_photo, write_photo
+from metasr.io.images import MAX_PIXELS, Photo, check_output, read_photo, write_photo
 from metasr.io.transparency import fill_transparent
 from metasr.jobs.photo_files import (
     PathLike,
@@ -111,7 +112,8 @@ def upscale_files(
         pairs = without_existing(pairs)
     if not pairs:
         return
-    made = plan.make(kernels_for(plan.kernel, [source for source, _ in pairs]))
+    kernels = kernels_for(plan.kernel, [source for source, _ in pairs])
+    made = plan.make([names.with_choice(k, index=plan.kernel_index, flip=plan.flip_kernel) for k in kernels])
     yield from upscale(
         made.solver,
         [source for source, _ in pairs],
@@ -123,6 +125,8 @@ def upscale_files(
         overwrite=plan.overwrite,
         side_by_side=plan.side_by_side,
         save_kernels=plan.save_kernel,
+        frame=plan.frame,
+        max_pixels=plan.max_pixels or MAX_PIXELS,
     )
 
 
@@ -138,6 +142,8 @@ def upscale(
     overwrite: bool = False,
     side_by_side: bool = False,
     save_kernels: bool = False,
+    frame: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Upscaled]:
     """Enlarge photos; gives each result as soon as it is written.
 
@@ -155,6 +161,8 @@ def upscale(
         overwrite: whether existing outputs may be replaced; the photos themselves never are.
         side_by_side: also write a picture beside plain bicubic enlargement.
         save_kernels: also write the kernel that the solver estimated or used, as ``.npy``.
+        frame: which of several frames or pages of a photo, from 0; none for the first.
+        max_pixels: what a photo may have at most.
 
     Raises:
         MetasrError: for bad input, weights or output; see the message. Of several photos, once all others are done.
@@ -167,7 +175,7 @@ def upscale(
     for i, ((source, output), degradation) in enumerate(zip(files, degradations, strict=True)):
         start = time.perf_counter()
         try:
-            photo = read_photo(source)
+            photo = read_photo(source, frame=frame, max_pixels=max_pixels)
             alpha = photo.alpha is not None and bool((photo.alpha < 1).any())
             check_output(output, overwrite=overwrite, alpha=alpha)
             moved = replace(photo, rgb=photo.rgb.to(device))
