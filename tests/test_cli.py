@@ -118,6 +118,59 @@ def test_what_a_shell_makes_of_a_star(
     assert main(["upscale", *QUICK, ".", "-r", "-o", "out", "--skip-existing", "--overwrite"]) == 2
 
 
+def test_a_kernel_file_is_read_as_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+
+    source = save_picture(tmp_path / "a.png", 25, 23)
+    monkeypatch.chdir(tmp_path)
+    kernels = np.zeros((2, 5, 5))
+    kernels[0, 2, 2:], kernels[1, 2, 1:4] = [3, 2, 1], 1
+    np.save("k.npy", kernels / kernels.sum((1, 2), keepdims=True))
+    made, told = [], []
+    for i, more in enumerate(
+        [["-k", "k.npy"], ["-k", "k.npy", "--flip-kernel"], ["-k", "k.npy#0_flip"],
+         ["-k", "k.npy", "--kernel-index", "1"], ["-k", "k.npy#1"]]
+    ):  # fmt: skip
+        caplog.clear()
+        assert main(["upscale", str(source), "--solver", "unfolded", "-o", f"{i}.png", *more]) == 0
+        made.append(Path(f"{i}.png").read_bytes())
+        told.append([record.getMessage() for record in caplog.records if record.levelname == "WARNING"])
+    assert made[1] == made[2]
+    assert made[3] == made[4]
+    assert len(set(made)) == 3
+    assert "k.npy holds 2 kernels, the first is taken" in told[0][0]
+    assert told[0][1].startswith("k.npy: kernel 5x5, centre of mass at 0.67 px right of its middle tap, ")
+    assert told[0][1].endswith("if it comes from a program that convolves (conv2, ndimage.convolve)")
+    assert len(told[1]) == 1
+    assert told[2:] == [[], [], []]
+    assert main(["upscale", str(source), "-k", "bicubic", "--flip-kernel", "-o", "x.png"]) == 2
+    assert main(["upscale", str(source), "-k", "k.npy", "--kernel-index", "2", "-o", "x.png"]) == 2
+
+
+def test_frames_and_the_bound_on_pixels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    pages = [Image.new("RGB", (9, 7), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    pages[0].save("a.tif", save_all=True, append_images=pages[1:])
+    assert main(["upscale", *QUICK, "a.tif", "--frame", "1", "-o", "a.png"]) == 0
+    assert read_photo("a.png").rgb[:, 3, 3].tolist() == [0, 0, 1]
+    assert main(["upscale", *QUICK, "a.tif", "--frame", "2", "-o", "b.png"]) == 2
+    assert main(["upscale", *QUICK, "a.tif", "--frame", "-1", "-o", "b.png"]) == 2
+    assert main(["upscale", *QUICK, "a.tif", "--max-pixels", "62", "-o", "b.png"]) == 2
+    assert main(["upscale", *QUICK, "a.tif", "--max-pixels", "0", "-o", "b.png"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert "it holds 2 frame(s), so frame must be 0 to 1, got 2" in told[0]
+    assert told[1] == "error: frame (--frame) counts from 0, got -1"
+    assert "at most 62 are read; if that is its true size, allow it (max_pixels, --max-pixels)" in told[2]
+    assert told[3] == "error: max_pixels (--max-pixels) must be at least 1, got 0"
+    assert not Path("b.png").exists()
+
+
 @pytest.mark.parametrize(("text", "want"), [("2", 2.0), ("2x", 2.0), ("x3", 3.0), ("1.5X", 1.5), ("×4", 4.0)])
 def test_factors(text: str, want: float) -> None:
     assert parser().parse_args(["upscale", "a.png", "-s", text]).scale == want

@@ -83,6 +83,11 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "where every second pixel was kept), g2.0d, iso_1.5_b, aniso_4_1_0.5_d, a kernel file, or a folder of kernels "
         "of the photos' names; `metasr kernels` lists more",
     )  # fmt: skip
+    up.add_argument("--kernel-index", type=int, metavar="N", help="which kernel of a file of several, from 0")
+    up.add_argument(
+        "--flip-kernel", action="store_true",
+        help="turn the kernel of a file by half a turn: it comes from a program that convolves (conv2)",
+    )  # fmt: skip
     up.add_argument("--estimator", choices=_choices("estimator"), help="of -k estimate (default: parametric)")
     up.add_argument(
         "--save-kernel", action="store_true",
@@ -100,6 +105,8 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     up.add_argument("--mask", metavar="FILE", help="what is seen of the photo, in white; for --solver ddsr")
     up.add_argument("--gain", type=float, help="known brightness of a dark photo, in (0, 1]; for --solver ddsr")
     up.add_argument("--budget-seconds", type=float, metavar="S", help="time for one photo; for --solver zssr and ddsr")
+    up.add_argument("--frame", type=int, metavar="N", help="which frame or page of a photo of several, from 0")
+    up.add_argument("--max-pixels", type=int, metavar="N", help="that a photo may have (default: 200 million)")
     up.add_argument("--side-by-side", action="store_true", help="also write a picture beside plain bicubic enlargement")
     up.add_argument("-r", "--recursive", action="store_true", help="take the photos of sub-folders too")
     up.add_argument("--skip-existing", action="store_true", help="leave out photos that are enlarged already")
@@ -208,6 +215,8 @@ def _upscale(options: argparse.Namespace) -> Iterator[object]:
             solver=options.solver, weights=options.weights, scale=options.scale, kernel=options.kernel,
             estimator=options.estimator, steps=options.steps, device=options.device, seed=options.seed,
             save_kernel=options.save_kernel, side_by_side=options.side_by_side, overwrite=options.overwrite,
+            kernel_index=options.kernel_index, flip_kernel=options.flip_kernel, frame=options.frame,
+            max_pixels=options.max_pixels,
             options={key: getattr(options, key) for key in _OF_SOLVER if getattr(options, key) is not None},
         )
     )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from metasr.config.command_line import check_choices, plain, sweep_as_run
+from metasr.config.command_line import check_choices, options_first, plain, sweep_as_run
 from metasr.errors import InputError
 from metasr.paths import conf_folder
 from running import compose
@@ -199,3 +199,17 @@ def test_our_own_messages_out_of_a_resolver_are_ours() -> None:
     with pytest.raises(Exception, match="is a file") as caught:
         _ = folder.d
     assert plain(caught.value).startswith(f"run={__file__} is a file; give a folder")
+
+
+@pytest.mark.parametrize(
+    ("typed", "want"),
+    [
+        (["+e=x", "--config-dir", "a=b", "seed=2"], ["--config-dir", "a=b", "+e=x", "seed=2"]),
+        (["a=1", "-m", "b=1,2"], ["-m", "a=1", "b=1,2"]),
+        (["a=1", "--cfg", "job", "--config-dir=d", "~b"], ["--cfg", "job", "--config-dir=d", "a=1", "~b"]),
+        (["a=1", "b=-2", ""], ["a=1", "b=-2", ""]),
+        (["a=1", "--info"], ["a=1", "--info"]),
+    ],
+)
+def test_options_come_before_choices(typed: list[str], want: list[str]) -> None:
+    assert options_first(typed) == want

@@ -117,10 +117,18 @@ def typed(monkeypatch: pytest.MonkeyPatch):
     """Pretends that these choices were typed."""
     from hydra.core.hydra_config import HydraConfig
 
-    def pretend(*choices: str) -> None:
+    def pretend(*choices: str, folder: str | None = None, hydra: tuple[str, ...] = ()) -> None:
+        class Source:
+            path, provider = folder, "command-line"
+
         class Typed:
             class overrides:
                 task = choices
+
+            class runtime:
+                config_sources = () if folder is None else (Source,)
+
+        Typed.overrides.hydra = hydra
 
         monkeypatch.setattr(HydraConfig, "initialized", staticmethod(lambda: True))
         monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda: Typed))
@@ -139,6 +147,14 @@ def test_commands_keep_what_made_the_weights(typed) -> None:
     assert evaluate_command("e", "/r").endswith(
         "src/run.py +experiment=e scale=3 +ablation=x task=evaluate weights=/r testset=set5 testset_root=FOLDER"
     )
+
+
+def test_commands_keep_the_users_own_folders_of_configs(typed) -> None:
+    searched = "hydra.searchpath=[file:///d]"
+    typed("+experiment=mine", folder="/my configs", hydra=(searched, "hydra.job.chdir=false"))
+    for told in (command("mine", "/r"), evaluate_command("mine", "/r")):
+        assert f" --config-dir '/my configs' '{searched}' +experiment=mine " in told
+        assert "chdir" not in told
 
 
 def test_solvers_side_by_side_need_names_of_their_own() -> None:

@@ -8,7 +8,7 @@ import torch
 from metasr.degradation.blur import blur
 from metasr.degradation.kernel_files import describe_kernel, load_kernel
 from metasr.degradation.kernels import anisotropic, isotropic
-from metasr.degradation.names import parse
+from metasr.degradation.names import is_file, is_flipped, parse, with_choice
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
 
@@ -59,6 +59,7 @@ def test_description():
     assert told.startswith("kernel 5x7, centre of mass at 0.09 px below and 0.91 px right of its middle tap, ")
     assert "64% of it differs when turned by half a turn: it is read as correlation; flip it (--flip-kernel)" in told
     assert "\n" not in told
+    assert describe_kernel(motion, flipped=True).endswith("it is read as convolution, flipped as asked for")
     with pytest.raises(InputError, match=r"expected one kernel"):
         describe_kernel(isotropic(1.0)[None])
 
@@ -74,3 +75,17 @@ def test_a_flipped_motion_kernel_matters_as_measured(tmp_path):
     kernels = [load_kernel(tmp_path / "k.txt", flip=flip) for flip in (False, True)]
     off = [float((blur(hr, kernel)[0, 0] - seen).abs().max()) for kernel in kernels]
     assert off[1] < 1e-12 < 0.1 < off[0]
+
+
+def test_choices_become_part_of_the_name():
+    assert with_choice("k.npy_b_n5", index=2, flip=True) == "k.npy#2_flip_b_n5"
+    assert with_choice("a b/k.mat#1_flip", index=1) == "a b/k.mat#1_flip"
+    assert with_choice("k.mat#1", flip=True) == "k.mat#1_flip"
+    assert with_choice("bicubic") == "bicubic"
+    for name in ("bicubic", "estimate", "g2.0d_n5"):
+        with pytest.raises(InputError, match=rf"are for a kernel file, got '{name}'; leave them out"):
+            with_choice(name, flip=True)
+    with pytest.raises(InputError, match=r"k\.mat#1 asks for kernel 1, kernel_index \(--kernel-index\) for 0"):
+        with_choice("k.mat#1", index=0)
+    assert [is_file(name) for name in ("k.npy", "k.mat#1_flip_d_n2", "g2.0d", "k.npyx")] == [True, True, False, False]
+    assert [is_flipped(name) for name in ("k.npy", "k.npy_flip_b_n2", "_flip")] == [False, True, False]

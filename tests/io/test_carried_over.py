@@ -97,7 +97,8 @@ def test_frames(tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture) -
     assert levels(read_photo(path))[0, 0, :3].tolist() == [255, 0, 0]
     (record,) = caplog.records
     assert (
-        record.getMessage() == f"{path} holds 3 frames, of which the first is read; choose another by frame=N (from 0)"
+        record.getMessage() == f"{path} holds 3 frames, of which the first is read; "
+        "choose another by frame=N (--frame N), from 0"
     )
     caplog.clear()
     for i, colour in enumerate(([255, 0, 0], [0, 255, 0], [0, 0, 255])):

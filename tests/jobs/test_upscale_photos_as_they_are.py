@@ -54,6 +54,34 @@ def test_grey_stays_grey(grey: bool) -> None:
     assert not torch.equal(coloured.rgb[0], coloured.rgb[1])
 
 
+class Drifting:
+    """A solver that gives flat colours back a little off."""
+
+    mask: Tensor | None = None
+    gain: float | None = None
+
+    def solve(self, lr: Tensor, *, scale: float, **_: object) -> Solution:
+        large = lr.repeat_interleave(2, -1).repeat_interleave(2, -2)
+        return Solution(sr=large - 2 / 255, kernel=None, trace=())
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (200, 30, 90)])
+def test_flat_stays_flat_to_the_level(tmp_path: Path, colour: tuple[int, int, int]) -> None:
+    rgb = torch.tensor(colour)[:, None, None].expand(3, 9, 12) / 255
+    large, _ = upscale_photo(Drifting(), Photo(rgb.contiguous()), Degradation(scale=2, downsample="direct"))
+    again = read_photo(write_photo(large, tmp_path / "a.png")).rgb
+    assert torch.equal(again, (torch.tensor(colour) / 255)[:, None, None].expand(3, 18, 24))
+
+
+def test_what_is_covered_or_dark_is_not_flat() -> None:
+    photo = Photo(torch.full((3, 9, 12), 0.5))
+    for name, value in (("mask", torch.ones(1, 1, 9, 12)), ("gain", 0.5)):
+        solver = Drifting()
+        setattr(solver, name, value)
+        large, _ = upscale_photo(solver, photo, Degradation(scale=2))
+        assert torch.equal(large.rgb, torch.full((3, 18, 24), 0.5 - 2 / 255))
+
+
 def test_what_the_file_says_is_carried_over(tmp_path: Path) -> None:
     gamma = ("gAMA", struct.pack(">I", 100000))
     photo = replace(disc(), dpi=(300.0, 300.0), colour_chunks=(gamma,))

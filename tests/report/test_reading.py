@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from metasr.errors import DataError
 from metasr.report.reading import read_run
 from report_samples import png, write_run
 from running import PROJECT
@@ -55,3 +56,17 @@ def test_a_log_overwritten_by_something_else_is_noted(text: str, tmp_path: Path)
     assert run.notes == [f"{log} is no log of this program's (it lacks the column step): its curves are not shown"]
     log.write_text("")  # as Lightning begins it
     assert read_run(folder).notes == []
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 50000, "- " * 50000 + "1", "a: {b: [", "just text", "[" * 40 + "]" * 40, "!!python/name:os.system"]
+)
+@pytest.mark.parametrize("name", ["config.yaml", "overrides.yaml"])
+def test_a_damaged_yaml_is_named(text: str, name: str, tmp_path: Path):
+    folder = write_run(tmp_path / "run")
+    for card in folder.glob("*/card.json"):
+        card.write_text("{}")  # so that the config is looked for in .hydra
+    (folder / ".hydra").mkdir(exist_ok=True)
+    (folder / ".hydra" / name).write_text(text)
+    with pytest.raises(DataError, match=rf"{name} is damaged or cannot be read: .*; leave its run out of the report"):
+        read_run(folder)

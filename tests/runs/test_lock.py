@@ -54,7 +54,7 @@ def test_a_living_process_is_respected_and_a_dead_ones_lock_is_not(
     assert "ended without a word: going on" in caplog.text
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1}', "[" * 10**5, '{"pid":' * 10**5])
 def test_a_lock_that_cannot_be_read_is_stale(tmp_path: Path, content: str) -> None:
     (tmp_path / LOCK_NAME).write_text(content)
     with RunLock(tmp_path):

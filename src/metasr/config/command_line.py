@@ -47,6 +47,11 @@ def status_of(work: Callable[[], object], *, whole: bool = False) -> int:
     return 0
 
 
+_WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c",
+               "--experimental-rerun")  # fmt: skip
+"""Hydra's options whose value is the word behind them."""
+
+
 def further_folders(arguments: Sequence[str]) -> list[Path]:
     """Folders of configs beside the program's own: of ``--config-dir`` and of ``hydra.searchpath``."""
     folders = []
@@ -215,6 +220,23 @@ def sweep_as_run(arguments: Sequence[str]) -> list[str]:
     if len(folders) > 1 or any(argument.startswith("runs=") for argument in arguments):
         raise InputError("give one of sweep=FOLDER and 'runs=[FOLDER,...]', which takes folders of sweeps too")
     return [f"runs=[{a.partition('=')[2]}]" if a.startswith("sweep=") else a for a in arguments]
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """The command line with hydra's options before its choices, which it wants in one piece.
+
+    ``+experiment=mine --config-dir FOLDER seed=2`` is what people type, and argparse refuses ``seed=2`` there.
+    """
+    options: list[str] = []
+    choices: list[str] = []
+    is_value = False
+    if any(argument in ("--info", "-i") for argument in arguments):  # which would take the first choice for its value
+        return list(arguments)
+    for argument in arguments:
+        is_option = argument.startswith("-") and not is_value
+        (options if is_option or is_value else choices).append(argument)
+        is_value = is_option and argument in _WITH_VALUE
+    return [*options, *choices]
 
 
 def _refuse_option(argument: str, groups: Groups) -> None:

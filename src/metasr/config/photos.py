@@ -16,6 +16,7 @@ from metasr.config import build
 from metasr.config.evaluation import choose_for
 from metasr.config.schema import register
 from metasr.degradation import names
+from metasr.degradation.kernel_files import describe_kernel, is_one_sided
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError, WeightsError, nearest
 from metasr.paths import conf_folder, weights_folder
@@ -61,6 +62,10 @@ class PhotoPlan:
         overwrite: whether existing outputs may be replaced.
         side_by_side: whether pictures beside plain enlargement are wanted.
         save_kernel: whether the kernels that are found are wanted.
+        kernel_index: which kernel of a file of several, from 0.
+        flip_kernel: whether a kernel file's kernel is to be turned by half a turn.
+        frame: which of several frames or pages of a photo, from 0; none for the first.
+        max_pixels: what a photo may have at most; none for the usual.
         make: makes the solver and the degradations of each photo's kernel (see ``photo_solver``).
     """
 
@@ -71,11 +76,23 @@ class PhotoPlan:
     overwrite: bool
     side_by_side: bool
     save_kernel: bool
+    kernel_index: int | None
+    flip_kernel: bool
+    frame: int | None
+    max_pixels: int | None
     make: Callable[[Sequence[str]], PhotoSolver]
 
 
 def plan_of(cfg: DictConfig) -> PhotoPlan:
-    """What a composed config asks of an upscaling job."""
+    """What a composed config asks of an upscaling job.
+
+    Raises:
+        InputError: for a frame below 0, or less than one pixel.
+    """
+    if cfg.frame is not None and cfg.frame < 0:
+        raise InputError(f"frame (--frame) counts from 0, got {cfg.frame}")
+    if cfg.max_pixels is not None and cfg.max_pixels < 1:
+        raise InputError(f"max_pixels (--max-pixels) must be at least 1, got {cfg.max_pixels}")
     return PhotoPlan(
         scale=cfg.scale,
         kernel=str(cfg.kernel),
@@ -84,6 +101,10 @@ def plan_of(cfg: DictConfig) -> PhotoPlan:
         overwrite=cfg.overwrite,
         side_by_side=cfg.side_by_side,
         save_kernel=cfg.save_kernel,
+        kernel_index=cfg.kernel_index,
+        flip_kernel=cfg.flip_kernel,
+        frame=cfg.frame,
+        max_pixels=cfg.max_pixels,
         make=partial(photo_solver, cfg),
     )
 
@@ -118,6 +139,10 @@ def photo_config(
     save_kernel: bool = False,
     side_by_side: bool = False,
     overwrite: bool = False,
+    kernel_index: int | None = None,
+    flip_kernel: bool = False,
+    frame: int | None = None,
+    max_pixels: int | None = None,
     options: Mapping[str, object] | None = None,
 ) -> DictConfig:
     """The config of an upscaling job, composed of plain choices. Texts may hold any signs.
@@ -135,6 +160,10 @@ def photo_config(
         save_kernel: whether the kernel that is found will be wanted.
         side_by_side: whether a picture beside plain enlargement will be.
         overwrite: whether existing outputs may be replaced.
+        kernel_index: which kernel of a file of several, from 0.
+        flip_kernel: whether a kernel file's kernel is to be turned by half a turn.
+        frame: which of several frames or pages of a photo, from 0.
+        max_pixels: what a photo may have at most.
         options: of the solver.
 
     Raises:
@@ -158,6 +187,7 @@ def photo_config(
         cfg.weights, cfg.kernel, cfg.device = verbatim(weights), verbatim(kernel), verbatim(device)
         cfg.adapt_steps, cfg.seed, cfg.save_kernel = steps, seed, save_kernel
         cfg.side_by_side, cfg.overwrite = side_by_side, overwrite
+        cfg.kernel_index, cfg.flip_kernel, cfg.frame, cfg.max_pixels = kernel_index, flip_kernel, frame, max_pixels
         if steps is not None:
             _require_option(cfg, "steps")
         for key, value in (options or {}).items():
@@ -179,9 +209,23 @@ def photo_solver(cfg: DictConfig, kernels: Sequence[str]) -> PhotoSolver:
         MetasrError: for unknown kernels, or weights or options that do not fit them.
     """
     parsed = {kernel: problem_of(cfg, kernel) for kernel in dict.fromkeys(kernels)}
+    _tell_kernels(parsed)
     first = parsed[kernels[0]]
     solver, weights = solver_for(cfg, first)
     return PhotoSolver(estimating(cfg, solver, first), weights, tuple(parsed[kernel] for kernel in kernels))
+
+
+def _tell_kernels(parsed: Mapping[str, Degradation]) -> None:
+    """Log how kernel files are read; the first whose reading may be the wrong way round as a warning."""
+    warned = False
+    for name, degradation in parsed.items():
+        if degradation.kernel is None or not names.is_file(name):
+            continue
+        flipped = names.is_flipped(name)
+        doubtful = is_one_sided(degradation.kernel) and not flipped and not warned
+        warned = warned or doubtful
+        level = logging.WARNING if doubtful else logging.INFO
+        log.log(level, "%s: %s", name, describe_kernel(degradation.kernel, flipped=flipped))
 
 
 def is_estimated(cfg: DictConfig) -> bool:

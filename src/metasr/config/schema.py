@@ -144,6 +144,10 @@ class Schema:
     recursive: bool = False  # photos of sub-folders too
     skip_existing: bool = False  # photos whose results are there already are left out
     overwrite: bool = False
+    kernel_index: int | None = None  # which kernel of a file of several, from 0
+    flip_kernel: bool = False  # a kernel file's kernel is turned by half a turn: it comes from a program that convolves
+    frame: int | None = None  # of a photo of several frames or pages, from 0
+    max_pixels: int | None = None  # that a photo may have; none for the usual bound
     device: str = "auto"
 
     # preparing LR images, and telling the offset of a pair

@@ -95,11 +95,12 @@ def load_kernel(path: str | Path, *, index: int | None = None, normalise: bool =
     return kernel.flip(-2, -1) if flip else kernel
 
 
-def describe_kernel(kernel: Tensor) -> str:
+def describe_kernel(kernel: Tensor, *, flipped: bool = False) -> str:
     """Tell a kernel's size, centre, widths and reading in one line, for whoever has to judge whether it is his.
 
     Args:
         kernel: ``(kH, kW)``, odd sides, sum 1.
+        flipped: whether it has been turned by half a turn already, as it was asked for.
     """
     kernel = check_kernel(kernel.detach().double().cpu())
     if kernel.ndim != 2:
@@ -120,14 +121,26 @@ def describe_kernel(kernel: Tensor) -> str:
     if long - short > 0.02:
         angle = math.degrees(0.5 * math.atan2(2 * xy, xx - yy)) % 180
         shape = f"{long:.2f} pixels wide along {angle:.0f} degrees (clockwise from the right), {short:.2f} across"
-    difference = float((kernel - kernel.flip(-2, -1)).abs().sum() / kernel.abs().sum() / 2)
     reading = "the same when turned by half a turn, so convolution and correlation agree"
-    if difference > 0.005:
-        reading = (
-            f"{difference:.0%} of it differs when turned by half a turn: it is read as correlation; "
-            "flip it (--flip-kernel) if it comes from a program that convolves (conv2, ndimage.convolve)"
+    if is_one_sided(kernel):
+        difference = _one_sidedness(kernel)
+        reading = f"{difference:.0%} of it differs when turned by half a turn: it is read as "
+        reading += (
+            "convolution, flipped as asked for"
+            if flipped
+            else "correlation; flip it (--flip-kernel) if it comes from a program that convolves (conv2, "
+            "ndimage.convolve)"
         )
     return f"kernel {height}x{width}, centre of mass at {centre}, {shape}; {reading}"
+
+
+def is_one_sided(kernel: Tensor) -> bool:
+    """Whether a kernel ``(kH, kW)`` differs from itself turned by half a turn, so that its reading matters."""
+    return _one_sidedness(kernel) > 0.005
+
+
+def _one_sidedness(kernel: Tensor) -> float:
+    return float((kernel - kernel.flip(-2, -1)).abs().sum() / kernel.abs().sum() / 2)
 
 
 def _moved(down: float, right: float) -> str:

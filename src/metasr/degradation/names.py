@@ -124,6 +124,44 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
     )
 
 
+def with_choice(name: str, *, index: int | None = None, flip: bool = False) -> str:
+    """The name of a kernel file with what is chosen of it: ``k.npy_b`` becomes ``k.npy#1_flip_b``.
+
+    Args:
+        name: of a degradation.
+        index: which of several kernels, from 0; none for what the name says.
+        flip: turn it by half a turn.
+
+    Raises:
+        InputError: if something is chosen and the name is no kernel file's, or says otherwise.
+    """
+    if index is None and not flip:
+        return name
+    text = str(name).strip()
+    found = _file_of(text)
+    if found is None:
+        raise InputError(
+            f"kernel_index and flip_kernel (--kernel-index, --flip-kernel) are for a kernel file, got {name!r}; leave "
+            "them out"
+        )
+    if index is not None and found["index"] is not None and int(found["index"]) != index:
+        raise InputError(f"{text} asks for kernel {found['index']}, kernel_index (--kernel-index) for {index}")
+    number = found["index"] if index is None else index
+    parts = [found["path"], "" if number is None else f"#{number}", "_flip" if flip or found["flip"] else ""]
+    return "".join([*parts, f"_{found['end']}" if found["end"] else "", text[found.end() :]])
+
+
+def is_file(name: str) -> bool:
+    """Whether a name is a kernel file's."""
+    return _file_of(str(name).strip()) is not None
+
+
+def is_flipped(name: str) -> bool:
+    """Whether a name asks for a kernel file's kernel turned by half a turn."""
+    found = _file_of(str(name).strip())
+    return found is not None and found["flip"] is not None
+
+
 def expand(wanted: Iterable[str], scale: float) -> list[str]:
     """Put the members of named sets in their place, each name once, in order.
 
@@ -156,6 +194,12 @@ def sets_in(wanted: Iterable[str], scale: float) -> dict[str, tuple[str, ...]]:
             members = members_of(base, scale=scale)
             sets[text] = tuple(str(parse(member + suffix, scale=scale)) for member in members)
     return sets
+
+
+def _file_of(text: str) -> re.Match[str] | None:
+    """The parts of a kernel file's name; the match ends before the noise."""
+    noisy = _NOISE.fullmatch(text)
+    return _FILE.fullmatch(text, 0, len(noisy["base"]) if noisy else len(text))
 
 
 def _check_noise(noise: float, *, name: str) -> None:

@@ -146,8 +146,8 @@ def read_photo(path: PathLike, *, frame: int | None = None, max_pixels: int = MA
     if samples.cut:
         log.warning("%s has more than 8 bits per colour, of which 8 are read from this format; PNG keeps 16 bits", path)
     if samples.frames > 1 and frame is None:
-        log.warning("%s holds %d frames, of which the first is read; choose another by frame=N (from 0)", path,
-                    samples.frames)  # fmt: skip
+        log.warning("%s holds %d frames, of which the first is read; choose another by frame=N (--frame N), from 0",
+                    path, samples.frames)  # fmt: skip
     image = torch.from_numpy((samples.values / np.float32(samples.full)).astype(np.float32)).movedim(-1, 0)  # (C, H, W)
     channels = image.shape[0]
     grey = channels < 3

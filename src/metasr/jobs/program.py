@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from metasr.config.command_line import check_choices, further_folders, plain, status_of, sweep_as_run
+from metasr.config.command_line import check_choices, further_folders, options_first, plain, status_of, sweep_as_run
 from metasr.config.help import text, wants_help
 from metasr.config.schema import register
 from metasr.config.show import config_text, wants_config
@@ -72,7 +72,7 @@ def run_program(choices: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     def work() -> None:
-        sys.argv[1:] = sweep_as_run(choices)
+        sys.argv[1:] = options_first(sweep_as_run(choices))
         check_choices(sys.argv[1:], conf_folder())
         if wants_config(sys.argv[1:]):
             _show(config_text(sys.argv[1:], conf_folder()))

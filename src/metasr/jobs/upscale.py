@@ -13,12 +13,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from metasr.config.photos import PhotoPlan, plan_of
+from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import DataError, InputError, MetasrError, told_of
 from metasr.figures import comparison as figures
 from metasr.io.files import check_new_file
-from metasr.io.images import Photo, check_output, read_photo, write_photo
+from metasr.io.flat_parts import keep_flat
+from metasr.io.images import MAX_PIXELS, Photo, check_output, read_photo, write_photo
 from metasr.io.transparency import fill_transparent
 from metasr.jobs.photo_files import (
     PathLike,
@@ -110,7 +112,8 @@ def upscale_files(
         pairs = without_existing(pairs)
     if not pairs:
         return
-    made = plan.make(kernels_for(plan.kernel, [source for source, _ in pairs]))
+    kernels = kernels_for(plan.kernel, [source for source, _ in pairs])
+    made = plan.make([names.with_choice(k, index=plan.kernel_index, flip=plan.flip_kernel) for k in kernels])
     yield from upscale(
         made.solver,
         [source for source, _ in pairs],
@@ -122,6 +125,8 @@ def upscale_files(
         overwrite=plan.overwrite,
         side_by_side=plan.side_by_side,
         save_kernels=plan.save_kernel,
+        frame=plan.frame,
+        max_pixels=plan.max_pixels or MAX_PIXELS,
     )
 
 
@@ -137,6 +142,8 @@ def upscale(
     overwrite: bool = False,
     side_by_side: bool = False,
     save_kernels: bool = False,
+    frame: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Upscaled]:
     """Enlarge photos; gives each result as soon as it is written.
 
@@ -154,6 +161,8 @@ def upscale(
         overwrite: whether existing outputs may be replaced; the photos themselves never are.
         side_by_side: also write a picture beside plain bicubic enlargement.
         save_kernels: also write the kernel that the solver estimated or used, as ``.npy``.
+        frame: which of several frames or pages of a photo, from 0; none for the first.
+        max_pixels: what a photo may have at most.
 
     Raises:
         MetasrError: for bad input, weights or output; see the message. Of several photos, once all others are done.
@@ -166,7 +175,7 @@ def upscale(
     for i, ((source, output), degradation) in enumerate(zip(files, degradations, strict=True)):
         start = time.perf_counter()
         try:
-            photo = read_photo(source)
+            photo = read_photo(source, frame=frame, max_pixels=max_pixels)
             alpha = photo.alpha is not None and bool((photo.alpha < 1).any())
             check_output(output, overwrite=overwrite, alpha=alpha)
             moved = replace(photo, rgb=photo.rgb.to(device))
@@ -202,7 +211,7 @@ def upscale(
 
 
 def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, seed: int = 0) -> tuple[Photo, Solution]:
-    """Enlarge a photo; transparency is enlarged bicubically and carried along, greyscale stays greyscale.
+    """Enlarge a photo; transparency is enlarged bicubically and carried along, greyscale stays greyscale, flat flat.
 
     Args:
         solver: the solver.
@@ -213,12 +222,20 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
     rgb = photo.rgb if photo.alpha is None else fill_transparent(photo.rgb, photo.alpha)
     solution = solver.solve(rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
     sr = solution.sr[0].cpu()
+    if _shows_all(solver, degradation):
+        sr = keep_flat(sr, rgb.cpu(), shift=degradation.shift)
     if photo.colourless:
         sr = sr.mean(0, keepdim=True).expand(3, -1, -1)
     alpha: Tensor | None = None
     if photo.alpha is not None:
         alpha = imresize(photo.alpha[None], degradation.scale, shift=degradation.shift)[0].clamp(0, 1)
     return replace(photo, rgb=sr.contiguous(), alpha=alpha), solution
+
+
+def _shows_all(solver: Solver, degradation: Degradation) -> bool:
+    """Whether nothing of the photo is covered or darkened: there the photo's own colours are no answer."""
+    covered = degradation.mask is not None or getattr(solver, "mask", None) is not None
+    return not covered and degradation.gain == 1 and getattr(solver, "gain", None) in (None, 1)
 
 
 def _check_outputs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from metasr.report.sweep_table import Job
 from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, read_card
 from metasr.runs.folder import is_stamp
 from metasr.runs.job_card import JOB_NAME, read_job
+from metasr.runs.reading import read_yaml
 from metasr.runs.renames import renamed
 
 _T = TypeVar("_T")
@@ -191,17 +192,13 @@ def _overrides(folder: Path) -> list[str]:
     return [str(choice) for choice in _yaml(path, list)] if path.is_file() else []
 
 
-def _yaml(path: Path, kind: Callable[[Any], _T]) -> _T:
+def _yaml(path: Path, kind: type[_T]) -> _T:
     """A YAML file as plain containers; interpolations stay as they are written."""
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     with _reading(path):
-        try:
-            return kind(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
-        except (yaml.YAMLError, OmegaConfBaseException) as error:
-            raise ValueError(str(error).splitlines()[0]) from error
+        found = read_yaml(path, error=DataError)
+        if found is not None and not isinstance(found, kind):
+            raise ValueError(f"expected {'an object' if kind is dict else 'a list'}, got {found!r:.40}")
+        return kind() if found is None else found
 
 
 def _rates(folders: list[Path], stages: list[StageData], notes: list[str]) -> RatesTable | None:

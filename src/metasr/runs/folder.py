@@ -172,7 +172,7 @@ def command(name: str | None, run: str | Path, *, without: Sequence[str] = ()) -
         without: keys of choices to leave out.
     """
     kept = [choice for choice in typed_choices(name) if key_of(choice) not in ("run", *without)]
-    return f"{program()} {shlex.join([*kept, f'run={quoted(str(run))}'])}"
+    return f"{program()} {shlex.join([*_own_folders(), *kept, f'run={quoted(str(run))}'])}"
 
 
 def evaluate_command(name: str | None, run: str | Path) -> str:
@@ -182,7 +182,7 @@ def evaluate_command(name: str | None, run: str | Path) -> str:
         "testset", "testset_root", "max_images", "table", "overwrite",
     )  # fmt: skip
     kept = [c for c in typed_choices(name) if key_of(c) not in (*training, "profile", "logger", "data", "trainer")]
-    these = shlex.join([*kept, "task=evaluate", f"weights={quoted(str(run))}"])
+    these = shlex.join([*_own_folders(), *kept, "task=evaluate", f"weights={quoted(str(run))}"])
     return f"{program()} {these} testset=set5 testset_root=FOLDER"
 
 
@@ -191,6 +191,18 @@ def typed_choices(name: str | None) -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [f"+experiment={name}"]
+
+
+def _own_folders() -> list[str]:
+    """What names the user's own folders of configs on the present command line; options come before choices."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return []
+    typed = HydraConfig.get()
+    given = [source.path for source in typed.runtime.config_sources if source.provider == "command-line"]
+    searched = [choice for choice in typed.overrides.hydra if choice.startswith("hydra.searchpath=")]
+    return [*(word for path in given for word in ("--config-dir", path)), *searched]
 
 
 def key_of(choice: str) -> str:

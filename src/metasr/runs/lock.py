@@ -12,6 +12,7 @@ from typing import Any
 
 from metasr.errors import OutputError, StageError
 from metasr.io.files import write_text
+from metasr.runs.reading import read_object
 
 log = logging.getLogger(__name__)
 
@@ -100,10 +101,10 @@ class RunLock:
 def _read(path: Path) -> dict[str, Any]:
     """The owner; empty for a file that cannot be read, which is one that was being written at the end."""
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-        return owner if isinstance(owner["pid"], int) and {"host", "started", "folder"} <= owner.keys() else {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        owner = read_object(path, what="lock", error=StageError)
+    except StageError:
         return {}
+    return owner if isinstance(owner.get("pid"), int) and {"host", "started", "folder"} <= owner.keys() else {}
 
 
 def _start_time(pid: int) -> str | None:
