@@ -361,3 +361,15 @@ def test_a_copy_with_another_kernel_does_not_keep_the_name() -> None:
     assert dataclasses.replace(named, kernel=isotropic(4.0), name="mine").name == "mine"
     kept = (dataclasses.replace(named, quantise=None), dataclasses.replace(named, kernel=named.kernel.clone()))
     assert [copy.name for copy in kept] == ["g2.0d", "g2.0d"]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_direct_subsampling_moves_the_enlarged_image_down_and_right_as_documented(scale: int) -> None:
+    y, x = torch.meshgrid(*2 * (torch.arange(96, dtype=torch.float64),), indexing="ij")
+    hr = torch.exp(-((y - 46).square() + (x - 50).square()) / 100)[None, None].repeat(1, 3, 1, 1)
+    lr = Degradation(scale=scale, downsample="direct", quantise=None)(hr)
+    large = imresize(lr, scale)[0, 0]
+    centre = [float((large * axis).sum() / large.sum()) for axis in (y, x)]
+    assert centre == pytest.approx([46 + (scale - 1) / 2, 50 + (scale - 1) / 2], abs=0.05)
+    assert Degradation.__doc__ is not None
+    assert "(s - 1)/2 HR pixels down and right of where it was" in Degradation.__doc__

@@ -32,7 +32,7 @@ class Degradation:
         scale: factor above 0 between HR and LR; at least 1 for ``direct``, whole for ``area``.
         kernel: ``(kH, kW)`` or ``(B, kH, kW)``; none for no blur.
         downsample: ``direct`` samples at 0, s, 2s, ...: pixels at a whole scale, else the cubic interpolation between
-            them (the image then sits (s - 1)/2 HR pixels up and left of where bicubic resizing would put it);
+            them (enlarged bicubically, the image then sits (s - 1)/2 HR pixels down and right of where it was);
             ``bicubic`` is MATLAB's imresize; ``area`` is the mean over s × s blocks (over what there is of them at the
             lower and right border).
         padding: border of the blur.

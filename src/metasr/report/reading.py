@@ -195,7 +195,10 @@ def _overrides(folder: Path) -> list[str]:
 def _yaml(path: Path, kind: type[_T]) -> _T:
     """A YAML file as plain containers; interpolations stay as they are written."""
     with _reading(path):
-        found = read_yaml(path, error=DataError)
+        try:
+            found = read_yaml(path, error=DataError)
+        except DataError as error:
+            raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
         if found is not None and not isinstance(found, kind):
             raise ValueError(f"expected {'an object' if kind is dict else 'a list'}, got {found!r:.40}")
         return kind() if found is None else found

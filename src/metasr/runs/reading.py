@@ -20,6 +20,10 @@ MOST_YAML_BYTES = 2**18
 DEEPEST = 32
 """Objects and lists inside each other; a card has about ten."""
 _TOO_DEEP = f"its objects and lists are nested deeper than {DEEPEST}"
+_YAML_OPENING = (
+    "BlockSequenceStartToken", "BlockMappingStartToken", "FlowSequenceStartToken", "FlowMappingStartToken",
+)  # fmt: skip
+_YAML_CLOSING = ("BlockEndToken", "FlowSequenceEndToken", "FlowMappingEndToken")
 
 
 def read_object(
@@ -65,9 +69,16 @@ def read_yaml(path: Path, *, what: str = "config", error: type[MetasrError] = We
     remedy = "mend it, or remove it"
     text = _text(path, what=what, error=error, most=MOST_YAML_BYTES, remedy=remedy)
     try:
-        tokens = (type(token) for token in yaml.scan(text))
-        if any(token in (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken) for token in tokens):
-            raise error(f"{what} {path} uses anchors or tags of YAML, which no config of a run has; remove the file")
+        depth = 0
+        for token in yaml.scan(text):  # lazily: deep nesting takes PyYAML minutes
+            if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken):
+                raise error(
+                    f"{what} {path} uses anchors or tags of YAML, which no config of a run has; remove the file"
+                )
+            depth += type(token).__name__ in _YAML_OPENING
+            depth -= type(token).__name__ in _YAML_CLOSING
+            if depth > DEEPEST:
+                raise error(f"{what} {path} cannot be read: {_TOO_DEEP}; {remedy}")
         found = yaml.safe_load(text)
     except RecursionError as raised:
         raise error(f"{what} {path} cannot be read: {_TOO_DEEP}; {remedy}") from raised
