@@ -50,7 +50,7 @@ def test_the_second_page_of_a_deep_tiff(tmp_path: Path, caplog: pytest.LogCaptur
     assert (levels(read_photo(tmp_path / "a.tif", frame=1), 65535) == pages[1]).all()
     assert not caplog.records
     assert (levels(read_photo(tmp_path / "a.tif"), 65535) == pages[0]).all()
-    assert "holds 3 frames, of which the first is read; choose another by frame=N (from 0)" in caplog.text
+    assert "holds 3 frames, of which the first is read; choose another by frame=N (--frame N), from 0" in caplog.text
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])

@@ -94,7 +94,7 @@ def _reading(path: Path, *, remade_by_removing: Path | None = None) -> Iterator[
         yield
     except (OSError, ValueError, KeyError, TypeError, MetasrError) as error:
         shown = error.__cause__ if isinstance(error, MetasrError) and error.__cause__ else error
-        reason = f"no {shown}" if isinstance(shown, KeyError) else str(shown)
+        reason = f"no {shown}" if isinstance(shown, KeyError) else " ".join(str(shown).split())  # one line
         raise DataError(
             f"{path} is damaged or cannot be read: {reason}; leave its run out of the report, or remove "
             f"{remade_by_removing or path} and go on with the run, which makes it again"
