@@ -153,8 +153,8 @@ def require_one_kernel(degradation: HasKernel) -> None:
     Raises:
         InputError: if its images have different ones.
     """
-    given = ("kernels", degradation.kernel, 3), ("noise levels", degradation.noise_std, 1)
-    for what, values, ndim in given:
+    kinds = ("kernels", degradation.kernel, 3), ("noise levels", degradation.noise_std, 1)
+    for what, values, ndim in kinds:
         if isinstance(values, Tensor) and values.ndim == ndim and bool((values != values[:1]).any()):
             raise InputError(
                 f"the batch has {len(values.unique(dim=0))} different {what}, but one set of weights is adapted to all "

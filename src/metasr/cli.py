@@ -174,16 +174,16 @@ def _factor(text: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; errors that a user can mend come as one line, with exit status 2."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     make_output_encodable()
-    if given and ("=" in given[0] or given[0].startswith("-")) and given[0] not in ("-h", "--help", "--version"):
-        given = ["run", *given]  # as processes that train together are started
-    if given and given[0] in PROGRAMS:
+    if words and ("=" in words[0] or words[0].startswith("-")) and words[0] not in ("-h", "--help", "--version"):
+        words = ["run", *words]  # as processes that train together are started
+    if words and words[0] in PROGRAMS:
         from metasr.jobs.program import run_program, with_runs
 
-        choices = with_runs(given[1:]) if given[0] == "report" else given[1:]
-        return run_program([*PROGRAMS[given[0]][1], *choices])
-    options = parser().parse_args(given)
+        choices = with_runs(words[1:]) if words[0] == "report" else words[1:]
+        return run_program([*PROGRAMS[words[0]][1], *choices])
+    options = parser().parse_args(words)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     quiet, verbose = getattr(options, "quiet", False), getattr(options, "verbose", False)
     logging.getLogger("metasr").setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)

@@ -29,9 +29,9 @@ def weights_folder() -> Path:
 
 def outputs_folder() -> Path:
     """Where runs go: ``$METASR_OUTPUTS``, else ``outputs/`` of the checkout, else of the current folder."""
-    given = os.environ.get("METASR_OUTPUTS")
-    if given:
-        return Path(given).expanduser().absolute()
+    chosen = os.environ.get("METASR_OUTPUTS")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
     return (_CHECKOUT if in_checkout() else Path.cwd()) / "outputs"
 
 

@@ -79,19 +79,19 @@ def recipe(cfg: DictConfig, stage: str) -> Recipe:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(check_seed(cfg.seed))
-        made = _instantiate(cfg.stages[stage].recipe)
-    if not isinstance(made, Recipe):
-        raise InputError(f"stages.{stage}.recipe must make a metasr Recipe, got {type(made).__name__}")
-    made.require_rates()
-    return made
+        recipe = _instantiate(cfg.stages[stage].recipe)
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"stages.{stage}.recipe must make a metasr Recipe, got {type(recipe).__name__}")
+    recipe.require_rates()
+    return recipe
 
 
 def images(cfg: DictConfig, split: Any) -> ImageSet:
     """Training or validation images of the run."""
     data = cfg.data
-    found = image_set(data.name, split=split, root=data.root, download=data.download, val_fraction=data.val_fraction)
-    found = found.subset(data.max_images)
-    return with_lr(found, data.lr_root) if data.lr_root and split == "train" else found
+    images = image_set(data.name, split=split, root=data.root, download=data.download, val_fraction=data.val_fraction)
+    images = images.subset(data.max_images)
+    return with_lr(images, data.lr_root) if data.lr_root and split == "train" else images
 
 
 def sampler(cfg: DictConfig, stage: str) -> Any:
@@ -104,10 +104,12 @@ def as_trained(cfg: DictConfig, weights: Weights) -> DictConfig:
 
     Options that change no tensor's shape would otherwise make another network of them without a word.
     """
-    told = weights.architecture
-    if not told or not (is_known(told) or is_known(cfg.model)):  # the latter is what the user typed, not the card
+    architecture = weights.architecture
+    if not architecture or not (
+        is_known(architecture) or is_known(cfg.model)
+    ):  # the latter is what the user typed, not the card
         return cfg
-    trained = network_choices(told, origin=f"the card of {weights.origin}", state=weights.network)
+    trained = network_choices(architecture, origin=f"the card of {weights.origin}", state=weights.network)
     present = OmegaConf.to_container(cfg.model, resolve=True, throw_on_missing=False)
     assert isinstance(present, dict)
     differing = sorted(k for k in {*trained, *present} if trained.get(k) != present.get(k) and k != "last_gain")
@@ -151,10 +153,10 @@ def accelerator(cfg: DictConfig) -> dict[str, Any]:
     chosen = device(cfg.device)
     if chosen.type not in ("cuda", "cpu"):
         raise InputError(f"device {cfg.device!r} cannot be trained on; use device=auto, cuda or cpu")
-    found: dict[str, Any] = {"accelerator": "gpu" if chosen.type == "cuda" else "cpu"}
+    settings: dict[str, Any] = {"accelerator": "gpu" if chosen.type == "cuda" else "cpu"}
     if chosen.type == "cuda" and chosen.index is not None and cfg.trainer.devices == 1:
-        found["devices"] = [chosen.index]
-    return found
+        settings["devices"] = [chosen.index]
+    return settings
 
 
 def logging(cfg: DictConfig) -> Logging:
@@ -189,11 +191,11 @@ def device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        found = torch.device(name)
-        torch.empty(0, device=found)
+        chosen = torch.device(name)
+        torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} is not available: {error}; use device=auto or device=cpu") from error
-    return found
+    return chosen
 
 
 def solver(
@@ -230,10 +232,10 @@ def solver(
         extra["rates"] = None if chosen is None else chosen.to(device(cfg.device))
     if steps is not None:
         extra["steps"] = steps
-    made = _instantiate(choices, **extra)
-    if not isinstance(made, Solver):
-        raise InputError(f"solver._target_ must make a metasr Solver, got {type(made).__name__}")
-    return blind(made, estimator(cfg)) if is_blind else made
+    instance = _instantiate(choices, **extra)
+    if not isinstance(instance, Solver):
+        raise InputError(f"solver._target_ must make a metasr Solver, got {type(instance).__name__}")
+    return blind(instance, estimator(cfg)) if is_blind else instance
 
 
 def estimator(cfg: DictConfig) -> Estimator:
@@ -243,15 +245,15 @@ def estimator(cfg: DictConfig) -> Estimator:
     extra: dict[str, Any] = {}
     source = choices.pop("weights", None)
     if source is not None:
-        found = resolve(source, folder=weights_folder())
-        told = found.architecture
-        if told:
-            origin = f"the card of {found.origin}"
-            network = make_network(told, origin=origin, state=found.network, kind=KernelRegressor)
+        weights_found = resolve(source, folder=weights_folder())
+        architecture = weights_found.architecture
+        if architecture:
+            origin = f"the card of {weights_found.origin}"
+            network = make_network(architecture, origin=origin, state=weights_found.network, kind=KernelRegressor)
         else:
             network = _instantiate(choices.pop("network"))
-        extra["network"] = found.load_into(network).to(device(cfg.device)).eval()
-        extra["scales"] = found.card.get("scales") or [found.card.get("scale", 2.0)]
+        extra["network"] = weights_found.load_into(network).to(device(cfg.device)).eval()
+        extra["scales"] = weights_found.card.get("scales") or [weights_found.card.get("scale", 2.0)]
     choices.pop("network", None)
     return cast(Estimator, _instantiate(choices, **extra))
 
@@ -285,10 +287,10 @@ def oracle(cfg: DictConfig, node: DictConfig, *, weights: Weights | None = None)
         raise InputError(f"solver {name} runs a teacher, but stage {stage!r} makes a {type(teacher).__name__}")
     if weights is not None:
         teacher.restore(weights.state, origin=f"{weights.label}, stage {stage}")
-    made = _instantiate(choices, network=teacher.oracle().to(device(cfg.device)).eval())
-    if not isinstance(made, OracleMaker):
-        raise InputError(f"solver {name}: _target_ must make a metasr OracleMaker, got {type(made).__name__}")
-    return made
+    oracle_solver = _instantiate(choices, network=teacher.oracle().to(device(cfg.device)).eval())
+    if not isinstance(oracle_solver, OracleMaker):
+        raise InputError(f"solver {name}: _target_ must make a metasr OracleMaker, got {type(oracle_solver).__name__}")
+    return oracle_solver
 
 
 def update_counts(value: Any) -> tuple[int, ...]:

@@ -66,25 +66,25 @@ def stages(cfg: DictConfig, run: Path) -> dict[str, Stage]:
     """
     if not cfg.stages:
         raise StageError("no stages to run: choose an experiment, for instance +experiment=mzsr_x2")
-    given = None if cfg.init is None else resolve(cfg.init, folder=weights_folder())
-    given = None if given is None else replace(given, label=f"init={cfg.init}")
+    start = None if cfg.init is None else resolve(cfg.init, folder=weights_folder())
+    start = None if start is None else replace(start, label=f"init={cfg.init}")
     running = [str(name) for name in cfg.stages if cfg.stages_to_run is None or name in cfg.stages_to_run]
-    made: dict[str, Stage] = {}
+    stages_made: dict[str, Stage] = {}
     for number, (name, part) in enumerate(cfg.stages.items(), start=1):
-        if part.parent is not None and part.parent not in made:
+        if part.parent is not None and part.parent not in stages_made:
             raise StageError(
                 f"stage {name!r} has the parent {part.parent!r}, which is not an earlier stage of {cfg.name}: "
-                f"{nearest(part.parent, made) if made else 'it is the first'}"
+                f"{nearest(part.parent, stages_made) if stages_made else 'it is the first'}"
             )
         folder = run / f"{number:02d}_{name}"
-        starts = given if str(name) in running[:1] else None
+        starts = start if str(name) in running[:1] else None
         given_hash = None if starts is None else tensors_hash(starts.state)
         if str(name) not in running:
             given_hash = read_card(folder).get("identity", {}).get("init")
-        made[str(name)] = Stage(
+        stages_made[str(name)] = Stage(
             name=str(name),
             folder=folder,
-            parent=None if part.parent is None or given_hash else made[part.parent],
+            parent=None if part.parent is None or given_hash else stages_made[part.parent],
             steps=part.steps,
             checkpoint_every=part.checkpoint_every,
             choices=_choices(cfg, str(name)),
@@ -96,7 +96,7 @@ def stages(cfg: DictConfig, run: Path) -> dict[str, Stage]:
             given=starts,
             given_hash=given_hash,
         )
-    return made
+    return stages_made
 
 
 def _choices(cfg: DictConfig, stage: str) -> dict[str, Any]:

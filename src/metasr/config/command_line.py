@@ -81,8 +81,8 @@ class Groups:
     def choices(self, group: str) -> list[str]:
         """The choices of a group."""
         roots = [folder / group for folder in self.folders]
-        found = {path.relative_to(root).with_suffix("").as_posix() for root in roots for path in root.rglob("*.yaml")}
-        return sorted(found)
+        choices = {path.relative_to(root).with_suffix("").as_posix() for root in roots for path in root.rglob("*.yaml")}
+        return sorted(choices)
 
     def read(self, group: str, choice: str) -> Any:
         """A config as it is written; empty where there is none, which is hydra's to tell of."""
@@ -175,11 +175,11 @@ def _check_scale(chosen: dict[str, list[str]], groups: Groups) -> None:
 
 def _chosen(arguments: Sequence[str]) -> dict[str, list[str]]:
     """What is chosen of each config group; several with commas between, in brackets or not."""
-    found: dict[str, list[str]] = {}
+    chosen_by_group: dict[str, list[str]] = {}
     for key, _, value in (argument.partition("=") for argument in arguments):
         choices = [choice.strip() for choice in value.strip("[]").split(",")]
-        found[key.lstrip("+")] = [choice for choice in choices if choice and choice != "null"]
-    return {key: choices for key, choices in found.items() if choices}
+        chosen_by_group[key.lstrip("+")] = [choice for choice in choices if choice and choice != "null"]
+    return {key: choices for key, choices in chosen_by_group.items() if choices}
 
 
 def _is_for(experiment: str, node: Any) -> bool:

@@ -92,14 +92,14 @@ def test_images(cfg: DictConfig) -> ImageSet:
     """
     name = cfg.testset
     if is_known_set(name):
-        found = image_set(name, split="test", root=cfg.testset_root, download=cfg.data.download)
+        images = image_set(name, split="test", root=cfg.testset_root, download=cfg.data.download)
     elif Path(name).expanduser().is_dir():
         path = Path(name).expanduser()
-        found = ImageSet(path.name, "test", tuple(list_images(path)))
+        images = ImageSet(path.name, "test", tuple(list_images(path)))
     else:
         known = nearest(name, filter(is_known_set, CATALOG))
         raise InputError(f"testset {name!r} is neither a folder nor a known set: {known}")
-    return found.subset(cfg.max_images)
+    return images.subset(cfg.max_images)
 
 
 def is_known_set(name: str) -> bool:
@@ -132,16 +132,16 @@ def given_entries(cfg: DictConfig, plan: EvaluationPlan) -> tuple[dict[str, list
         if cfg.weights is not None:
             raise InputError(f"weights={cfg.weights}: solver {cfg.solver.name} has none; leave it out")
         return {}, None
-    made: dict[str, list[Entry]] = {}
+    entries_by_name: dict[str, list[Entry]] = {}
     chosen: dict[str, list[Entry]] = {}
     weights = None
     for degradation in plan.problems:
         if weights is None or cfg.weights in (None, "released"):  # else the same weights for all
             weights = choose_for(cfg, cfg.weights, degradation)
-        if weights.label not in made:
+        if weights.label not in entries_by_name:
             require_unseen(weights.card.get("meta_set") or {}, plan.testset)
-            made[weights.label] = learned_entries(cfg, weights)
-        chosen[str(degradation)] = made[weights.label]
+            entries_by_name[weights.label] = learned_entries(cfg, weights)
+        chosen[str(degradation)] = entries_by_name[weights.label]
     return chosen, weights
 
 

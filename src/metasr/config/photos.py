@@ -239,15 +239,15 @@ def problem_of(cfg: DictConfig, kernel: str) -> Degradation:
     Raises:
         InputError: for an unknown name, a kernel given to a solver that is to estimate it, or a scale of 1 and below.
     """
-    given = names.parse(ESTIMATE.get(kernel, kernel), scale=cfg.scale)
-    if kernel not in ESTIMATE and is_estimated(cfg) and (given.kernel is not None or given.noisy):
+    degradation = names.parse(ESTIMATE.get(kernel, kernel), scale=cfg.scale)
+    if kernel not in ESTIMATE and is_estimated(cfg) and (degradation.kernel is not None or degradation.noisy):
         raise InputError(
             f"kernel={kernel}: solver {cfg.solver.name} estimates the kernel and does not look at one; take the "
             "solver that is told it, or kernel=estimate"
         )
     if cfg.scale <= 1:
         raise InputError(f"upscaling needs a scale above 1, got {cfg.scale:g}")
-    return given
+    return degradation
 
 
 def solver_for(cfg: DictConfig, degradation: Degradation) -> tuple[Solver, str]:

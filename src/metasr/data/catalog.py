@@ -109,13 +109,13 @@ class ImageSet:
         None where that cannot be told: a file is missing, or so new that a second change might not show in its times.
         """
         try:
-            found = [(path.absolute(), path.stat()) for path in (*self.paths, *self.lr)]
+            stamps = [(path.absolute(), path.stat()) for path in (*self.paths, *self.lr)]
         except OSError:
             return None
-        newest = max((stat.st_mtime_ns for _, stat in found), default=0)
+        newest = max((stat.st_mtime_ns for _, stat in stamps), default=0)
         if time.time_ns() - newest < _COARSEST_TIME:
             return None
-        return tuple((path, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for path, stat in found)
+        return tuple((path, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for path, stat in stamps)
 
     def subset(self, max_images: int | None) -> ImageSet:
         """Keep the first images.
@@ -249,14 +249,14 @@ def image_set(
 
 
 def _root(entry: DatasetInfo, root: str | Path | None) -> Path:
-    given = root if root is not None else os.environ.get(ROOT_VARIABLE) or None
-    if given is None or not str(given):
+    place = root if root is not None else os.environ.get(ROOT_VARIABLE) or None
+    if place is None or not str(place):
         raise DataError(
             f"{entry.name} needs to know where its images lie: give root ({_ROOT_SETTING}), the folder of data "
             f"sets, or set the environment variable {ROOT_VARIABLE}. Expected there: {entry.structure}. "
             "The set 'samples' needs neither."
         )
-    return Path(given).expanduser()
+    return Path(place).expanduser()
 
 
 def _find(entry: DatasetInfo, split: str, root: Path, download: bool) -> list[Path]:
@@ -292,9 +292,9 @@ def _look(entry: DatasetInfo, split: str, root: Path) -> list[Path]:
     bases = [base for folder in entry.folders for base in _match([root], folder) if base.is_dir()]
     for base in dict.fromkeys([*bases, root]):
         for layout in entry.splits[split]:
-            found = [_images(_match([base], part)) for part in layout.split(" + ")]
-            if all(found):
-                return sorted({p for part in found for p in part}, key=lambda p: natural_key(p.name))
+            matches = [_images(_match([base], part)) for part in layout.split(" + ")]
+            if all(matches):
+                return sorted({p for part in matches for p in part}, key=lambda p: natural_key(p.name))
     return []
 
 
@@ -332,13 +332,13 @@ def _download(entry: DatasetInfo, split: str, root: Path) -> list[Path]:
 
 def _missing(entry: DatasetInfo, split: str, root: Path) -> str:
     if not root.is_dir():
-        found = "that is a file" if root.exists() else "there is no such folder"
+        reason = "that is a file" if root.exists() else "there is no such folder"
     else:
         names = sorted((p.name + "/" * p.is_dir() for p in root.iterdir() if p.name[0] != "."), key=natural_key)
-        found = f"found there: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
+        reason = f"found there: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
     get = "fetch it with download=True (data.download=true), or " if entry.archives else ""
     return (
-        f"no images of {entry.name} ({split}) in {root}; {found}. Expected: {entry.structure}. What to do: {get}"
+        f"no images of {entry.name} ({split}) in {root}; {reason}. Expected: {entry.structure}. What to do: {get}"
         f"place the images so and give their folder as root ({_ROOT_SETTING}) or in the environment variable "
         f"{ROOT_VARIABLE} (source: {entry.source})"
     )
@@ -347,19 +347,19 @@ def _missing(entry: DatasetInfo, split: str, root: Path) -> str:
 def _plain_folder(root: Path, split: str, val_fraction: float | None) -> list[Path]:
     """List a user's folder: its sub-folder for the split, else its own images, split by name."""
     subs = {sub: _match([root], sub) for sub in ("train", "val", "test")} if root.is_dir() else {}
-    given = {sub: list_images(found[0]) for sub, found in subs.items() if found and found[0].is_dir()}
-    loose = list_images(root) if not given else sorted(_images(root.iterdir()), key=lambda p: natural_key(p.name))
+    listed = {sub: list_images(found[0]) for sub, found in subs.items() if found and found[0].is_dir()}
+    loose = list_images(root) if not listed else sorted(_images(root.iterdir()), key=lambda p: natural_key(p.name))
     if split == "all":
-        return [path for images in (*given.values(), loose) for path in images]
-    if split in given and (split != "train" or "val" in given):
-        return given[split]
-    pool = loose if split == "test" else given.get("train", loose)
+        return [path for images in (*listed.values(), loose) for path in images]
+    if split in listed and (split != "train" or "val" in listed):
+        return listed[split]
+    pool = loose if split == "test" else listed.get("train", loose)
     if not pool:
         raise DataError(
-            f"{root} has the sub-folder(s) {', '.join(given)} and no images of its own, so nothing for {split!r}; "
+            f"{root} has the sub-folder(s) {', '.join(listed)} and no images of its own, so nothing for {split!r}; "
             f"add a sub-folder {split}, or give the folder that holds the images as root ({_ROOT_SETTING})"
         )
-    if split == "test" or "val" in given:
+    if split == "test" or "val" in listed:
         return pool
     train, val = _hold_out(pool, _HOLD_OUT if val_fraction is None else val_fraction)
     return train if split == "train" else val

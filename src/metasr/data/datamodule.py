@@ -98,11 +98,11 @@ class PatchData(pl.LightningDataModule):
         """Names of the images that are left out, by reason; for the stage's card."""
         if "skip" not in (self.unreadable, self.too_small):
             return {}
-        found = self._decode(self._given)
+        decoded = self._decode(self._given)
         names = self._given.names
-        sizes = zip(found.readable, found.pixels.sizes, strict=True)
+        sizes = zip(decoded.readable, decoded.pixels.sizes, strict=True)
         small = [names[i] for i, size in sizes if min(size) < self.patch_size]
-        reasons = {"unreadable": list(found.unreadable), "too_small": small}
+        reasons = {"unreadable": list(decoded.unreadable), "too_small": small}
         return {reason: left for reason, left in reasons.items() if left}
 
     def setup(self, stage: str) -> None:
@@ -112,12 +112,12 @@ class PatchData(pl.LightningDataModule):
         for reason, left in self.left_out.items():
             shown = ", ".join(left[:10]) + (", ..." if len(left) > 10 else "")
             log.warning("%s left out (%s): %s", pluralize(len(left), "training image"), reason, shown)
-        found = self._decode(self._given)
-        given = self._given.only(found.readable)
+        decoded = self._decode(self._given)
+        given = self._given.only(decoded.readable)
         skip = self.too_small == "skip"
-        self.pool = PatchPool(found.pixels, patch_size=self.patch_size, names=given.names, skip_small=skip)
-        if found.lr is not None:
-            self.pool = PairedPool(self.pool, found.lr, names=given.names)
+        self.pool = PatchPool(decoded.pixels, patch_size=self.patch_size, names=given.names, skip_small=skip)
+        if decoded.lr is not None:
+            self.pool = PairedPool(self.pool, decoded.lr, names=given.names)
 
     def _decode(self, images: ImageSet) -> Decoded:
         return decode(

@@ -70,26 +70,26 @@ def decode(
     key = None
     if isinstance(images, ImageSet) and (state := images.file_states()) is not None:
         key = (state, images.crop, len(images.lr), memory)
-    found = _kept.get(key) if key is not None else None
-    if found is None:
+    decoded = _kept.get(key) if key is not None else None
+    if decoded is None:
         _kept.clear()  # before the next set comes into memory
-        found = _decode(images, memory=memory, folder=folder or outputs_folder())
+        decoded = _decode(images, memory=memory, folder=folder or outputs_folder())
         if key is not None:
-            _kept[key] = found
+            _kept[key] = decoded
     faults = []
-    if found.unreadable and (unreadable == "error" or not found.readable):
-        lines = list(found.unreadable.values())
+    if decoded.unreadable and (unreadable == "error" or not decoded.readable):
+        lines = list(decoded.unreadable.values())
         faults.append(
             f"{len(lines)} of {pluralize(len(images), 'training image')} cannot be read; mend them, or leave them out "
             f"(data.unreadable=skip): {'; '.join(lines[:20])}{'; ...' if len(lines) > 20 else ''}"
         )
-    sizes = zip(found.readable, found.pixels.sizes, strict=True)
+    sizes = zip(decoded.readable, decoded.pixels.sizes, strict=True)
     small = {images.names[i]: size for i, size in sizes if min(size) < patch_size}
-    if small and (too_small == "error" or len(small) == len(found.readable)):
+    if small and (too_small == "error" or len(small) == len(decoded.readable)):
         faults.append(told_small(small, count=len(images), patch_size=patch_size))
     if faults:
         raise DataError(". ".join(faults))
-    return found
+    return decoded
 
 
 def _decode(images: ImageSet, *, memory: int, folder: Path) -> Decoded:

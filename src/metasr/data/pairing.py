@@ -24,16 +24,16 @@ def paired(folder: Path, hr: ImageSet, *, scale: float) -> ImageSet:
     Raises:
         DataError: naming the HR images without an LR image, or with two of them.
     """
-    found: dict[str, list[Path]] = {}
+    by_name: dict[str, list[Path]] = {}
     for path in list_images(folder):
-        found.setdefault(path.stem, []).append(path)
+        by_name.setdefault(path.stem, []).append(path)
     stems = [Path(name).stem for name in hr.names]
-    candidates = [found.get(stem, []) + found.get(f"{stem}x{scale:g}", []) for stem in stems]
+    candidates = [by_name.get(stem, []) + by_name.get(f"{stem}x{scale:g}", []) for stem in stems]
     lost = [stem for stem, paths in zip(stems, candidates, strict=True) if not paths]
     if lost:
         raise DataError(
             f"{len(lost)} of {len(stems)} images of {hr.name} have no LR image in {folder}: {_listed(lost)}; expected "
-            f"files of the same names, or with x{scale:g} behind, found {_listed(list(found))}"
+            f"files of the same names, or with x{scale:g} behind, found {_listed(list(by_name))}"
         )
     double = [stem for stem, paths in zip(stems, candidates, strict=True) if len(paths) > 1]
     if double:

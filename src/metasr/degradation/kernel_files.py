@@ -64,21 +64,21 @@ def load_kernel(path: str | Path, *, index: int | None = None, normalise: bool =
     if suffix not in _READERS:
         raise DataError(f"kernel file must end in {', '.join(KERNEL_SUFFIXES)}, got {path.name}")
     try:
-        found = [kernel for array in _READERS[suffix](path) for kernel in _each(array)]
+        kernels = [kernel for array in _READERS[suffix](path) for kernel in _each(array)]
     except DataError as error:
         raise DataError(f"cannot read a kernel from {path}: {error}") from error.__cause__
     except MemoryError:
         raise
     except Exception as error:  # a damaged file makes the readers raise anything (EOFError, MatReadError, zlib.error)
         raise DataError(f"cannot read a kernel from {path}: {error}") from error
-    if not 0 <= (index or 0) < len(found):
-        raise DataError(f"{path} holds {len(found)} kernels, index must be 0 to {len(found) - 1}, got {index}")
-    if index is None and len(found) > 1:
+    if not 0 <= (index or 0) < len(kernels):
+        raise DataError(f"{path} holds {len(kernels)} kernels, index must be 0 to {len(kernels) - 1}, got {index}")
+    if index is None and len(kernels) > 1:
         log.warning(
-            "%s holds %d kernels, the first is taken; choose by FILE#0 to FILE#%d (--kernel-index)", path, len(found),
-            len(found) - 1,
+            "%s holds %d kernels, the first is taken; choose by FILE#0 to FILE#%d (--kernel-index)", path, len(kernels),
+            len(kernels) - 1,
         )  # fmt: skip
-    array = found[index or 0]
+    array = kernels[index or 0]
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
         raise DataError(f"{path} must hold a 2-D array of numbers, got shape {array.shape} of {array.dtype}")
     if np.iscomplexobj(array):

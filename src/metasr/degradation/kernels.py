@@ -90,8 +90,8 @@ def disc(
     if not 0 < radius < math.inf:
         raise InputError(f"the disc's radius must be finite and above 0, got {radius}; for no blur use kernels.delta")
     require_at_least(1, subpixels=subpixels)
-    given = (size // 2, size // 2) if centre is None else centre
-    row, column = given if isinstance(given, tuple) else (given, given)
+    middle = (size // 2, size // 2) if centre is None else centre
+    row, column = middle if isinstance(middle, tuple) else (middle, middle)
     if any(c - radius < -0.5 or c + radius > size - 0.5 for c in (row, column)):
         raise InputError(f"a disc of radius {radius:g} at ({row:g}, {column:g}) does not fit into {size}x{size} taps")
     points = (torch.arange(size * subpixels, dtype=torch.float64) + 0.5) / subpixels - 0.5

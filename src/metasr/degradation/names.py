@@ -76,30 +76,30 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
     """
     text = str(name).strip()
     noise, base = 0.0, text
-    if found := _NOISE.fullmatch(text):
-        base, noise = found["base"], float(found["noise"])
+    if match := _NOISE.fullmatch(text):
+        base, noise = match["base"], float(match["noise"])
         _check_noise(noise, name=text)
     noise_std = noise / 255
-    if found := _FILE.fullmatch(base):
-        index = None if found["index"] is None else int(found["index"])
-        kernel = load_kernel(Path(found["path"]).expanduser(), index=index, flip=found["flip"] is not None)
-        downsample = _DOWNSAMPLE[found["end"] or "d"]
+    if match := _FILE.fullmatch(base):
+        index = None if match["index"] is None else int(match["index"])
+        kernel = load_kernel(Path(match["path"]).expanduser(), index=index, flip=match["flip"] is not None)
+        downsample = _DOWNSAMPLE[match["end"] or "d"]
         return Degradation(scale=scale, kernel=kernel, downsample=downsample, noise_std=noise_std, name=text)
     suffix = f"_n{_shortest(noise)}" if noise else ""
     if base in PLAIN:
         return Degradation(scale=scale, downsample=base, noise_std=noise_std, name=base + suffix)
-    if found := _DISC.fullmatch(base):
-        radius = float(found["radius"])
+    if match := _DISC.fullmatch(base):
+        radius = float(match["radius"])
         if MAX_SIDE < 2 * radius < math.inf:
             raise InputError(f"degradation {name!r}: the disc's radius must be at most {MAX_SIDE // 2}, got {radius:g}")
         kernel = kernels.disc(radius, size=max(size, 2 * math.ceil(radius) + 1) if radius < math.inf else size)
-        canonical = f"disc_{_shortest(radius)}_{found['end']}"
-        downsample = _DOWNSAMPLE[found["end"]]
+        canonical = f"disc_{_shortest(radius)}_{match['end']}"
+        downsample = _DOWNSAMPLE[match["end"]]
         return Degradation(
             scale=scale, kernel=kernel, downsample=downsample, noise_std=noise_std, name=canonical + suffix
         )
-    found = _GAUSSIAN.fullmatch(ALIASES.get(base, base))
-    if found is None:
+    match = _GAUSSIAN.fullmatch(ALIASES.get(base, base))
+    if match is None:
         if base in SETS:
             raise InputError(f"{text} is a set of degradations, and one is wanted: {', '.join(expand([text], scale))}")
         if is_published(text):
@@ -108,9 +108,9 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
             f"unknown degradation {name!r}: {nearest(text, (*EXAMPLES, *SETS))}, or a kernel file "
             f"({' '.join(KERNEL_SUFFIXES)})"
         )
-    if found["sig"] or found["s1"]:
-        return _by_std(found, scale=scale, size=size, noise_std=noise_std, suffix=suffix)
-    variance1, variance2, theta = _parameters(found)
+    if match["sig"] or match["s1"]:
+        return _by_std(match, scale=scale, size=size, noise_std=noise_std, suffix=suffix)
+    variance1, variance2, theta = _parameters(match)
     if not all(0 < v < math.inf for v in (variance1, variance2)):
         raise InputError(
             f"degradation {name!r}: widths must be finite and above 0; for no blur use 'bicubic' or 'direct'"
@@ -118,9 +118,9 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
     return Degradation(
         scale=scale,
         kernel=kernels.anisotropic(variance1, variance2, theta, size=size),
-        downsample=_DOWNSAMPLE[found["end"]],
+        downsample=_DOWNSAMPLE[match["end"]],
         noise_std=noise_std,
-        name=(base if base in ALIASES else _canonical(found)) + suffix,
+        name=(base if base in ALIASES else _canonical(match)) + suffix,
     )
 
 
@@ -138,17 +138,17 @@ def with_choice(name: str, *, index: int | None = None, flip: bool = False) -> s
     if index is None and not flip:
         return name
     text = str(name).strip()
-    found = _file_of(text)
-    if found is None:
+    file = _file_of(text)
+    if file is None:
         raise InputError(
             f"kernel_index and flip_kernel (--kernel-index, --flip-kernel) are for a kernel file, got {name!r}; leave "
             "them out"
         )
-    if index is not None and found["index"] is not None and int(found["index"]) != index:
-        raise InputError(f"{text} asks for kernel {found['index']}, kernel_index (--kernel-index) for {index}")
-    number = found["index"] if index is None else index
-    parts = [found["path"], "" if number is None else f"#{number}", "_flip" if flip or found["flip"] else ""]
-    return "".join([*parts, f"_{found['end']}" if found["end"] else "", text[found.end() :]])
+    if index is not None and file["index"] is not None and int(file["index"]) != index:
+        raise InputError(f"{text} asks for kernel {file['index']}, kernel_index (--kernel-index) for {index}")
+    number = file["index"] if index is None else index
+    parts = [file["path"], "" if number is None else f"#{number}", "_flip" if flip or file["flip"] else ""]
+    return "".join([*parts, f"_{file['end']}" if file["end"] else "", text[file.end() :]])
 
 
 def is_file(name: str) -> bool:
@@ -158,8 +158,8 @@ def is_file(name: str) -> bool:
 
 def is_flipped(name: str) -> bool:
     """Whether a name asks for a kernel file's kernel turned by half a turn."""
-    found = _file_of(str(name).strip())
-    return found is not None and found["flip"] is not None
+    file = _file_of(str(name).strip())
+    return file is not None and file["flip"] is not None
 
 
 def expand(wanted: Iterable[str], scale: float) -> list[str]:
@@ -253,8 +253,8 @@ def _parameters(found: re.Match[str]) -> tuple[float, float, float]:
 
 def _canonical(found: re.Match[str]) -> str:
     form = "aniso" if found["v1"] else "iso"
-    given = [found[key] for key in ("v1", "v2", "theta", "iso", "g") if found[key]]
-    text = "_".join([form, *(_shortest(float(number)) for number in given), found["end"]])
+    groups = [found[key] for key in ("v1", "v2", "theta", "iso", "g") if found[key]]
+    text = "_".join([form, *(_shortest(float(number)) for number in groups), found["end"]])
     return {meaning: alias for alias, meaning in ALIASES.items()}.get(text, text)
 
 

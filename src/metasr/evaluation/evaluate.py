@@ -130,10 +130,10 @@ def require_scores(table: Table) -> None:
     """
     empty = [row for row in table.rows if row.failed and not row.images]
     if empty:
-        told = ", ".join(dict.fromkeys(f"{row.solver} on {row.degradation}" for row in empty))
+        failing = ", ".join(dict.fromkeys(f"{row.solver} on {row.degradation}" for row in empty))
         first = next(f for f in table.failures if f.solver == empty[0].solver)
         raise InputError(
-            f"{told}: every image failed, so that the table has no number; image {first.image!r}: {first.failed}"
+            f"{failing}: every image failed, so that the table has no number; image {first.image!r}: {first.failed}"
         )
 
 
@@ -154,7 +154,7 @@ class _Job:
         """What a result depends on: the files' bytes, and what is asked of whom."""
         asked = [f"{entry.solver} {entry.weights} {entry.digest} {entry.updates}" for entry in rows]
         sets = [self.images] if self.lr_images is None else [self.images, self.lr_images]
-        return [*asked, *(_hash_of(found, index) for found in sets)]
+        return [*asked, *(_hash_of(image_set, index) for image_set in sets)]
 
     def reference(self, index: int) -> tuple[Tensor, bool]:
         """The HR image, cropped for the scale, and whether it is grey."""
@@ -236,8 +236,8 @@ def _solve(
     """Solutions by the number of updates that was asked for; none stands for a solver without such a number."""
     solver = entry.made_by.for_image(hr) if isinstance(entry.made_by, OracleMaker) else entry.made_by
     if entry.updates is not None and isinstance(solver, SnapshotSolver):
-        made = solver.snapshots(lr, scale=scale, updates=entry.updates, degradation=degradation, seed=seed)
-        return {n: made[n] for n in sorted(made)}
+        solutions = solver.snapshots(lr, scale=scale, updates=entry.updates, degradation=degradation, seed=seed)
+        return {n: solutions[n] for n in sorted(solutions)}
     return {None: solver.solve(lr, scale=scale, degradation=degradation, seed=seed)}
 
 

@@ -99,8 +99,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """One entry per LR image."""
-        told = {"metasr": __version__, "seed": self.seed, "images": [asdict(line) for line in self.lines]}
-        return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+        record = {"metasr": __version__, "seed": self.seed, "images": [asdict(line) for line in self.lines]}
+        return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
 
 def _sha256(values: Tensor) -> str:

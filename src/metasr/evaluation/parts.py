@@ -86,10 +86,10 @@ class Parts:
             return None
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                told = json.loads(bytes(arrays["told"]))
-                if told["key"] != [self.question, *key]:
+                record = json.loads(bytes(arrays["told"]))
+                if record["key"] != [self.question, *key]:
                     return None
-                return _part(told, arrays)
+                return _part(record, arrays)
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             log.warning("%s cannot be read (%s): its image is solved again", path, error)
             return None
@@ -123,16 +123,16 @@ class Parts:
 
 def _told(solution: Solution, arrays: dict[str, np.ndarray], *, pixels: bool) -> dict[str, Any]:
     """A solution's plain values; its arrays go to the others."""
-    told = {
+    record = {
         "trace": {name: getattr(solution.trace, name) for name in ("losses", "rates", "seconds", "kernel_psnr")},
         "updates": solution.updates, "seconds": solution.seconds, "stopped": solution.stopped,
         "assumed": solution.assumed, "direct": solution.direct,
     }  # fmt: skip
     for name, value in (("kernel", solution.kernel), ("pixels", to_uint8(solution.sr) if pixels else None)):
         if isinstance(value, Tensor):
-            told[name] = f"array_{len(arrays)}"
-            arrays[str(told[name])] = value.detach().cpu().numpy()
-    return told
+            record[name] = f"array_{len(arrays)}"
+            arrays[str(record[name])] = value.detach().cpu().numpy()
+    return record
 
 
 def _part(told: dict[str, Any], arrays: Any) -> Part:

@@ -49,8 +49,8 @@ def format_pivot(table: Table, *, title: str, highlight: Key | None = None) -> s
     if timed is not None:
         grid.add_column(f"s / image\n{_heading(timed, columns.get(timed, [])).splitlines()[-1]}", justify="right")
     for d in degradations:
-        found = [cells.get((d, c)) for c in columns]
-        line = [d, *("-" if r is None else _score(r, most) for r in found)]
+        cells_of_row = [cells.get((d, c)) for c in columns]
+        line = [d, *("-" if r is None else _score(r, most) for r in cells_of_row)]
         line += [numbers[d] or "-" for numbers in known.values()]
         if timed is not None:
             line.append(_number(cells[d, timed].seconds, 2) if (d, timed) in cells else "-")
@@ -96,17 +96,17 @@ def format_rows(table: Table, *, title: str) -> str:
 def notes(table: Table) -> list[str]:
     """What is said below a table: oracles, exact images, grey images, and failures, each by its image."""
     rows = table.rows
-    told = [
+    notices = [
         f"{name} looks at the HR image: an upper reference, no result"
         for name in sorted({r.solver for r in rows if r.solver.endswith(ORACLE)})
     ]
-    told += [
+    notices += [
         f"{r.degradation}, {_made_by(r.solver, r.weights)}: {r.exact} of {pluralize(r.images, 'image')} came out exact "
         "(infinite PSNR)" + ("; the mean is over the others" if math.isfinite(r.psnr_y) else "")
         for r in rows if r.exact
     ]  # fmt: skip
     if grey := {r.image for r in table.images if r.luma == "grey"}:
-        told.append(
+        notices.append(
             f"{pluralize(len(grey), 'image')} of {len({r.image for r in table.images})} "
             f"{'is' if len(grey) == 1 else 'are'} grey, and scored by the grey values as they are; the others by Y of "
             "BT.601"
@@ -115,11 +115,11 @@ def notes(table: Table) -> list[str]:
         f"{r.image}, {r.degradation}, {_made_by(r.solver, r.weights)}: {r.failed}" for r in table.failures
     ))  # fmt: skip
     if failures:
-        told.append(f"{pluralize(len(failures), 'failure')}, left out of the means:")
-        told += [f"  {line}" for line in failures[:_MOST_FAILURES]]
+        notices.append(f"{pluralize(len(failures), 'failure')}, left out of the means:")
+        notices += [f"  {line}" for line in failures[:_MOST_FAILURES]]
         if len(failures) > _MOST_FAILURES:
-            told.append(f"  ... and {len(failures) - _MOST_FAILURES} more, in the table of images")
-    return told
+            notices.append(f"  ... and {len(failures) - _MOST_FAILURES} more, in the table of images")
+    return notices
 
 
 def updates_text(row: Row) -> str:

@@ -65,11 +65,11 @@ class KernelBook:
         write_text(folder / CURVES_NAME, self.to_csv())
         first = list(self._pairs)[:_SHOWN]
         pairs = {_caption(key): self._pairs[key][1:] for key in first}
-        made = [estimates(pairs, folder / "pictures" / "kernels_estimated.png")]
+        pictures = [estimates(pairs, folder / "pictures" / "kernels_estimated.png")]
         lines = {_caption(key).replace("\n", ", "): self._courses[key] for key in first if self._courses[key].losses}
         if lines:
-            made.append(courses(lines, folder / "pictures" / "kernel_curves.png"))
-        return made
+            pictures.append(courses(lines, folder / "pictures" / "kernel_curves.png"))
+        return pictures
 
     def to_csv(self) -> str:
         """A line for each number of updates of each image, counted as ``curves.csv`` counts them.

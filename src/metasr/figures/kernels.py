@@ -50,7 +50,7 @@ def estimates(pairs: Mapping[str, tuple[Tensor, Tensor | None]], path: Path) -> 
         size = max(estimate.shape[-2:])
         shown = [resized(estimate, size), None if truth is None else resized(truth, size)]
         top = max(float(kernel.max()) for kernel in shown if kernel is not None)
-        told = "" if truth is None else f"\nkernel PSNR {likeness(estimate, truth):.2f} dB"
+        score = "" if truth is None else f"\nkernel PSNR {likeness(estimate, truth):.2f} dB"
         for row, (axis, kernel) in enumerate(zip(axes[:, column], shown, strict=True)):
             axis.set(xticks=[], yticks=[])
             if kernel is None:
@@ -60,7 +60,7 @@ def estimates(pairs: Mapping[str, tuple[Tensor, Tensor | None]], path: Path) -> 
             axis.imshow(kernel.detach().cpu().numpy(), cmap="magma", vmin=0, vmax=top)
             axis.plot(size // 2, size // 2, "+", color="white", alpha=0.6, markersize=7)  # the middle of the array
             axis.set_xlabel(_told_of(kernel), fontsize=7)
-            axis.set_title(literal(caption) + told if row == 0 else "true", fontsize=8)
+            axis.set_title(literal(caption) + score if row == 0 else "true", fontsize=8)
     axes[0, 0].set_ylabel("estimated", fontsize=8)
     return save(figure, path)
 

@@ -101,14 +101,14 @@ def draw_maps(maps: Mapping[str, Tensor], path: Path, *, title: str = "") -> Pat
 
 
 def _checked(caption: str, given: Tensor) -> Tensor:
-    found = given.detach()
-    if found.ndim in (3, 4) and found.shape[0] == 1:
-        found = found[0]
-    if not (found.ndim == 2 or (found.ndim == 3 and found.shape[0] == 3)) or found.numel() == 0:
+    values = given.detach()
+    if values.ndim in (3, 4) and values.shape[0] == 1:
+        values = values[0]
+    if not (values.ndim == 2 or (values.ndim == 3 and values.shape[0] == 3)) or values.numel() == 0:
         raise InputError(f"{caption!r} must be a picture (3, H, W) or a map (H, W), got {tuple(given.shape)}")
-    if not bool(torch.isfinite(found).all()):
+    if not bool(torch.isfinite(values).all()):
         raise InputError(f"{caption!r} must be finite to be drawn, got NaN or infinite values")
-    return found
+    return values
 
 
 def _draw(figure: Any, axis: Any, given: Tensor) -> None:

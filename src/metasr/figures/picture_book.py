@@ -61,15 +61,15 @@ class PictureBook:
             folder: where to.
             curves: PSNR by number of updates, by degradation.
         """
-        made = []
+        pictures = []
         for (image, name), shown in self._shown.items():
             path = folder / f"{file_name(image)}_{file_name(name)}.png"
-            made.append(figures.comparison(shown, path, title=f"{image}, {name}"))
+            pictures.append(figures.comparison(shown, path, title=f"{image}, {name}"))
         if self._kernels:
-            made.append(figures.kernels(self._kernels, folder / "kernels.png"))
+            pictures.append(figures.kernels(self._kernels, folder / "kernels.png"))
         if self._losses:
-            made.append(figures.adaptation_curves(curves, self._losses, folder / "adaptation.png"))
-        return made
+            pictures.append(figures.adaptation_curves(curves, self._losses, folder / "adaptation.png"))
+        return pictures
 
 
 def _caption(row: ImageRow) -> str:

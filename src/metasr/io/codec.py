@@ -222,14 +222,14 @@ def _samples(image: Image.Image) -> tuple[np.ndarray, int]:
 
 def _is_deep(image: Image.Image) -> bool:
     """Whether a TIFF or PPM that was opened, not loaded yet, has more than 8 bits per channel."""
-    found: object = ()
+    bits: object = ()
     if image.format == "TIFF":
-        found = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE)
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE)
         limit = 8
     elif image.format == "PPM":
-        found = next((tile.args for tile in getattr(image, "tile", [])), ())  # the largest value is among them
+        bits = next((tile.args for tile in getattr(image, "tile", [])), ())  # the largest value is among them
         limit = 255
-    return isinstance(found, tuple) and any(isinstance(number, int) and number > limit for number in found)
+    return isinstance(bits, tuple) and any(isinstance(number, int) and number > limit for number in bits)
 
 
 def _count_frames(image: Image.Image) -> int:

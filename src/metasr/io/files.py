@@ -152,8 +152,8 @@ def require_permission(folder: PathLike, *, instead: str) -> None:
     folder = Path(folder).absolute()
     above = next((parent for parent in (folder, *folder.parents) if os.path.lexists(parent)), folder)
     if not os.path.isdir(above):
-        found = "is a file, not a folder" if os.path.exists(above) else "is a link that leads nowhere"
-        raise OutputError(f"cannot write in {folder}: {above} {found}; {instead}")
+        reason = "is a file, not a folder" if os.path.exists(above) else "is a link that leads nowhere"
+        raise OutputError(f"cannot write in {folder}: {above} {reason}; {instead}")
     if not os.access(above, os.W_OK | os.X_OK):
         why = "its disk is read-only" if _is_read_only(above) else "no permission"
         raise OutputError(f"cannot write in {above}: {why}; {instead}")

@@ -244,11 +244,11 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open an image file; errors within name it and say what is the matter."""
     if not os.path.isfile(path):
         if os.path.islink(path) and not os.path.exists(path):
-            found = f"that is a link to {os.readlink(path)}, which is not there"
+            reason = f"that is a link to {os.readlink(path)}, which is not there"
         else:
             other = "that is a folder" if os.path.isdir(path) else "that is not a regular file"
-            found = other if os.path.exists(path) else "there is none"
-        raise DataError(f"expected an image file at {path}, but {found}; check the path")
+            reason = other if os.path.exists(path) else "there is none"
+        raise DataError(f"expected an image file at {path}, but {reason}; check the path")
     try:
         with path.open("rb") as handle, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's are about metadata and size; damaged pixels are errors

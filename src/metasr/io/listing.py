@@ -68,8 +68,8 @@ def list_images(folder: PathLike) -> list[Path]:
     """
     folder = Path(folder)
     if not os.path.isdir(folder):  # os.path, unlike pathlib, answers False where it may not look
-        found = "that is a file; give its folder" if os.path.exists(folder) else "there is none; check the path"
-        raise DataError(f"expected a folder of images at {folder}, but {found}")
+        reason = "that is a file; give its folder" if os.path.exists(folder) else "there is none; check the path"
+        raise DataError(f"expected a folder of images at {folder}, but {reason}")
     try:
         entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and not os.path.isdir(entry)]
     except OSError as error:
@@ -79,9 +79,9 @@ def list_images(folder: PathLike) -> list[Path]:
     others = [entry for entry in entries if entry not in set(images)]
     if not images:
         kinds = sorted({entry.suffix.lower() or "no suffix" for entry in others})
-        found = f"{len(others)} other file(s) ({', '.join(kinds[:8])})" if others else "no file"
+        reason = f"{len(others)} other file(s) ({', '.join(kinds[:8])})" if others else "no file"
         raise DataError(
-            f"expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) directly in {folder}, found {found}; "
+            f"expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) directly in {folder}, found {reason}; "
             "sub-folders are not searched: give the folder that holds the images"
         )
     pictures = [entry for entry in others if entry.suffix.lower() in _OTHER_PICTURES]

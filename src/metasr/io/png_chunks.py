@@ -88,12 +88,12 @@ def chunk(name: str, data: bytes) -> bytes:
 
 def is_unusual(colour: Iterable[tuple[str, bytes]]) -> bool:
     """Whether chunks say that the values are not those of sRGB, so that leaving them out changes the colours."""
-    found = dict(colour)
-    if "sRGB" in found and "cICP" not in found:
+    chunks = dict(colour)
+    if "sRGB" in chunks and "cICP" not in chunks:
         return False
-    gamma = found.get("gAMA", struct.pack(">I", 45455))
-    primaries = found.get("cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))
-    if "cICP" in found or len(gamma) != 4 or len(primaries) != 32:
+    gamma = chunks.get("gAMA", struct.pack(">I", 45455))
+    primaries = chunks.get("cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))
+    if "cICP" in chunks or len(gamma) != 4 or len(primaries) != 32:
         return True
     usual = zip(struct.unpack(">8I", primaries), (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), strict=True)
     return abs(struct.unpack(">I", gamma)[0] - 45455) > 500 or any(abs(a - b) > 500 for a, b in usual)

@@ -54,9 +54,9 @@ def after_loading(image: Image.Image, handle: IO[bytes]) -> None:
 
     handle.seek(0)
     data = np.frombuffer(handle.read(), np.uint8)
-    with captured_stderr() as told:
+    with captured_stderr() as stderr_text:
         cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
-        if "premature end" in told().lower():
+        if "premature end" in stderr_text().lower():
             raise _truncated(image, "its data end before the last rows")
 
 
@@ -104,9 +104,9 @@ def _check_jpeg2000(image: Image.Image, handle: IO[bytes]) -> None:
     if not (width and height):
         raise _truncated(image, "its tiles have no size")
     wanted = -(-(right - left) // width) * -(-(bottom - top) // height)
-    found = len(set(_tiles(data, start + 2)))
-    if found < wanted:
-        raise _truncated(image, f"it holds {found} of {wanted} tiles")
+    tiles = len(set(_tiles(data, start + 2)))
+    if tiles < wanted:
+        raise _truncated(image, f"it holds {tiles} of {wanted} tiles")
 
 
 def _tiles(data: bytes, place: int) -> Iterator[int]:

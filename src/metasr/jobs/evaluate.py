@@ -114,8 +114,8 @@ def table_path(wanted: str | None, folder: Path, *, overwrite: bool) -> Path:
     if not wanted:
         return folder / "table.csv"
     path = Path(wanted).expanduser()
-    for made in (path, _per_image(path)):
-        check_new_file(made, overwrite=overwrite, label="table=", instead="another table=FILE")
+    for target in (path, _per_image(path)):
+        check_new_file(target, overwrite=overwrite, label="table=", instead="another table=FILE")
     return path
 
 
@@ -132,8 +132,8 @@ def _adaptation_curves(table: Table) -> dict[str, dict[int, float]]:
 def _describe_lr_images(plan: EvaluationPlan, manifest: Manifest, folder: Path) -> str:
     if plan.lr_images is not None:
         return f"test set: {pluralize(len(plan.lr_images), 'ready LR image')} of {plan.lr_images.paths[0].parent}"
-    made = pluralize(len(manifest.lines), "LR image")
-    return f"test set: {made} made on the fly, seed {manifest.seed}, listed in {folder / MANIFEST_NAME}"
+    lr_images = pluralize(len(manifest.lines), "LR image")
+    return f"test set: {lr_images} made on the fly, seed {manifest.seed}, listed in {folder / MANIFEST_NAME}"
 
 
 def _per_image(table: Path) -> Path:

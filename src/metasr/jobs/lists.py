@@ -67,18 +67,18 @@ def photo_info(path: PathLike) -> Iterator[str]:
     yield f"{path}: {width}x{height} pixels, {', '.join(kind)}"
 
     cfg = photo_config()
-    made = photo_solver(cfg, [cfg.kernel])
+    choice = photo_solver(cfg, [cfg.kernel])
     ((_, output),) = pairs_of_files([path], None, scale=cfg.scale)
     yield (
         f"metasr upscale {path}: to {output}, {round(width * cfg.scale)}x{round(height * cfg.scale)} pixels, by solver "
-        f"{cfg.solver.name} with weights {made.weights} and {pluralize(cfg.solver.steps, 'update')}"
+        f"{cfg.solver.name} with weights {choice.weights} and {pluralize(cfg.solver.steps, 'update')}"
     )
     yield f"kernel {cfg.kernel}, because none was named: the photo is taken to have been shrunk by a program"
     estimated = photo_config(kernel="estimate")
     solver: Any = photo_solver(estimated, ["estimate"]).solver
     with told_of(path):
-        found = solver.estimate(photo.rgb[None], scale=cfg.scale, degradation=made.degradations[0])
-    yield f"-k estimate would take it for: {found.told}"
+        estimate = solver.estimate(photo.rgb[None], scale=cfg.scale, degradation=choice.degradations[0])
+    yield f"-k estimate would take it for: {estimate.told}"
     limit = cfg.solver.adapt_pixels
     if limit is not None and width * height > limit:
         yield f"larger than {limit} pixels: adaptation looks at cells spread evenly over it, not at all of it"

@@ -53,18 +53,18 @@ def pairs_of_files(
     """
     if not sources:
         raise InputError("nothing to enlarge: give an image file or a folder of images")
-    given = list(dict.fromkeys(home_path(source) for source in sources))
-    missing = [str(path) for path in given if not os.path.lexists(path)]
+    paths = list(dict.fromkeys(home_path(source) for source in sources))
+    missing = [str(path) for path in paths if not os.path.lexists(path)]
     if missing:
         raise InputError(f"no file or folder {', '.join(missing)}; give an existing image or a folder of images")
     target = None if output is None else home_path(output)
     as_folder = target is not None and (str(output).endswith(("/", os.sep)) or target.is_dir())
-    if target is not None and not as_folder and (len(given) > 1 or given[0].is_dir()):
-        _require_folder(target, "several photos are given" if len(given) > 1 else "input is a folder")
+    if target is not None and not as_folder and (len(paths) > 1 or paths[0].is_dir()):
+        _require_folder(target, "several photos are given" if len(paths) > 1 else "input is a folder")
         as_folder = True
     ending = f"_x{scale:g}"
     pairs: list[Pair] = []
-    for path in given:
+    for path in paths:
         if path.is_dir():
             whole = path.resolve()  # "." and ".." have no name to add to
             pairs += _pairs_of_folder(path, target or whole.with_name(whole.name + ending), recursive=recursive)
@@ -111,15 +111,15 @@ def kernels_for(kernel: str, photos: Sequence[Path]) -> list[str]:
         folder, end = home_path(kernel[:-2]), kernel[-2:]
     if not isdir(folder):  # nor a name that no folder can have
         return [kernel] * len(photos)
-    found = [_kernel_in(folder, photo) for photo in photos]
-    missing = [photo for photo, path in zip(photos, found, strict=True) if path is None]
+    kernel_files = [_kernel_in(folder, photo) for photo in photos]
+    missing = [photo for photo, path in zip(photos, kernel_files, strict=True) if path is None]
     if missing:
         stem = missing[0].stem
         raise DataError(
             f"the folder {folder} has no kernel for {', '.join(photo.name for photo in missing)}: it would be "
             f"{stem}.npy or kernel_{stem}.mat"
         )
-    return [f"{path}{end}" for path in found]
+    return [f"{path}{end}" for path in kernel_files]
 
 
 def kernel_path(target: Path) -> Path:
@@ -171,13 +171,13 @@ def _pairs_of_folder(folder: Path, target: Path, *, recursive: bool) -> list[Pai
 
 def _folders_below(folder: Path, target: Path) -> list[Path]:
     """All sub-folders in natural order, but hidden ones and the one that results go to."""
-    found = []
+    photos = []
     for place, folders, _ in os.walk(folder):
         folders[:] = sorted(
             (n for n in folders if n[0] != "." and not _is_same(Path(place) / n, target)), key=natural_key
         )
-        found += [Path(place) / name for name in folders]
-    return found
+        photos += [Path(place) / name for name in folders]
+    return photos
 
 
 def _is_same(a: Path, b: Path) -> bool:

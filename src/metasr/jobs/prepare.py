@@ -225,7 +225,7 @@ def _makers(degradation: str, scale: float | None, options: PrepareOptions) -> l
 
         multiple = _multiple(options, draws.scale, math.lcm(SET5_MULTIPLE, draws.scale))
         return [Maker(published, draws.name, float(draws.scale), multiple, by_name=True)]
-    made = []
+    makers = []
     scale = float(scale or DEFAULT_SCALE)
     if scale <= 1:
         raise InputError(f"LR images need a scale above 1, got {scale:g}")
@@ -246,8 +246,8 @@ def _makers(degradation: str, scale: float | None, options: PrepareOptions) -> l
             return Made(_covered(lr, made_by), made_by, {})
 
         whole = int(scale) if scale == int(scale) else 1
-        made.append(Maker(fixed, str(problem), scale, _multiple(options, whole, whole), by_name=False))
-    return made
+        makers.append(Maker(fixed, str(problem), scale, _multiple(options, whole, whole), by_name=False))
+    return makers
 
 
 def _multiple(options: PrepareOptions, scale: int, default: int) -> int:
@@ -266,12 +266,12 @@ def _covered(lr: Tensor, degradation: Degradation) -> Tensor:
 
 def _paths(options: PrepareOptions, folder: Path, name: str) -> dict[str, Path]:
     """What may be written of an image."""
-    found = {"lr": folder / "lr" / f"{name}.png", "kernel": folder / "kernels" / f"{name}.npy"}
+    paths = {"lr": folder / "lr" / f"{name}.png", "kernel": folder / "kernels" / f"{name}.npy"}
     if options.hr:
-        found["hr"] = folder / "hr" / f"{name}.png"
+        paths["hr"] = folder / "hr" / f"{name}.png"
     if options.mask != "none":
-        found["mask"] = folder / "masks" / f"{name}.png"
-    return found
+        paths["mask"] = folder / "masks" / f"{name}.png"
+    return paths
 
 
 def _check_outputs(options: PrepareOptions, folder: Path, images: ImageSet, source: Path) -> None:
@@ -300,9 +300,9 @@ def _prepare_one(options: PrepareOptions, maker: Maker, folder: Path, images: Im
         photo = read_photo(path)
         with told_of(path):
             hr = _cut(photo.rgb[None], maker.multiple)
-            made = maker.make(hr, name, lambda lr, name=name: _mask(options, lr, name))  # type: ignore[misc]
-        rows.append(_write(options, folder, photo, hr, made, path, name))
-        offsets.append(made.degradation.shift)
+            problem = maker.make(hr, name, lambda lr, name=name: _mask(options, lr, name))  # type: ignore[misc]
+        rows.append(_write(options, folder, photo, hr, problem, path, name))
+        offsets.append(problem.degradation.shift)
     manifest = {
         "metasr": __version__,
         "degradation": maker.name,

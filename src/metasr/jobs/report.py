@@ -84,21 +84,21 @@ def gather(folders: Sequence[str]) -> ReportData:
     paths = list(dict.fromkeys(Path(f).expanduser().resolve() for f in folders))
     for path in paths:  # a mistyped name is no damage
         require_folder(path)
-    found = _Gathered()
+    gathered = _Gathered()
     for path in paths:
         if is_sweep(path):
-            _add_sweep(found, path)
+            _add_sweep(gathered, path)
             continue
         try:
-            found.runs.append(read_run(path))
+            gathered.runs.append(read_run(path))
         except DataError as error:
             if len(paths) == 1:
                 raise
-            found.left_out.append((str(path), str(error)))
-    if not found.runs and not any(sweep.table.jobs for sweep in found.sweeps):
-        reasons = "; ".join(reason for _, reason in found.left_out)
+            gathered.left_out.append((str(path), str(error)))
+    if not gathered.runs and not any(sweep.table.jobs for sweep in gathered.sweeps):
+        reasons = "; ".join(reason for _, reason in gathered.left_out)
         raise DataError(f"none of the {len(paths)} folders can be reported on: {reasons}")
-    return ReportData(_told_apart(found.runs), found.sweeps, found.left_out, __version__)
+    return ReportData(_told_apart(gathered.runs), gathered.sweeps, gathered.left_out, __version__)
 
 
 def _add_sweep(found: _Gathered, folder: Path) -> None:
@@ -139,16 +139,16 @@ def _line(run: RunData, sweep: str, variant: str) -> str:
 def _told_apart(runs: Sequence[RunData]) -> list[RunData]:
     """The runs, each with a label of its own: where two would be called the same, their folder's name is added."""
     labels = [run.label for run in runs]
-    made: list[RunData] = []
+    runs_data: list[RunData] = []
     for run in runs:
         if labels.count(run.label) == 1:
-            made.append(run)
+            runs_data.append(run)
             continue
         label = f"{run.label} ({Path(run.folder).name})"
-        if label in (r.label for r in made):
+        if label in (r.label for r in runs_data):
             label = f"{run.label} ({run.folder})"
-        made.append(replace(run, label=label, line=label if run.line == run.label else run.line))
-    return made
+        runs_data.append(replace(run, label=label, line=label if run.line == run.label else run.line))
+    return runs_data
 
 
 def _known(outputs: str) -> str:

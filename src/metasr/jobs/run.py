@@ -62,8 +62,8 @@ def execute(cfg: DictConfig, folder: Path, *, watch: Watch | None = None) -> flo
     elif cfg.task == TaskName.offset:
         from metasr.jobs.offset import offset_task
 
-        for found in offset_task(cfg):
-            print(found, flush=True)
+        for offset in offset_task(cfg):
+            print(offset, flush=True)
     else:
         from metasr.jobs.upscale import upscale_task
 

@@ -66,13 +66,13 @@ class Upscaled:
     place: tuple[int, int] = (1, 1)
 
     def __str__(self) -> str:
-        told = f", kernel {self.assumed}" if self.assumed else ""
-        told += f"; cut short: {self.cut_short}" if self.cut_short else ""
-        told += f"; {self.stopped}" if self.stopped else ""
+        assumption = f", kernel {self.assumed}" if self.assumed else ""
+        assumption += f"; cut short: {self.cut_short}" if self.cut_short else ""
+        assumption += f"; {self.stopped}" if self.stopped else ""
         number = "{} of {}: ".format(*self.place) if self.place[1] > 1 else ""
         return (
             f"{number}{self.output}  ({self.seconds:.1f} s, {pluralize(self.updates, 'update')}, "
-            f"weights {self.weights}{told})"
+            f"weights {self.weights}{assumption})"
         )
 
 
@@ -113,13 +113,13 @@ def upscale_files(
     if not pairs:
         return
     kernels = kernels_for(plan.kernel, [source for source, _ in pairs])
-    made = plan.make([names.with_choice(k, index=plan.kernel_index, flip=plan.flip_kernel) for k in kernels])
+    choice = plan.make([names.with_choice(k, index=plan.kernel_index, flip=plan.flip_kernel) for k in kernels])
     yield from upscale(
-        made.solver,
+        choice.solver,
         [source for source, _ in pairs],
         [target for _, target in pairs],
-        degradations=made.degradations,
-        weights=made.weights,
+        degradations=choice.degradations,
+        weights=choice.weights,
         device=plan.device,
         seed=plan.seed,
         overwrite=plan.overwrite,

@@ -73,8 +73,8 @@ class Offset:
             vertical = f"{abs(self.down):.2f} px {'down' if self.down >= 0 else 'up'}"
             horizontal = f"{abs(self.right):.2f} px {'right' if self.right >= 0 else 'left'}"
             place = f"LR sits {vertical} and {horizontal} (HR pixels) of bicubic alignment"
-        told = self.convention
-        matches = f"as {_TOLD[told]}" if told else f"which is no known convention ({_list(self.scale)})"
+        convention = self.convention
+        matches = f"as {_TOLD[convention]}" if convention else f"which is no known convention ({_list(self.scale)})"
         shift = "({:.2f}, {:.2f})".format(*self.shift)
         return f"{place}, {matches}; enlarge with shift={shift}; correlation {self.correlation:.3f}"
 
@@ -181,13 +181,13 @@ def find_offset(lr: Tensor, hr: Tensor, *, scale: float | None = None, reach: fl
         shift = (shift + move).clamp(-reach, reach)
         if float(move.abs().max()) < 1e-4:
             break
-    found = float(torch.corrcoef(torch.stack([enlarged(shift), wanted]))[0, 1])
-    if not found > 0.5:
+    correlation = float(torch.corrcoef(torch.stack([enlarged(shift), wanted]))[0, 1])
+    if not correlation > 0.5:
         raise InputError(
-            f"the images do not show the same (correlation {found:.2f} at best, within {reach:g} HR pixels); check the "
-            "pair"
+            f"the images do not show the same (correlation {correlation:.2f} at best, within {reach:g} HR pixels); "
+            "check the pair"
         )
-    return Offset(float(shift[0]), float(shift[1]), scale, found, 1 / gain)
+    return Offset(float(shift[0]), float(shift[1]), scale, correlation, 1 / gain)
 
 
 def _middle(low: Tensor, high: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -90,11 +90,11 @@ def comparison(data: ReportData, place: Place) -> Comparison:
             cells.append(_score(mine[:1], plain=True))
         known: dict[str, None] = {}
         for line, runs in lines.items():
-            found = [row for run in runs if (row := headline(run, place, degradation)) is not None]
-            cells.append(_score(found))
-            known |= {f"{r.published_psnr_y:.2f}": None for r in found if r.published_psnr_y is not None}
-            if found:
-                made_by.setdefault(line, describe(found[0]))
+            headlines = [row for run in runs if (row := headline(run, place, degradation)) is not None]
+            cells.append(_score(headlines))
+            known |= {f"{r.published_psnr_y:.2f}": None for r in headlines if r.published_psnr_y is not None}
+            if headlines:
+                made_by.setdefault(line, describe(headlines[0]))
         body.append([*cells, Cell(", ".join(known) or "-")] if compared else cells)
     columns = ["degradation", "bicubic", "bicubic, aligned"]
     columns += [f"{line} ({made_by[line]})" if line in made_by else line for line in lines]
@@ -115,14 +115,14 @@ def _score(found: Sequence[Row], *, plain: bool = False) -> Cell:
 
 def baselines_differ(data: ReportData) -> list[str]:
     """Where runs that seem to be measured alike are not: their bicubic rows, which nothing is learned for, differ."""
-    found = []
+    kept_rows = []
     for place in places(data):
         values: dict[tuple[str, str], set[float]] = {}
         for row in (r for run in data.runs for r in run.rows if Place.of(r) == place and r.solver in BASELINES):
             values.setdefault((row.degradation, row.solver), set()).add(row.psnr_y)
         if any(max(v) - min(v) > _SAME for v in values.values()):
-            found.append(str(place))
-    return found
+            kept_rows.append(str(place))
+    return kept_rows
 
 
 def describe(row: Row) -> str:
@@ -176,19 +176,19 @@ def psnr_curves(data: ReportData) -> dict[tuple[Place, str], dict[str, dict[floa
 
 def loss_curves(data: ReportData) -> dict[str, dict[str, list[Spread]]]:
     """The solver's own loss by number of updates: by degradation, then line; over seeds as mean and spread."""
-    found: dict[str, dict[str, list[Sequence[float]]]] = {}
+    curves_by_place: dict[str, dict[str, list[Sequence[float]]]] = {}
     for run in data.runs:
         solvers = {solver for _, solver, _ in run.losses}
         for (degradation, solver, weights), losses in run.losses.items():
             line = run.line + (f", {solver}" if len(solvers) > 1 else "")
             line = weights if weights.startswith("released/") else line
-            found.setdefault(degradation, {}).setdefault(line, []).append(losses)
+            curves_by_place.setdefault(degradation, {}).setdefault(line, []).append(losses)
     return {
         degradation: {
             line: [Spread.of([s[i] for s in several if i < len(s)]) for i in range(max(map(len, several)))]
             for line, several in lines.items()
         }
-        for degradation, lines in found.items()
+        for degradation, lines in curves_by_place.items()
     }
 
 
@@ -196,20 +196,20 @@ def differences(runs: Sequence[RunData]) -> dict[str, list[str]]:
     """What differs between the configs of runs: a value per run, by key; where files go does not count."""
     flat = [_flat(run.config) for run in runs]
     keys = dict.fromkeys(key for choices in flat for key in choices)
-    found = {}
+    kept = {}
     for key in keys:
         if any(key == place or (place.endswith(".") and key.startswith(place)) for place in _PLACES):
             continue
         values = [choices.get(key, "-") for choices in flat]
         if len(set(values)) > 1:
-            found[key] = values
-    return found
+            kept[key] = values
+    return kept
 
 
 def _flat(config: Any, path: str = "") -> dict[str, str]:
     if isinstance(config, Mapping) and config:
-        found: dict[str, str] = {}
+        values_by_run: dict[str, str] = {}
         for key, value in config.items():
-            found |= _flat(value, f"{path}.{key}" if path else str(key))
-        return found
+            values_by_run |= _flat(value, f"{path}.{key}" if path else str(key))
+        return values_by_run
     return {path: "null" if config is None else str(config)} if path else {}

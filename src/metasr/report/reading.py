@@ -55,14 +55,14 @@ def read_run(folder: Path) -> RunData:
     """
     require_folder(folder)
     folder = folder.resolve()
-    found = sorted(path.parent for path in folder.glob(f"{_STAGE_FOLDERS}/{CARD_NAME}"))
+    folders = sorted(path.parent for path in folder.glob(f"{_STAGE_FOLDERS}/{CARD_NAME}"))
     table = folder / "table.csv"
-    if not found and not table.is_file():
+    if not folders and not table.is_file():
         below = sorted(path.parent.name for path in folder.glob("*/table.csv"))
         hint = f"; did you mean one of those in it: {', '.join(below[-3:])}?" if below else ""
         raise DataError(f"{folder} holds no run: expected table.csv or <nn>_<stage>/{CARD_NAME} in it{hint}")
     notes: list[str] = []
-    stages = [_stage(path, notes) for path in found]
+    stages = [_stage(path, notes) for path in folders]
     config = _config(folder, stages)
     rows = _rows(table) if table.is_file() else []
     experiment = str(config.get("name") or (stages[-1].card.get("experiment") if stages else None) or "no experiment")
@@ -81,7 +81,7 @@ def read_run(folder: Path) -> RunData:
         overrides=_overrides(folder),
         losses=_losses(folder / CURVES_NAME),
         pictures=_pictures(folder / "pictures", notes),
-        rates=_rates(found, stages, notes),
+        rates=_rates(folders, stages, notes),
         unfinished=unfinished,
         notes=notes,
     )
@@ -126,7 +126,7 @@ def _metrics(folder: Path, notes: list[str]) -> dict[str, list[tuple[float, floa
 
     A log that somebody wrote something else into is noted, and the run shown without its curves.
     """
-    found: dict[str, dict[float, float]] = {}
+    series: dict[str, dict[float, float]] = {}
     paths = (folder / "csv").glob("version_*/metrics.csv")
     for path in sorted(paths, key=lambda p: (len(p.parent.name), p.parent.name)):
         with _reading(path):
@@ -140,8 +140,8 @@ def _metrics(folder: Path, notes: list[str]) -> dict[str, list[tuple[float, floa
                 step = float(row["step"])
                 for name, value in row.items():
                     if name not in ("epoch", "step") and value:
-                        found.setdefault(name, {})[step] = float(value)
-    return {name: sorted(points.items()) for name, points in found.items()}
+                        series.setdefault(name, {})[step] = float(value)
+    return {name: sorted(points.items()) for name, points in series.items()}
 
 
 def _rows(path: Path) -> list[Row]:
@@ -150,17 +150,19 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _losses(path: Path) -> dict[LossKey, list[float]]:
-    found: dict[LossKey, list[float]] = {}
+    losses: dict[LossKey, list[float]] = {}
     if path.is_file():
         with _reading(path):
             for line in parse_csv(path.read_text(encoding="utf-8")):
-                found.setdefault((line["degradation"], line["solver"], line["weights"]), []).append(float(line["loss"]))
-    return found
+                losses.setdefault((line["degradation"], line["solver"], line["weights"]), []).append(
+                    float(line["loss"])
+                )
+    return losses
 
 
 def _pictures(folder: Path, notes: list[str]) -> dict[str, bytes]:
-    found = {path.name: _png(path, notes) for path in sorted(folder.glob("*.png"))}
-    return {name: png for name, png in found.items() if png is not None}
+    pictures = {path.name: _png(path, notes) for path in sorted(folder.glob("*.png"))}
+    return {name: png for name, png in pictures.items() if png is not None}
 
 
 def _png(path: Path, notes: list[str]) -> bytes | None:
@@ -196,12 +198,12 @@ def _yaml(path: Path, kind: type[_T]) -> _T:
     """A YAML file as plain containers; interpolations stay as they are written."""
     with _reading(path):
         try:
-            found = read_yaml(path, error=DataError)
+            content = read_yaml(path, error=DataError)
         except DataError as error:
             raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
-        if found is not None and not isinstance(found, kind):
-            raise ValueError(f"expected {'an object' if kind is dict else 'a list'}, got {found!r:.40}")
-        return kind() if found is None else found
+        if content is not None and not isinstance(content, kind):
+            raise ValueError(f"expected {'an object' if kind is dict else 'a list'}, got {content!r:.40}")
+        return kind() if content is None else content
 
 
 def _rates(folders: list[Path], stages: list[StageData], notes: list[str]) -> RatesTable | None:
@@ -222,15 +224,15 @@ def _missing(config: Mapping[str, Any], stages: list[StageData], *, has_table: b
     planned = list(config.get("stages") or {})
     begun = [s.name.split("_", 1)[1] for s in stages]
     open_ = [s.name for s in stages if not s.finished]
-    told = []
+    facts = []
     if open_:
-        told.append(f"stage {', '.join(open_)} was begun and is not finished")
+        facts.append(f"stage {', '.join(open_)} was begun and is not finished")
     if left := [name for name in planned if name not in begun and not has_table]:
-        told.append(f"not begun: {', '.join(left)}")
+        facts.append(f"not begun: {', '.join(left)}")
     if not has_table:
         elsewhere = config.get("table")
-        told.append(f"its table was to be written elsewhere, {elsewhere}" if elsewhere else "no table yet")
-    return "; ".join(told)
+        facts.append(f"its table was to be written elsewhere, {elsewhere}" if elsewhere else "no table yet")
+    return "; ".join(facts)
 
 
 def _version(stages: list[StageData]) -> str | None:
@@ -243,8 +245,8 @@ def _version(stages: list[StageData]) -> str | None:
 def read_jobs(folder: Path) -> list[Job]:
     """All jobs of a sweep's folder, in the order of the sweep; one with a damaged table counts as failed."""
     jobs = []
-    found = [(read_job(path.parent), path) for path in folder.glob(f"*/{JOB_NAME}")]
-    for card, path in sorted(found, key=lambda item: (item[0].get("number", 0), item[1].parent.name)):
+    records = [(read_job(path.parent), path) for path in folder.glob(f"*/{JOB_NAME}")]
+    for card, path in sorted(records, key=lambda item: (item[0].get("number", 0), item[1].parent.name)):
         table = path.parent / "table.csv"
         finished = card.get("status") == "finished" and table.is_file()
         pruned = card.get("status") == "pruned"
@@ -276,5 +278,5 @@ def _rows_or_damage(table: Path) -> tuple[tuple[Row, ...], str]:
 def _step_seconds(folder: Path) -> float | None:
     """Training time per step of a job's last stage."""
     cards = sorted(folder.glob(f"*/{CARD_NAME}"))
-    found = read_card(cards[-1].parent).get("step_seconds") if cards else None
-    return float(found) if isinstance(found, int | float) else None
+    step_seconds = read_card(cards[-1].parent).get("step_seconds") if cards else None
+    return float(step_seconds) if isinstance(step_seconds, int | float) else None

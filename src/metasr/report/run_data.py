@@ -124,10 +124,10 @@ class ReportData:
     @property
     def lines(self) -> dict[str, list[RunData]]:
         """Runs by what their curves are called."""
-        found: dict[str, list[RunData]] = {}
+        by_label: dict[str, list[RunData]] = {}
         for run in self.runs:
-            found.setdefault(run.line, []).append(run)
-        return found
+            by_label.setdefault(run.line, []).append(run)
+        return by_label
 
     @property
     def title(self) -> str:

@@ -96,15 +96,15 @@ def network_choices(
     with _outline():
         network = _made(choices, networks(), origin=origin)
     own = network.state_dict()
-    given = without_prefix(state, own)
-    check_state(own, {name: given[name] for name in own if name in given}, origin=origin)
+    tensors = without_prefix(state, own)
+    check_state(own, {name: tensors[name] for name in own if name in tensors}, origin=origin)
     return choices
 
 
 def is_known(node: Any) -> bool:
     """Whether a node names one of this package's networks, under its present name or an earlier one."""
-    told = node.get(CLASS) if isinstance(node, Mapping) else None
-    return isinstance(told, str) and RENAMED_CLASSES.get(told, told) in networks()
+    name = node.get(CLASS) if isinstance(node, Mapping) else None
+    return isinstance(name, str) and RENAMED_CLASSES.get(name, name) in networks()
 
 
 def make_network(
@@ -153,8 +153,8 @@ def recipe_choices(node: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
     table = networks() | recipes()
     choices = _checked(node, Recipe, table, origin=origin)
     with _outline():
-        made = _made(choices, table, origin=origin)
-    count = sum(parameter.numel() for parameter in made.parameters())
+        instance = _made(choices, table, origin=origin)
+    count = sum(parameter.numel() for parameter in instance.parameters())
     if count > MOST_PARAMETERS:
         raise WeightsError(
             f"{origin} tells networks of {count:,} parameters, more than the {MOST_PARAMETERS:,} that a recipe of this "
@@ -230,20 +230,20 @@ def _checked(
             "ever made by a file's word; a network of your own is taken from the command line alone: model=own "
             "model._target_=package.Class"
         )
-    made = table[told]
-    hints = typing.get_type_hints(made if is_dataclass(made) else vars(made)["__init__"])
-    parameters = inspect.signature(made).parameters
-    given = {k: v for k, v in node.items() if k != CLASS}
-    what = made.__name__
-    for key in given:
+    kind = table[told]
+    hints = typing.get_type_hints(kind if is_dataclass(kind) else vars(kind)["__init__"])
+    parameters = inspect.signature(kind).parameters
+    arguments = {k: v for k, v in node.items() if k != CLASS}
+    what = kind.__name__
+    for key in arguments:
         if key not in parameters:
             raise WeightsError(f"{origin}: {what} takes no {str(key)[:60]!r}: {nearest(str(key)[:60], parameters)}")
-    missing = [k for k, p in parameters.items() if p.default is p.empty and k not in given]
+    missing = [k for k, p in parameters.items() if p.default is p.empty and k not in arguments]
     if missing:
         raise WeightsError(f"{origin}: {what} needs {', '.join(missing)}, which the card does not tell")
-    limit = most if made.__module__.startswith("metasr.models.") else 2**53
+    limit = most if kind.__module__.startswith("metasr.models.") else 2**53
     choices: dict[str, Any] = {CLASS: told}
-    for key, value in given.items():
+    for key, value in arguments.items():
         choices[key] = _value(value, hints[key], table, origin=origin, name=f"{what}'s {key}", limit=limit, most=most)
     return choices
 
@@ -292,12 +292,12 @@ def _made(choices: Mapping[str, Any], table: Mapping[str, type], *, origin: str)
         for key, value in choices.items()
         if key != CLASS
     }
-    made = table[choices[CLASS]]
+    kind = table[choices[CLASS]]
     try:
-        return made(**arguments)
+        return kind(**arguments)
     except (MetasrError, ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         raise WeightsError(
-            f"{origin}: {made.__name__} cannot be made as the card tells: {_first_line(error)}"
+            f"{origin}: {kind.__name__} cannot be made as the card tells: {_first_line(error)}"
         ) from error
 
 

@@ -52,8 +52,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD_NAME
     if not path.is_file():
         return {}
-    found = read_object(path, error=StageError, remedy="remove the stage's folder to train it again")
-    return renamed_card(check_card(found, f"card {path}", error=StageError), config_hash)
+    card = read_object(path, error=StageError, remedy="remove the stage's folder to train it again")
+    return renamed_card(check_card(card, f"card {path}", error=StageError), config_hash)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:

@@ -63,8 +63,8 @@ def run_folders(experiment: Path) -> list[Path]:
     """
     if not experiment.is_dir():
         return []
-    found = (p for p in experiment.iterdir() if p.is_dir() and is_stamp(p.name) and not p.is_symlink())
-    return sorted(p for p in found if any(p.glob("*/card.json")))
+    stamped = (p for p in experiment.iterdir() if p.is_dir() and is_stamp(p.name) and not p.is_symlink())
+    return sorted(p for p in stamped if any(p.glob("*/card.json")))
 
 
 def run_folder(run: str | None, name: str | None, task: str, outputs: str) -> str:
@@ -129,8 +129,8 @@ def begin_sweep(config: DictConfig) -> None:
     folder = sweep_folder(typed, config.name, config.sweep_name, config.paths.outputs)
     params = config.hydra.sweeper.get("params") or {}
     if config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-        given = {choice.lstrip("+~").partition("=")[0] for choice in typed}
-        added = [f"{key}={value}" for key, value in params.items() if key.lstrip("+~") not in given]
+        keys_typed = {choice.lstrip("+~").partition("=")[0] for choice in typed}
+        added = [f"{key}={value}" for key, value in params.items() if key.lstrip("+~") not in keys_typed]
         with flag_override(config, ["readonly", "struct"], False):
             config.hydra.overrides.task = [*typed, *added]
             config.hydra.sweeper.params = None
@@ -154,13 +154,13 @@ def swept_keys(overrides: Sequence[str], params: Sequence[str] = ()) -> str:
 
 def job_folder(overrides: Sequence[str], swept: str) -> str:
     """The name of a job's folder in its sweep: its values of what is swept, in short, and a hash of all its choices."""
-    told = []
+    words = []
     for choice in overrides:
         key, _, value = choice.lstrip("+~").partition("=")
         if key in swept.split(","):
-            told.append(f"{re.split(r'[./@]', key)[-1]}_{value}")
+            words.append(f"{re.split(r'[./@]', key)[-1]}_{value}")
     digest = hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8]
-    return "-".join(filter(None, (re.sub(r"[^0-9A-Za-z_.-]+", "_", "-".join(told))[:80], digest)))
+    return "-".join(filter(None, (re.sub(r"[^0-9A-Za-z_.-]+", "_", "-".join(words))[:80], digest)))
 
 
 def command(name: str | None, run: str | Path, *, without: Sequence[str] = ()) -> str:
@@ -200,9 +200,9 @@ def _own_folders() -> list[str]:
     if not HydraConfig.initialized():
         return []
     typed = HydraConfig.get()
-    given = [source.path for source in typed.runtime.config_sources if source.provider == "command-line"]
+    config_folders = [source.path for source in typed.runtime.config_sources if source.provider == "command-line"]
     searched = [choice for choice in typed.overrides.hydra if choice.startswith("hydra.searchpath=")]
-    return [*(word for path in given for word in ("--config-dir", path)), *searched]
+    return [*(word for path in config_folders for word in ("--config-dir", path)), *searched]
 
 
 def key_of(choice: str) -> str:

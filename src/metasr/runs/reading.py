@@ -42,15 +42,15 @@ def read_object(
     """
     text = _text(path, what=what, error=error, most=MOST_BYTES, remedy=remedy)
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except RecursionError as raised:
         raise error(f"{what} {path} cannot be read: {_TOO_DEEP}; {remedy}") from raised
     except ValueError as raised:
         raise error(f"{what} {path} cannot be read ({_first_line(raised)}); {remedy}") from raised
-    if not isinstance(found, dict):
-        raise error(f"{what} {path} must hold a JSON object, got {_kind(found)}; {remedy}")
-    _require_shallow(found, f"{what} {path}", error, remedy=remedy)
-    return found
+    if not isinstance(content, dict):
+        raise error(f"{what} {path} must hold a JSON object, got {_kind(content)}; {remedy}")
+    _require_shallow(content, f"{what} {path}", error, remedy=remedy)
+    return content
 
 
 def read_yaml(path: Path, *, what: str = "config", error: type[MetasrError] = WeightsError) -> Any:
@@ -79,13 +79,13 @@ def read_yaml(path: Path, *, what: str = "config", error: type[MetasrError] = We
             depth -= type(token).__name__ in _YAML_CLOSING
             if depth > DEEPEST:
                 raise error(f"{what} {path} cannot be read: {_TOO_DEEP}; {remedy}")
-        found = yaml.safe_load(text)
+        content = yaml.safe_load(text)
     except RecursionError as raised:
         raise error(f"{what} {path} cannot be read: {_TOO_DEEP}; {remedy}") from raised
     except (yaml.YAMLError, ValueError) as raised:
         raise error(f"{what} {path} cannot be read ({_first_line(raised)}); {remedy}") from raised
-    _require_shallow(found, f"{what} {path}", error, remedy=remedy)
-    return found
+    _require_shallow(content, f"{what} {path}", error, remedy=remedy)
+    return content
 
 
 def check_card(card: dict[str, Any], origin: str, *, error: type[MetasrError] = WeightsError) -> dict[str, Any]:

@@ -46,23 +46,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise WeightsError(f"{path} cannot be read: it {told}")
     if not head:
         raise WeightsError(f"{path} cannot be read: it is empty; fetch it again")
-    found = _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
-    for name, tensor in found.items():
+    tensors = _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
+    for name, tensor in tensors.items():
         _require_usable(name, tensor, path)
-    bad = [name for name, tensor in found.items() if not bool(tensor.isfinite().all())]
+    bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
     if bad:
-        kind = "NaN" if any(bool(found[name].isnan().any()) for name in bad) else "infinite values"
+        kind = "NaN" if any(bool(tensors[name].isnan().any()) for name in bad) else "infinite values"
         raise WeightsError(
-            f"{path} holds {kind} in {len(bad)} of {len(found)} tensors ({', '.join(bad[:3])}"
+            f"{path} holds {kind} in {len(bad)} of {len(tensors)} tensors ({', '.join(bad[:3])}"
             f"{', ...' if len(bad) > 3 else ''}): it is damaged, or its training diverged; take other weights"
         )
-    largest = max((float(t.abs().max()) for t in found.values() if t.is_floating_point() and t.numel()), default=0.0)
+    largest = max((float(t.abs().max()) for t in tensors.values() if t.is_floating_point() and t.numel()), default=0.0)
     if largest > LARGEST:
         raise WeightsError(
             f"{path} holds values up to {largest:.3g}, and no trained network has any above {LARGEST:g}: it is "
             "damaged, or its training diverged; take other weights"
         )
-    return found
+    return tensors
 
 
 def without_prefix(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -85,13 +85,13 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        found = load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, OverflowError) as error:
-        told = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise WeightsError(f"{path} is not a readable safetensors file: {told}; fetch it again") from error
-    if not found:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise WeightsError(f"{path} is not a readable safetensors file: {reason}; fetch it again") from error
+    if not tensors:
         raise WeightsError(f"{path} holds no tensors; take other weights")
-    return found
+    return tensors
 
 
 def _torch_file(path: Path) -> dict[str, Tensor]:

@@ -70,9 +70,9 @@ class Weights:
         Raises:
             WeightsError: if they belong to another network.
         """
-        given = without_prefix(self.network, model.state_dict())
-        check_state(model.state_dict(), given, origin=self.label)
-        model.load_state_dict(given)
+        tensors = without_prefix(self.network, model.state_dict())
+        check_state(model.state_dict(), tensors, origin=self.label)
+        model.load_state_dict(tensors)
         return model
 
 
@@ -101,8 +101,8 @@ def from_run(folder: Path) -> Weights:
     config = card.get("config", {})
     sampler = config.get("stages", {}).get(card.get("stage"), {}).get("sampler", {})
     scales = sampler.get("degradations", {}).get("scales") or [config.get("scale")]
-    told = {**card, "scale": config.get("scale"), "scales": scales}
-    return Weights(label="run", state=read_tensors(finished[-1] / WEIGHTS_NAME), card=told, run=folder)
+    card_with_scales = {**card, "scale": config.get("scale"), "scales": scales}
+    return Weights(label="run", state=read_tensors(finished[-1] / WEIGHTS_NAME), card=card_with_scales, run=folder)
 
 
 def from_stage(run: Path, stage: str) -> Weights:
@@ -261,22 +261,22 @@ def choose(
         StageError: for a run folder without a finished stage.
     """
     if source == "last":
-        found = from_last_run(outputs, name)
+        weights = from_last_run(outputs, name)
     elif source is not None and source != "released":
-        found = resolve(source, folder=store)
+        weights = resolve(source, folder=store)
     elif not adapts or (steps == 0 and degradation.kernel is None and degradation.downsample == "bicubic"):
-        found = released_feed_forward(store, degradation, method=method)
+        weights = released_feed_forward(store, degradation, method=method)
     else:
-        found = released_for(store, degradation, method=method, experiment=name)
+        weights = released_for(store, degradation, method=method, experiment=name)
         if steps == 0:
-            log.warning("%s is meta-learned, and gives poor pictures without updates: take some steps", found.label)
-    trained = [s for s in found.card.get("scales") or [found.card.get("scale")] if isinstance(s, int | float)]
+            log.warning("%s is meta-learned, and gives poor pictures without updates: take some steps", weights.label)
+    trained = [s for s in weights.card.get("scales") or [weights.card.get("scale")] if isinstance(s, int | float)]
     if trained and not min(trained) <= degradation.scale <= max(trained):
         log.warning(
-            "%s was trained for scale %s and is used for %g: expect less than its scores", found.label,
+            "%s was trained for scale %s and is used for %g: expect less than its scores", weights.label,
             " to ".join(f"{s:g}" for s in sorted({min(trained), max(trained)})), degradation.scale,
         )  # fmt: skip
-    return found
+    return weights
 
 
 def resolve(source: str, *, folder: Path) -> Weights:

@@ -164,8 +164,8 @@ class TimeLimit:
             self._cut(CutShort.INTERRUPTED, f"interrupted after {self.steps} of {self.total} steps")
             print("\ninterrupted: the image is made of what there is; Ctrl-C once more leaves at once", file=sys.stderr)
         elif self._is_spent():
-            told = f"budget_seconds={self.budget_seconds:g} spent after {self.steps} of {self.total} steps"
-            self._cut(CutShort.BUDGET, told)
+            reason = f"budget_seconds={self.budget_seconds:g} spent after {self.steps} of {self.total} steps"
+            self._cut(CutShort.BUDGET, reason)
 
     def _cut(self, by: CutShort, told: str) -> None:
         if not self.stopped:

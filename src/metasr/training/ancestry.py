@@ -30,16 +30,16 @@ def identity(stage: Stage, fingerprint: str, meta_set: MetaSet | None) -> dict[s
         fingerprint: of the training images.
         meta_set: the meta-data set that its sampler brings along.
     """
-    found = {
+    facts = {
         **stage.choices,
         "data": {**stage.choices["data"], "fingerprint": fingerprint},
         "parent": None if stage.parent is None else file_hash(stage.parent.folder / WEIGHTS_NAME),
     }
     if stage.given_hash is not None:
-        found["init"] = stage.given_hash
+        facts["init"] = stage.given_hash
     if meta_set is not None:
-        found["sampler_data"] = meta_set.fingerprint()
-    return found
+        facts["sampler_data"] = meta_set.fingerprint()
+    return facts
 
 
 def files_of(images: ImageSet) -> dict[str, int]:
@@ -60,14 +60,14 @@ def changed_files(old: Any, new: Mapping[str, int]) -> str:
     old = old.get("files") if isinstance(old, Mapping) else None
     if not isinstance(old, Mapping) or not old or not new:
         return ""
-    told = {
+    facts = {
         "gone": [name for name in old if name not in new],
         "new": [name for name in new if name not in old],
         "of another size": [name for name in new if name in old and old[name] != new[name]],
     }
     words = [
         f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''} {state}"
-        for state, names in told.items()
+        for state, names in facts.items()
         if names
     ]
     return "; training images: " + ("; ".join(words) or "the same names and sizes, other contents or another order")

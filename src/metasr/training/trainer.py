@@ -63,7 +63,8 @@ def make_trainer(
             logger=list(loggers) or False,
         )  # fmt: skip
     except (MisconfigurationException, TypeError, ValueError) as error:
-        told = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"Lightning cannot train with these options of trainer: {told.rstrip('.!')}; change them, or leave them out"
+            f"Lightning cannot train with these options of trainer: {reason.rstrip('.!')}; change them, or "
+            "leave them out"
         ) from error

@@ -48,9 +48,11 @@ def page(data: ReportData) -> str:
 
 
 def _lead(data: ReportData) -> str:
-    told = "; ".join(map(str, places(data)))
+    places_line = "; ".join(map(str, places(data)))
     profiles = dict.fromkeys(str(run.config["profile_name"]) for run in data.runs if run.config.get("profile_name"))
-    return "; ".join(filter(None, (f"measured on {told}" if told else "", f"profile {', '.join(profiles)}")))
+    return "; ".join(
+        filter(None, (f"measured on {places_line}" if places_line else "", f"profile {', '.join(profiles)}"))
+    )
 
 
 def adaptation(data: ReportData) -> list[Block]:
@@ -74,8 +76,8 @@ def adaptation(data: ReportData) -> list[Block]:
             Line(names.index(name), range(len(values)), [p.mean for p in values], [p.std for p in values])
             for name, values in curves_of.items()
         ]
-        told = f"{degradation}: the solver's own loss, mean over images"
-        plots.append(plot(lines, title=told, xlabel="updates", ylabel="loss on the image itself", log=True))
+        caption = f"{degradation}: the solver's own loss, mean over images"
+        plots.append(plot(lines, title=caption, xlabel="updates", ylabel="loss on the image itself", log=True))
     older = {run.pictures["adaptation.png"] for run in data.runs if not run.losses and "adaptation.png" in run.pictures}
     drawn_then = [
         picture(png, alt="adaptation curves", caption="as the run drew them, which stored no losses")

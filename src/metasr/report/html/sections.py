@@ -19,10 +19,10 @@ from metasr.text import plain_number, pluralize
 
 def notices(data: ReportData) -> list[Notice]:
     """What a reader has to know before the numbers: unfinished, failed, left out, of other versions, not comparable."""
-    told: list[Notice] = []
+    notices: list[Notice] = []
     if len(data.experiments) > 1:
-        told.append(Notice(f"Runs of different experiments are compared: {', '.join(data.experiments)}."))
-    told += [
+        notices.append(Notice(f"Runs of different experiments are compared: {', '.join(data.experiments)}."))
+    notices += [
         Notice(
             f"Bicubic interpolation differs between the runs on {place}: they were not measured on the same images by "
             "the same protocol, and their scores do not compare."
@@ -31,41 +31,41 @@ def notices(data: ReportData) -> list[Notice]:
     ]
     for run in data.runs:
         if run.unfinished:
-            told.append(Notice(f"{run.label}: {run.unfinished}", "Unfinished"))
-        told += [Notice(f"{run.label}: {note}") for note in (*run.notes, *_incomplete(run))]
+            notices.append(Notice(f"{run.label}: {run.unfinished}", "Unfinished"))
+        notices += [Notice(f"{run.label}: {note}") for note in (*run.notes, *_incomplete(run))]
     for sweep in data.sweeps:
         for job in sweep.table.failed:
-            told.append(Notice(f"{sweep.name}, {sweep.table.whole_label(job)}: {job.error}", "Failed"))
-    return told + [Notice(f"{folder}: {reason}", "Left out") for folder, reason in data.left_out]
+            notices.append(Notice(f"{sweep.name}, {sweep.table.whole_label(job)}: {job.error}", "Failed"))
+    return notices + [Notice(f"{folder}: {reason}", "Left out") for folder, reason in data.left_out]
 
 
 def _incomplete(run: RunData) -> list[str]:
     """What of a run's means is not the mean over all of its images, and which images were compared in another way."""
-    told = [
+    facts = [
         f"{r.failed} of {pluralize(r.images + r.failed, 'image')} failed under {r.degradation} with "
         f"{compare.describe(r)}: left out of its means"
         for r in run.rows if r.failed
     ]  # fmt: skip
-    told += [
+    facts += [
         f"{r.exact} of {pluralize(r.images, 'image')} came out exact under {r.degradation} with {compare.describe(r)} "
         "(infinite PSNR): left out of its mean PSNR"
         for r in run.rows if 0 < r.exact < r.images
     ]  # fmt: skip
     if grey := max((r.grey for r in run.rows), default=0):
-        told.append(f"{pluralize(grey, 'image')} scored by grey values as they are: their files are grey")
-    return told
+        facts.append(f"{pluralize(grey, 'image')} scored by grey values as they are: their files are grey")
+    return facts
 
 
 def results(data: ReportData) -> list[Block]:
     """The comparison, the sweeps' tables, and every row."""
     parts: list[Block] = []
     for place in places(data):
-        found = comparison(data, place)
-        told = f"PSNR on Y in dB, {place}, each run after most updates"
-        if "published" in found.columns:
-            told += "; in brackets the gap to the published number of the same method and number of updates"
-        rows = [_emphasised(row) for row in found.rows]
-        parts.append(Grid(found.columns, rows, told, range(1, len(found.columns))))
+        compared = comparison(data, place)
+        caption = f"PSNR on Y in dB, {place}, each run after most updates"
+        if "published" in compared.columns:
+            caption += "; in brackets the gap to the published number of the same method and number of updates"
+        rows = [_emphasised(row) for row in compared.rows]
+        parts.append(Grid(compared.columns, rows, caption, range(1, len(compared.columns))))
     for sweep in data.sweeps:
         parts += _sweep(sweep)
     alone = len(data.runs) == 1
@@ -164,13 +164,13 @@ def differing(data: ReportData) -> list[Block]:
     """What differs between the runs' configs."""
     if len(data.runs) < 2:
         return []
-    found = differences(data.runs)
-    if not found:
+    differing = differences(data.runs)
+    if not differing:
         return [Text("The runs' configs are equal.", "p")]
     columns = ["choice", *(run.label for run in data.runs)]
-    rows: list[list[Cell]] = [[Styled(key, "code"), *values] for key, values in found.items()]
+    rows: list[list[Cell]] = [[Styled(key, "code"), *values] for key, values in differing.items()]
     whole = Grid(columns, rows, "Choices that are not the same in all runs")
-    return [Fold(pluralize(len(found), "choice"), [whole], open=len(found) <= 20)]
+    return [Fold(pluralize(len(differing), "choice"), [whole], open=len(differing) <= 20)]
 
 
 def cards(data: ReportData) -> list[Block]:
@@ -233,12 +233,12 @@ def environments(data: ReportData) -> list[Block]:
             **{name: machine.get(name) for name in ("system", "gpu", "cpus", "threads")},
             "git commit": card.get("git_commit"),
         }
-        told = tuple((k, "-" if v is None else str(v)) for k, v in facts.items())
-        columns.setdefault(told, []).append(run.label)
+        cells = tuple((k, "-" if v is None else str(v)) for k, v in facts.items())
+        columns.setdefault(cells, []).append(run.label)
     if not columns:
         return []
-    names = list(dict.fromkeys(name for told in columns for name, _ in told))
-    rows: list[list[Cell]] = [[name, *(dict(told).get(name, "-") for told in columns)] for name in names]
+    names = list(dict.fromkeys(name for cells in columns for name, _ in cells))
+    rows: list[list[Cell]] = [[name, *(dict(cells).get(name, "-") for cells in columns)] for name in names]
     headings = [
         "what",
         *("all runs" if len(labels) == len(data.runs) else ", ".join(labels) for labels in columns.values()),

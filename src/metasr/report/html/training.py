@@ -24,8 +24,8 @@ def training(data: ReportData) -> list[Block]:
         return []
     lines = data.lines
     labels = {i: _with_seeds(line, runs) for i, (line, runs) in enumerate(lines.items())}
-    told = "Thin: single seeds; thick: their mean, as far as all of them got."
-    thin = [Text(told)] if any(len(runs) > 1 for runs in lines.values()) else []
+    caption = "Thin: single seeds; thick: their mean, as far as all of them got."
+    thin = [Text(caption)] if any(len(runs) > 1 for runs in lines.values()) else []
     return [legend(labels), *thin, *parts]
 
 
@@ -80,8 +80,8 @@ def _logged_once(stage: str, metrics: Mapping[str, Mapping[str, Sequence[Points]
     rows: list[list[Cell]] = []
     for metric, lines in metrics.items():
         points = {name: [p for run in lines.get(name, ()) for p in run] for name in kept}
-        steps = sorted({x for told in points.values() for x, _ in told})
-        values = (Spread.of([y for _, y in told]) if told else None for told in points.values())
+        steps = sorted({x for curve in points.values() for x, _ in curve})
+        values = (Spread.of([y for _, y in curve]) if curve else None for curve in points.values())
         cells = ["-" if value is None else f"{value.mean:.5g}" + _spread(value) for value in values]
         rows.append([Styled(metric, "code"), ", ".join(f"{x:g}" for x in steps), *cells])
     columns = ["metric", "step", *kept]
@@ -95,17 +95,17 @@ def _spread(value: Spread) -> str:
 
 def _pictures(data: ReportData, stage: str) -> list[Picture]:
     """The last validation picture, and the last maps, of the runs whose pictures are shown."""
-    made = []
+    pictures = []
     for run in runs_with_pictures(data):
         for s in (s for s in run.stages if s.name == stage):
             whose = f"{stage}, {run.label}"
             if s.picture is not None:
-                told = "the first validation image enlarged bicubically and by the stage's weights, and the truth"
-                made.append(picture(s.picture, alt=f"validation picture of {whose}", caption=f"{whose}: {told}"))
+                caption = "the first validation image enlarged bicubically and by the stage's weights, and the truth"
+                pictures.append(picture(s.picture, alt=f"validation picture of {whose}", caption=f"{whose}: {caption}"))
             if s.maps is not None:
-                told = "what its networks look at in the first validation image"
-                made.append(picture(s.maps, alt=f"maps drawn in {whose}", caption=f"{whose}: {told}"))
-    return made
+                caption = "what its networks look at in the first validation image"
+                pictures.append(picture(s.maps, alt=f"maps drawn in {whose}", caption=f"{whose}: {caption}"))
+    return pictures
 
 
 def _importance(metric: str) -> tuple[int, str]:

@@ -67,8 +67,8 @@ class RunSet:
     @property
     def filters(self) -> str:
         """As an expression of wandb's."""
-        told = f"Metric('Group') in {list(self.groups)!r}"
-        return told + (f" and Metric('JobType') == {self.job!r}" if self.job else "")
+        condition = f"Metric('Group') in {list(self.groups)!r}"
+        return condition + (f" and Metric('JobType') == {self.job!r}" if self.job else "")
 
 
 @dataclass(frozen=True)
@@ -117,40 +117,40 @@ def blocks(data: ReportData) -> list[Block]:
     Raises:
         InputError: for a run folder whose name cannot stand in a filter.
     """
-    made: list[Block] = [Heading(data.title, 1)]
+    page: list[Block] = [Heading(data.title, 1)]
     warned = [f"{run.label} is unfinished: {run.unfinished}." for run in data.runs if run.unfinished]
     warned += [f"{folder} was left out: {reason}" for folder, reason in data.left_out]
     for sweep in data.sweeps:
         if failed := len(sweep.table.failed):
             warned.append(f"{sweep.name}: {failed} of {len(sweep.table.jobs)} runs failed.")
-    made += [Paragraph(text) for text in warned]
+    page += [Paragraph(text) for text in warned]
     for place in places(data):
-        found = comparison(data, place)
-        made += [Heading(f"PSNR on Y in dB, {place}"), MarkdownTable(found.columns, found.texts)]
+        compared = comparison(data, place)
+        page += [Heading(f"PSNR on Y in dB, {place}"), MarkdownTable(compared.columns, compared.texts)]
     parts: dict[str, list[RunData]] = {}
     for run in data.runs:
         parts.setdefault(f"{run.experiment}, {run.sweep}" if run.sweep else run.experiment, []).append(run)
     for name, runs in parts.items():
-        made.append(Heading(name))
-        made += _part(name, runs)
-    return made
+        page.append(Heading(name))
+        page += _part(name, runs)
+    return page
 
 
 def _part(name: str, runs: Sequence[RunData]) -> list[Block]:
     groups = list(dict.fromkeys(wandb_group(run) for run in runs))
     apart = bool(runs[0].sweep)
-    made: list[Block] = []
+    page: list[Block] = []
     scores: dict[str, None] = {}
     for run in runs:
         for place, degradation in dict.fromkeys((Place.of(row), row.degradation) for row in run.rows):
             if row := headline(run, place, degradation):
-                told = {"degradation": degradation, "solver": row.solver, "weights": row.weights}
-                scores[score_name("psnr_y", **told, updates=row.updates)] = None
+                keys = {"degradation": degradation, "solver": row.solver, "weights": row.weights}
+                scores[score_name("psnr_y", **keys, updates=row.updates)] = None
     pictures = dict.fromkeys(f"test/{png.removesuffix('.png')}" for run in runs for png in run.pictures)
     if scores:
         panels: list[Lines | Bars | Pictures | LoggedTable] = [Bars("PSNR on Y in dB", list(scores))]
         panels += [Pictures(list(pictures))] if pictures else []
-        made.append(Grid(RunSet(f"{name}: test", groups, EVALUATION, apart), [*panels, LoggedTable("test/table")]))
+        page.append(Grid(RunSet(f"{name}: test", groups, EVALUATION, apart), [*panels, LoggedTable("test/table")]))
     stages: dict[str, dict[str, None]] = {}
     for run in runs:
         for stage in run.stages:
@@ -159,8 +159,8 @@ def _part(name: str, runs: Sequence[RunData]) -> list[Block]:
     for stage_name, metrics in stages.items():
         if metrics:
             lines = [Lines(metric) for metric in metrics]
-            made.append(Grid(RunSet(f"{name}: {stage_name}", groups, stage_name, apart), lines))
-    return made
+            page.append(Grid(RunSet(f"{name}: {stage_name}", groups, stage_name, apart), lines))
+    return page
 
 
 def wandb_group(run: RunData) -> str:
@@ -187,21 +187,21 @@ def to_wandb(found: Sequence[Block], api: Any, *, entity: str, project: str) -> 
         entity: user or team.
         project: where the runs lie.
     """
-    made: list[Any] = [api.TableOfContents()]
+    page: list[Any] = [api.TableOfContents()]
     for block in found:
         if isinstance(block, Heading):
-            made.append((api.H1, api.H2, api.H3)[block.level - 1](text=block.text))
+            page.append((api.H1, api.H2, api.H3)[block.level - 1](text=block.text))
         elif isinstance(block, Paragraph):
-            made.append(api.P(text=block.text))
+            page.append(api.P(text=block.text))
         elif isinstance(block, MarkdownTable):
-            made.append(api.MarkdownBlock(text=block.text))
+            page.append(api.MarkdownBlock(text=block.text))
         else:
             runs = api.Runset(
                 entity=entity, project=project, name=block.runs.name, filters=block.runs.filters,
                 groupby=[] if block.runs.apart else ["group"],
             )  # fmt: skip
-            made.append(api.PanelGrid(runsets=[runs], panels=[_panel(panel, api) for panel in block.panels]))
-    return made
+            page.append(api.PanelGrid(runsets=[runs], panels=[_panel(panel, api) for panel in block.panels]))
+    return page
 
 
 def _panel(panel: Lines | Bars | Pictures | LoggedTable, api: Any) -> Any:

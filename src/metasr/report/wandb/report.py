@@ -48,7 +48,7 @@ def publish(data: ReportData, options: WandbOptions | None) -> str:
 
     options = options or WandbOptions()
     project = options.project
-    found = blocks(data)
+    all_blocks = blocks(data)
     try:
         entity = str(options.entity or wandb.Api().default_entity)
         report: Any = api.Report(
@@ -56,7 +56,7 @@ def publish(data: ReportData, options: WandbOptions | None) -> str:
             entity=entity,
             title=data.title[:_TITLE],
             description=f"Made by metasr {data.version}.",
-            blocks=to_wandb(found, api, entity=entity, project=project),
+            blocks=to_wandb(all_blocks, api, entity=entity, project=project),
             width="fluid",
         )
         report.save()

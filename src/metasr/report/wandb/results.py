@@ -58,13 +58,13 @@ def curves(table: Table, losses: Sequence[LossPoint]) -> dict[int, dict[str, flo
     Returns:
         By number of updates, values by ``curves/psnr_y/<degradation>/<solver>/<weights>`` and ``curves/loss/...``.
     """
-    found: dict[int, dict[str, float]] = {}
+    by_step: dict[int, dict[str, float]] = {}
     counted = [row for row in table.rows if not row.own_stop and math.isfinite(row.psnr_y)]
     for row in counted:
         line = (row.degradation, row.solver, row.weights)
         if sum((r.degradation, r.solver, r.weights) == line for r in counted) > 1:  # one point is no curve
-            found.setdefault(int(row.updates), {})[f"curves/psnr_y/{'/'.join(line)}"] = row.psnr_y
+            by_step.setdefault(int(row.updates), {})[f"curves/psnr_y/{'/'.join(line)}"] = row.psnr_y
     for point in losses:
         name = f"curves/loss/{point.degradation}/{point.solver}/{point.weights}"
-        found.setdefault(point.updates, {})[name] = point.loss
-    return found
+        by_step.setdefault(point.updates, {})[name] = point.loss
+    return by_step

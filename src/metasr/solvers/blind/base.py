@@ -151,8 +151,8 @@ def assume(plain: Degradation, reason: str, *, seconds: float) -> Estimate:
         reason: why nothing is seen, in a few words.
         seconds: that it took to find out.
     """
-    told = f"{reason}: {plain} assumed"
-    return Estimate(degradation=plain, noise_std=0.0, seconds=seconds, fallback=True, told=told)
+    summary = f"{reason}: {plain} assumed"
+    return Estimate(degradation=plain, noise_std=0.0, seconds=seconds, fallback=True, told=summary)
 
 
 def _told(solution: Solution, estimate: Estimate) -> Solution:

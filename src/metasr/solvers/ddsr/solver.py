@@ -151,20 +151,22 @@ class DDSRSolver:
 
         Where the solver stops before the largest of them, those not reached get what there is.
         """
-        given = check_problem(lr, scale, degradation)
+        problem = check_problem(lr, scale, degradation)
         wanted = check_updates(updates)
         start = clock(lr.device)
-        observation = self._observation(lr.clone(), given)  # a clone can take part in a gradient, made in whatever mode
+        observation = self._observation(
+            lr.clone(), problem
+        )  # a clone can take part in a gradient, made in whatever mode
         size = self._size(observation.scale)
         windows = Windows.plan(*lr.shape[-2:], scale=observation.scale, size=size, max_pixels=self.max_pixels)
 
         def make(part: DataTerm, kernel: Tensor | None) -> Loop:
-            return self._loop(part, given, size=size, seed=seed, kernel=kernel)
+            return self._loop(part, problem, size=size, seed=seed, kernel=kernel)
 
         if len(windows.tiles) > 1:
             states, loop, stopped, cut = learn_in_windows(
                 observation, windows, make, wanted=wanted, budget_seconds=self.budget_seconds,
-                fallback=self._enlarged(observation, given),
+                fallback=self._enlarged(observation, problem),
             )  # fmt: skip
             return {n: _solution(state, loop, before=0.0, stopped=stopped, cut=cut) for n, state in states.items()}
         with TimeLimit(wanted[-1], budget_seconds=self.budget_seconds, label="ddsr") as limit:
@@ -176,7 +178,7 @@ class DDSRSolver:
         for n, state in states.items():
             stopped, cut = (limit.stopped, limit.cut_short) if state.step < n else ("", None)
             if too_early(state.step, n, cut):
-                state, stopped = state._replace(image=self._enlarged(observation, given)), stopped + TOO_EARLY
+                state, stopped = state._replace(image=self._enlarged(observation, problem)), stopped + TOO_EARLY
             solutions[n] = _solution(state, loop, before=before, stopped=stopped, cut=cut)
         return solutions
 
