@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from metasr import __version__
+from metasr.config.help import EXPERIMENT_OF_SOLVER
 from metasr.errors import InputError, MetasrError
 from metasr.paths import conf_folder
 from metasr.text import make_output_encodable
@@ -31,8 +32,6 @@ _EXAMPLES = """examples:
 """
 
 _OF_SOLVER = ("rates", "son_noise", "back_projection", "ensemble", "tile", "mask", "gain", "budget_seconds")
-_OF_EXPERIMENTS = ("metric_constrained", "blind_back_project")
-"""Solvers that come with the weights of an experiment, and cannot run others."""
 
 _PIPE = "-"
 
@@ -161,7 +160,7 @@ def _choices(group: str) -> list[str]:
 
 
 def _solvers() -> list[str]:
-    return [name for name in _choices("solver") if name not in _OF_EXPERIMENTS and not name.endswith("oracle")]
+    return [name for name in _choices("solver") if name not in EXPERIMENT_OF_SOLVER and not name.endswith("oracle")]
 
 
 def _factor(text: str) -> float:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 _WIDTH = 120
 _INSIDE = ("paths", "schedule", "stage")  # groups that experiments choose from, and users do not
+EXPERIMENT_OF_SOLVER = {"metric_constrained": "maml_sr_x2", "blind_back_project": "kernel_regressor"}
+"""Solvers that run the networks of one kind of experiment alone, and an experiment of it."""
 _FLAGS = {
     "--multirun, -m": "several runs: +sweep=NAME, or KEY=VALUE,VALUE (hydra/launcher=parallel: at once)",
     "--cfg job": "the whole composed config instead of running, for instance +experiment=mzsr_x2 --cfg job",

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, open_dict
 
 from metasr.config import build
 from metasr.config.evaluation import choose_for
+from metasr.config.help import EXPERIMENT_OF_SOLVER
 from metasr.config.schema import register
 from metasr.degradation import names
 from metasr.degradation.kernel_files import describe_kernel, is_one_sided
@@ -30,9 +31,6 @@ log = logging.getLogger(__name__)
 
 ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
 """What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
-
-_OF_EXPERIMENTS = {"metric_constrained": "maml_sr_x2", "blind_back_project": "kernel_regressor"}
-"""Solvers that need more of a network than the default one has, and an experiment that makes it."""
 
 
 @dataclass(frozen=True)
@@ -366,10 +364,10 @@ def _require_solver(name: str, experiment: str | None) -> None:
     known = [other for other in known if not other.endswith(ORACLE)]  # which look at the HR image
     if name not in known:
         raise InputError(f"no solver {name!r}: {nearest(name, known)}")
-    if name in _OF_EXPERIMENTS and experiment is None:
+    if name in EXPERIMENT_OF_SOLVER and experiment is None:
         raise InputError(
-            f"solver {name} is for the networks of the experiment {_OF_EXPERIMENTS[name]} and its like, with whose "
-            "weights it comes: give a run folder of one (weights=, -w)"
+            f"solver {name} is for the networks of the experiment {EXPERIMENT_OF_SOLVER[name]} and its like, with "
+            "whose weights it comes: give a run folder of one (weights=, -w)"
         )
 
 

@@ -32,7 +32,7 @@ from metasr.data.catalog import ImageSet
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.published_ddsr import SET5_MULTIPLE, Shift, check_shift, is_published, parse_published
-from metasr.errors import InputError, OutputError, told_of
+from metasr.errors import InputError, OutputError, require_one_of, told_of
 from metasr.evaluation.manifest import MANIFEST_NAME
 from metasr.figures.picture_book import file_name
 from metasr.io.files import check_new_file, file_hash, write_text
@@ -74,8 +74,7 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         check_shift(self.shift)
-        if self.mask not in MASKS:
-            raise InputError(f"prepare.mask must be one of {', '.join(MASKS)}, got {self.mask!r}")
+        require_one_of(self.mask, MASKS, name="prepare.mask")
         if not 0 < self.gain <= 1:
             raise InputError(f"prepare.gain must be in (0, 1], got {self.gain}; 1 leaves the image as bright as it is")
         if self.multiple is not None and self.multiple < 1:

@@ -10,7 +10,7 @@ from torch import Tensor
 from metasr.degradation.data_step import prepare
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
-from metasr.errors import InputError
+from metasr.errors import require_at_least
 from metasr.solvers.base import Solution, check_problem, clock
 
 ROUNDING = 0.5 / 255  # what an LR value is off by at least: 8-bit rounding, and a model that is not exact
@@ -33,8 +33,7 @@ class DataStepSolver:
     uses_kernel: ClassVar[bool] = True
 
     def __init__(self, *, rounds: int = 3) -> None:
-        if rounds < 1:
-            raise InputError(f"rounds must be at least 1, got {rounds}")
+        require_at_least(1, rounds=rounds)
         self.rounds = rounds
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.runs.folder import typed_choices
 from metasr.runs.wandb_names import group_of, sweep_of
 
@@ -40,8 +40,7 @@ class WandbOptions:
     tags: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.mode not in _MODES:
-            raise InputError(f"logger.wandb.mode must be one of {', '.join(_MODES)}, got {self.mode!r}")
+        require_one_of(self.mode, _MODES, name="logger.wandb.mode")
 
 
 @dataclass(frozen=True)

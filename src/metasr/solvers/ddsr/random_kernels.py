@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from metasr.degradation.published_ddsr import gaussian_kernel, kernel_size, width_range
-from metasr.errors import InputError
+from metasr.errors import InputError, require_one_of
 from metasr.metrics.registration import conventions
 
 Centre = Literal["published", "middle", "correct"]
@@ -50,8 +50,7 @@ def shift_of(centre: Centre, *, scale: float) -> float:
     Raises:
         InputError: for an unknown name.
     """
-    if centre not in _CONVENTIONS:
-        raise InputError(f"centre must be one of {', '.join(get_args(Centre))}, got {centre!r}")
+    require_one_of(centre, Centre, name="centre")
     return conventions(scale)[_CONVENTIONS[centre]]
 
 

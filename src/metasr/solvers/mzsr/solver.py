@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from metasr.degradation.pipeline import Degradation
-from metasr.errors import DivergenceError, InputError
+from metasr.errors import DivergenceError, InputError, require_at_least
 from metasr.meta.cuda_graph import Engine
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates, Rates, mean_rate, published_schedule
@@ -64,8 +64,7 @@ class MZSRSolver(NetworkSolver):
         back_projection: int = 0,
     ) -> None:
         super().__init__(network, tile=tile, ensemble=ensemble, back_projection=back_projection)
-        if steps < 0:
-            raise InputError(f"adapt_steps must be at least 0, got {steps}")
+        require_at_least(0, adapt_steps=steps)
         check_tiling(tile, adapt_pixels=adapt_pixels)
         if backward_precision not in get_args(BackwardPrecision):
             raise InputError(f"backward_precision must be 'auto', 'float32' or 'bfloat16', got {backward_precision!r}")
