@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from metasr import __version__
-from metasr.config.help import EXPERIMENT_OF_SOLVER
+from metasr.config.help import solver_names
 from metasr.errors import InputError, MetasrError
 from metasr.paths import conf_folder
 from metasr.text import make_output_encodable
@@ -94,7 +94,7 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     up.add_argument("-s", "--scale", type=_factor, help="factor of enlargement (default: the weights', else 2)")
     up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (default: 10; 0 for none)")
-    up.add_argument("--solver", metavar=f"{{{','.join(_solvers())}}}", help="how (default: adapt, or the weights' own)")
+    up.add_argument("--solver", metavar=f"{{{','.join(solver_names())}}}", help="how (default: adapt, or the weights' own)")
     up.add_argument("-w", "--weights", help="a released name, a file, or a run folder (default: those that fit)")
     up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
     up.add_argument("--son-noise", type=float, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)")
@@ -157,10 +157,6 @@ def _add_offset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
-
-
-def _solvers() -> list[str]:
-    return [name for name in _choices("solver") if name not in EXPERIMENT_OF_SOLVER and not name.endswith("oracle")]
 
 
 def _factor(text: str) -> float:

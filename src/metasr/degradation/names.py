@@ -53,6 +53,7 @@ _GAUSSIAN = re.compile(
 )
 _DISC = re.compile(rf"disc_(?P<radius>{_NUMBER})_(?P<end>[db])")
 _NOISE = re.compile(rf"(?P<base>.+)_n(?P<noise>{_NUMBER})")
+_NOISE_WITHIN = re.compile(rf"(?P<base>.+?)(?:_n{_NUMBER})?(?P<rest>_q\d{{1,3}}[ch]?)?", re.DOTALL)
 _FILE = re.compile(
     r"(?P<path>.+?\.(?:mat|npy|npz|png|txt|csv))(?:#(?P<index>\d+))?(?P<flip>_flip)?(?:_(?P<end>[db]))?",
     re.IGNORECASE | re.DOTALL,
@@ -149,6 +150,23 @@ def with_choice(name: str, *, index: int | None = None, flip: bool = False) -> s
     number = file["index"] if index is None else index
     parts = [file["path"], "" if number is None else f"#{number}", "_flip" if flip or file["flip"] else ""]
     return "".join([*parts, f"_{file['end']}" if file["end"] else "", text[file.end() :]])
+
+
+def with_noise(name: str, noise: float) -> str:
+    """The name with that noise in place of what it says of noise: ``g2.0d_n10`` and 5 give ``g2.0d_n5``.
+
+    Args:
+        name: of a degradation, or a kernel file's.
+        noise: standard deviation on the 0-255 scale; 0 for none.
+
+    Raises:
+        InputError: for noise below 0, or infinite.
+    """
+    _check_noise(noise, name=name)
+    match = _NOISE_WITHIN.fullmatch(str(name).strip())
+    if match is None:
+        raise InputError("an empty text is no degradation's name")
+    return match["base"] + (f"_n{_shortest(noise)}" if noise else "") + (match["rest"] or "")
 
 
 def is_file(name: str) -> bool:
