@@ -20,11 +20,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metasr.api import LoadedSolver, degrade, evaluate, load, upscale
     from metasr.degradation.pipeline import Degradation
+    from metasr.errors import Cancelled
+    from metasr.solvers.progress import Progress
 
 __version__ = "0.1.0"
-__all__ = ["Degradation", "LoadedSolver", "__version__", "degrade", "evaluate", "load", "upscale"]
+__all__ = [
+    "Cancelled", "Degradation", "LoadedSolver", "Progress", "__version__", "degrade", "evaluate", "load", "upscale",
+]  # fmt: skip
 
-_HOMES = {"Degradation": "metasr.degradation.pipeline"}
+_HOMES = {
+    "Cancelled": "metasr.errors",
+    "Degradation": "metasr.degradation.pipeline",
+    "Progress": "metasr.solvers.progress",
+}
 """Where public names lie that are not in ``api``."""
 
 
