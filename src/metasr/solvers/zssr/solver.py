@@ -13,10 +13,11 @@ from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import middle
 from metasr.errors import DivergenceError, InputError, require_one_of
 from metasr.meta.cuda_graph import Engine, EngineKind
+from metasr.meta.precision import native_bfloat16
 from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.ensemble import Symmetry, back_project
-from metasr.solvers.plain_steps import forward_of, native_bfloat16
+from metasr.solvers.plain_steps import forward_of
 from metasr.solvers.progress import part
 from metasr.solvers.step_budget import TimeLimit, check_budget
 from metasr.solvers.tiles import apply_tiled, check_tiling, overlap_of
