@@ -58,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=f"{what}: metasr {name} [+experiment=NAME] [KEY=VALUE ...]", add_help=False)
     commands.add_parser("kernels", help="list the kernels that have names, for -k")
     commands.add_parser("weights", help="list the released weights, for -w")
+    page = commands.add_parser("page", help="show a page in the browser, on this machine alone, to try all of it")
+    page.add_argument("--port", type=int, default=7860, help="of 127.0.0.1 (default: 7860)")
     info = commands.add_parser("info", help="tell what upscale would do with a photo, and why")
     info.add_argument("path", metavar="FILE", help="an image file")
     return top
@@ -94,7 +96,8 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     up.add_argument("-s", "--scale", type=_factor, help="factor of enlargement (default: the weights', else 2)")
     up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (default: 10; 0 for none)")
-    up.add_argument("--solver", metavar=f"{{{','.join(solver_names())}}}", help="how (default: adapt, or the weights' own)")
+    solvers = ",".join(solver_names())
+    up.add_argument("--solver", metavar=f"{{{solvers}}}", help="how (default: adapt, or the weights' own)")
     up.add_argument("-w", "--weights", help="a released name, a file, or a run folder (default: those that fit)")
     up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
     up.add_argument("--son-noise", type=float, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)")
@@ -277,7 +280,13 @@ def _info(options: argparse.Namespace) -> Iterator[object]:
     yield from photo_info(options.path)
 
 
+def _page(options: argparse.Namespace) -> Iterator[object]:
+    from metasr.page.serve import serve
+
+    yield from serve(port=options.port)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], Iterator[object]]] = {
     "upscale": _upscale, "prepare": _prepare, "offset": _offset, "kernels": _kernels, "weights": _weights,
-    "info": _info,
+    "info": _info, "page": _page,
 }  # fmt: skip

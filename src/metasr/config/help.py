@@ -25,7 +25,7 @@ _FLAGS = {
 
 
 def solver_names() -> list[str]:
-    """The solvers that a photo can be enlarged by: those that look at nothing but it, and need no experiment round them."""
+    """The solvers for photos: those that look at nothing else, and need no experiment of their own."""
     names = sorted(path.stem for path in (conf_folder() / "solver").glob("*.yaml"))
     return [name for name in names if name not in EXPERIMENT_OF_SOLVER and not name.endswith("oracle")]
 

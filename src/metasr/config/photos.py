@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,8 @@ from metasr.solvers.blind.base import BlindSolver, blind, finds_kernel, takes_ke
 from metasr.solvers.oracle import ORACLE
 
 log = logging.getLogger(__name__)
+
+_COMPOSING = threading.RLock()  # hydra composes one config at a time in a process
 
 ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
 """What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
@@ -120,7 +123,7 @@ def compose(*choices: str) -> DictConfig:
 
     register()
     register_resolvers()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with _COMPOSING, initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return hydra_compose("config", overrides=[*choices, "logger=none"])
 
 

@@ -52,9 +52,7 @@ def magnified(image: Tensor, centre: tuple[float, float], *, side: int, zoom: in
         ``(3, h * zoom, w * zoom)``, ``h`` and ``w`` at most ``side``.
     """
     require_at_least(1, side=side, zoom=zoom)
-    (top, high), (left, wide) = (
-        _span(share, n, side) for share, n in zip(centre, image.shape[-2:], strict=True)
-    )
+    (top, high), (left, wide) = (_span(share, n, side) for share, n in zip(centre, image.shape[-2:], strict=True))
     part = image[..., top : top + high, left : left + wide]
     return part.repeat_interleave(zoom, -2).repeat_interleave(zoom, -1)
 
@@ -106,7 +104,7 @@ def kernel_picture(kernel: Tensor, *, side: int = 210) -> Tensor:
 
 
 def error_map(sr: Tensor, hr: Tensor, *, limit: float = ERROR_LIMIT) -> Tensor:
-    """How far each pixel is from the truth: the mean of |sr - hr| over the channels, dark for none, bright from a limit on.
+    """How far each pixel is from the truth, dark for no error, brightest from a limit on: the mean of the channels.
 
     Two maps with the same limit can be compared.
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import gradio as gr
 
 from metasr.config.help import solver_names
 from metasr.data.catalog import image_set
 from metasr.degradation.kernel_files import KERNEL_SUFFIXES
 from metasr.page.choices import AUTOMATIC, BICUBICALLY, FORMS, NAMED, SAMPLINGS, SHRUNK
-from metasr.page.session import Upload
 from metasr.paths import weights_folder
 from metasr.runs.weights import released
 
@@ -20,11 +16,15 @@ SHRINK_BY = ("g2.0d", *(name for name in NAMED if name != "g2.0d"), "bicubic_n5"
 MAX_UPDATES = 20
 MAX_NOISE = 30
 
+SAMPLES = image_set("samples", split="test").paths
+"""The embedded photographs that the page offers; the networks were not trained on them."""
+
 CSS = """
 .gradio-container { max-width: 1400px !important; margin: auto; }
 #title p { margin: 0; }
-#status progress { width: 100%; height: 1rem; accent-color: var(--color-accent); }
+#status progress { width: 100%; height: 1rem; accent-color: #ea580c; }
 #status [role=alert] { border-left: 4px solid #d33; padding: .3rem .8rem; font-weight: 600; overflow-wrap: anywhere; }
+#samples .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
 #seen { overflow-wrap: anywhere; }
 #kernel img, .zoomed img { image-rendering: pixelated; }
 #scores table { width: 100%; }
@@ -46,33 +46,34 @@ class Fields:
             with gr.Column(scale=7, min_width=320):
                 self._results()
         self.choices = [
-            self.scale, self.form, self.sampling, self.along, self.across, self.degrees, self.radius, self.file,
+            self.scale, self.form, self.sampling, self.along, self.across, self.degrees, self.radius,
             self.noise, self.solver, self.weights, self.updates,
         ]  # fmt: skip
 
     def _inputs(self) -> None:
         with gr.Tabs():
             with gr.Tab("One photo"):
-                self.photo = upload(label="Photo", height=240, elem_id="photo")
-                samples = [[str(path), ORIGINAL] for path in image_set("samples", split="test").paths]
+                self.photo = gr.File(label="Photo", height=130, elem_id="photo")
+                self.samples = gr.Gallery(
+                    [str(path) for path in SAMPLES], label="or one of these", columns=4, height=110, buttons=[],
+                    allow_preview=False, interactive=False, object_fit="cover", elem_id="samples",
+                )  # fmt: skip
+                self.preview = gr.Image(
+                    label="Photo", interactive=False, buttons=[], height=240, visible=False, elem_id="preview"
+                )
                 self.kind = gr.Radio([PHOTO, ORIGINAL], value=PHOTO, label="It is", elem_id="kind")
                 self.shrink = gr.Dropdown(
                     list(SHRINK_BY), value=SHRINK_BY[0], label="Shrink it by", allow_custom_value=True, visible=False,
                     info="a kernel's name, as `metasr kernels` lists them", elem_id="shrink",
                 )  # fmt: skip
-                gr.Examples(
-                    samples, [self.photo, self.kind], label="or one of these", visible_columns=[0], elem_id="samples"
-                )
                 with gr.Accordion("I have the original of this photo", open=False):
-                    self.truth = upload(label="Original in full size", height=160, elem_id="truth")
+                    self.truth = gr.File(label="Original in full size", height=130, elem_id="truth")
                 with gr.Row():
                     self.run = gr.Button("Enlarge", variant="primary", elem_id="run")
                     self.stop = gr.Button("Cancel", variant="stop", interactive=False, elem_id="stop")
                 self.seen = gr.Markdown(elem_id="seen")
             with gr.Tab("Several photos"):
-                self.photos = as_it_is(
-                    gr.File(file_count="multiple", label="Photos", height=200, elem_id="photos"), several=True
-                )
+                self.photos = gr.File(file_count="multiple", label="Photos", height=200, elem_id="photos")
                 with gr.Row():
                     self.run_all = gr.Button("Enlarge all", variant="primary", elem_id="run_all")
                     self.stop_all = gr.Button("Cancel", variant="stop", interactive=False, elem_id="stop_all")
@@ -85,17 +86,9 @@ class Fields:
     def _choices(self) -> None:
         with gr.Accordion("Choices", open=True):
             self.scale = gr.Number(2, label="Scale", minimum=1.1, maximum=8, step=1, elem_id="scale")
-            with gr.Row():
-                with gr.Column(min_width=200):
-                    self.form = gr.Dropdown(
-                        [*FORMS, SHRUNK], value=AUTOMATIC, label="Kernel: how it came to be small", elem_id="form"
-                    )
-                    self.estimate = gr.Button("Estimate it from the photo", size="sm", elem_id="estimate")
-                with gr.Column(min_width=120):
-                    self.kernel = gr.Image(
-                        label="Kernel", interactive=False, height=180, buttons=[], format="png", elem_id="kernel"
-                    )
-                    self.kernel_told = gr.Markdown(elem_id="kernel_told")
+            self.form = gr.Dropdown(
+                [*FORMS, SHRUNK], value=AUTOMATIC, label="Kernel: how it came to be small", elem_id="form"
+            )
             self.along = gr.Slider(
                 0.2, 6, 1.6, step=0.1, label="Width along the angle", info="standard deviation, pixels of the result",
                 visible=False, elem_id="along",
@@ -103,12 +96,20 @@ class Fields:
             self.across = gr.Slider(0.2, 6, 1.6, step=0.1, label="Width across it", visible=False, elem_id="across")
             self.degrees = gr.Slider(0, 180, 0, step=1, label="Angle in degrees", visible=False, elem_id="degrees")
             self.radius = gr.Slider(0.5, 10, 2, step=0.5, label="Radius in pixels", visible=False, elem_id="radius")
-            self.file = as_it_is(
-                gr.File(label="Kernel file", file_types=list(KERNEL_SUFFIXES), visible=False, height=120, elem_id="file")
+            self.file = gr.File(
+                label="Kernel file", file_types=list(KERNEL_SUFFIXES), visible=False, height=130, elem_id="file"
             )
             self.sampling = gr.Radio(
                 list(SAMPLINGS), value=BICUBICALLY, label="Then shrunk", visible=False, elem_id="sampling"
             )
+            with gr.Row():
+                with gr.Column(min_width=120):
+                    self.kernel = gr.Image(
+                        label="Kernel", interactive=False, height=150, buttons=[], format="png", elem_id="kernel"
+                    )
+                with gr.Column(min_width=120):
+                    self.kernel_told = gr.Markdown(elem_id="kernel_told")
+                    self.estimate = gr.Button("Estimate it from the photo", size="sm", elem_id="estimate")
             self.noise = gr.Slider(
                 0, MAX_NOISE, 0, step=1, label="Noise", info="standard deviation, 0-255 scale", elem_id="noise"
             )
@@ -140,8 +141,8 @@ class Fields:
             with gr.Row():
                 self.parts = [
                     gr.Image(
-                        label=label, interactive=False, buttons=[], format="png", min_width=160, elem_id=f"part_{label}",
-                        elem_classes="zoomed", visible=label != "original",
+                        label=label, interactive=False, buttons=[], format="png", min_width=160,
+                        elem_id=f"part_{label}", elem_classes="zoomed", visible=label != "original",
                     )
                     for label in ("bicubic", "metasr", "original")
                 ]  # fmt: skip
@@ -159,27 +160,3 @@ class Fields:
         self.command = gr.Textbox(
             label="The command that does the same", interactive=False, buttons=["copy"], lines=2, elem_id="command"
         )
-
-
-def upload(**options: Any) -> gr.Image:
-    """A field that takes an image file, also one that the browser cannot show."""
-    return as_it_is(gr.Image(type="filepath", sources=["upload", "clipboard"], buttons=[], **options))
-
-
-def as_it_is(component: Any, *, several: bool = False) -> Any:
-    """Let a component hand its file to the functions untouched, as ``Upload``: reading it is their part.
-
-    Args:
-        component: that takes files.
-        several: whether it hands on a list of them.
-    """
-
-    def handed_over(payload: Any) -> Any:
-        if payload is None:
-            return None
-        files = payload.root if hasattr(payload, "root") else [payload]
-        taken = [Upload(Path(file.path), file.orig_name or Path(file.path).name) for file in files]
-        return taken if several else taken[0]
-
-    component.preprocess = handed_over
-    return component

@@ -15,7 +15,6 @@ from typing import Any
 from metasr.errors import InputError
 
 ADDRESS = "127.0.0.1"
-PORT = 7860
 NAMES = [ADDRESS, "localhost"]
 """Under which the page answers: another name means that some other site's script is asking."""
 
@@ -32,7 +31,7 @@ POLICY = "; ".join(
 """What a browser may load for the page: nothing but what comes from it."""
 
 
-def serve(*, port: int = PORT) -> Iterator[str]:
+def serve(*, port: int) -> Iterator[str]:
     """Serve the page until Ctrl-C; gives its address once it is there.
 
     Uploads and results lie in a folder that only its owner may read, and that is removed at the end.
@@ -45,7 +44,7 @@ def serve(*, port: int = PORT) -> Iterator[str]:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
         _without_proxy()
-        blocks, close = launch(Path(folder), port=port)
+        close = launch(Path(folder), port=port)
         before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             yield f"http://{ADDRESS}:{port}/ is the page, for browsers on this machine; Ctrl-C ends it"
@@ -57,7 +56,7 @@ def serve(*, port: int = PORT) -> Iterator[str]:
             close()
 
 
-def launch(folder: Path, *, port: int) -> tuple[Any, Callable[[], None]]:
+def launch(folder: Path, *, port: int) -> Callable[[], None]:
     """Start the page in threads of their own.
 
     Args:
@@ -65,7 +64,7 @@ def launch(folder: Path, *, port: int) -> tuple[Any, Callable[[], None]]:
         port: a free one.
 
     Returns:
-        Gradio's blocks, and what ends them.
+        What ends it.
 
     Raises:
         InputError: if gradio is not installed.
@@ -105,7 +104,7 @@ def launch(folder: Path, *, port: int) -> tuple[Any, Callable[[], None]]:
             "redoc_url": None,
         },
     )
-    return blocks, blocks.close
+    return blocks.close
 
 
 class OwnFilesAlone:
@@ -150,7 +149,7 @@ def _require_free(port: int) -> None:
         except OSError as error:
             raise InputError(
                 f"port {port} is taken by another program, maybe by another page: choose another, such as "
-                f"--port {port + 1 if port < 65535 else PORT}"
+                f"--port {port + 1 if port < 65535 else 7860}"
             ) from error
 
 

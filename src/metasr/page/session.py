@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -19,7 +21,11 @@ from metasr.io.images import from_uint8, read_image, to_uint8
 from metasr.jobs.prepare import PrepareOptions, prepare
 from metasr.metrics.protocol import LumaProtocol, Score
 from metasr.page.choices import Choices
+from metasr.page.work import Work
 from metasr.solvers.progress import Listener
+
+KEPT_SECONDS = 3600
+"""How long a closed tab's files are kept: a connection may be lost for a while."""
 
 RESULT, PLAIN, TRUTH = "metasr", "bicubic", "original"
 
@@ -70,45 +76,56 @@ class Session:
 
     Attributes:
         folder: all of its files lie in it.
+        uploads: the files that were handed over, by the field's name.
         typed: those fields that were changed by hand, of the ones that the program fills in otherwise.
         result: what is shown; none before the first.
+        work: what is done at present, if anything is.
         taken_for: the degradation that the program took the photo for when it was last asked.
     """
 
     def __init__(self, root: Path) -> None:
         self.folder = Path(tempfile.mkdtemp(dir=root))
+        self.uploads: dict[str, list[Upload]] = {}
         self.typed: frozenset[str] = frozenset()
         self.result: Result | None = None
+        self.work: Work[Any] | None = None
         self.taken_for = "bicubic"
+        self._shrinking = threading.Lock()
         self._shrunk: dict[Path, tuple[str, float]] = {}
 
     def close(self) -> None:
         """Remove its files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def problem(self, upload: Upload, *, scale: float, shrink: str | None = None, hr: Upload | None = None) -> Problem:
-        """The photo to enlarge.
+    def upload(self, field: str) -> Upload | None:
+        """The file that a field has, if any."""
+        return next(iter(self.uploads.get(field, [])), None)
+
+    def problem(self, *, scale: float, shrink: str | None = None) -> Problem | None:
+        """The photo to enlarge; none before there is one.
 
         Args:
-            upload: the photo, or its original.
             scale: the factor.
             shrink: the degradation by which the photo is to be made of an original; none where it is the photo.
-            hr: the truth, where the photo's owner has it.
 
         Raises:
             MetasrError: if an original cannot be read or shrunk.
         """
-        own = self.named(upload)
+        photo, truth = self.upload("photo"), self.upload("truth")
+        if photo is None:
+            return None
+        own = self.named(photo)
         if shrink is None:
-            return Problem(own, None if hr is None else self.named(hr), "", own.name)
+            return Problem(own, None if truth is None else self.named(truth), "", own.name)
         folder = own.parent / f"{own.stem}_small"
-        if self._shrunk.get(folder) != (shrink, scale):
-            options = PrepareOptions(hr=True, overwrite=True)
-            list(prepare(own, folder, shrink, scale=scale, options=options))
-            self._shrunk[folder] = (shrink, scale)
-        photo = folder / "lr" / f"{own.stem}.png"
+        with self._shrinking:
+            if self._shrunk.get(folder) != (shrink, scale):
+                options = PrepareOptions(hr=True, overwrite=True)
+                list(prepare(own, folder, shrink, scale=scale, options=options))
+                self._shrunk[folder] = (shrink, scale)
+        small = folder / "lr" / f"{own.stem}.png"
         command = Choices(scale).prepare_command(own.name, folder.name, shrink)
-        return Problem(photo, folder / "hr" / photo.name, command, str(photo.relative_to(own.parent)))
+        return Problem(small, folder / "hr" / small.name, command, str(small.relative_to(own.parent)))
 
     def named(self, upload: Upload) -> Path:
         """The upload under its owner's name, which is what random draws depend on, in a folder of its own."""
@@ -126,6 +143,42 @@ class Session:
         for folder in (path for path in self.folder.iterdir() if path.is_dir()):
             told = told.replace(f"{folder}/", "")
         return told.replace(f"{self.folder}/", "")
+
+
+class Sessions:
+    """The sessions of all tabs.
+
+    Args:
+        root: their folders lie in it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[str, Session] = {}
+        self._left: dict[str, float] = {}  # when each tab was closed, or its connection lost
+        self._lock = threading.Lock()
+
+    def of(self, tab: str) -> Session:
+        """A tab's session, made when it is first asked for; those of tabs that are long closed are removed."""
+        with self._lock:
+            self._left.pop(tab, None)
+            now = time.monotonic()
+            for gone in [other for other, left in self._left.items() if now - left > KEPT_SECONDS]:
+                del self._left[gone]
+                self._known.pop(gone).close()
+            if tab not in self._known:
+                self._known[tab] = Session(self.root)
+            return self._known[tab]
+
+    def leave(self, tab: str) -> None:
+        """End what a tab waits for, which is closed; it may come back for a while."""
+        with self._lock:
+            session = self._known.get(tab)
+            if session is None:
+                return
+            self._left[tab] = time.monotonic()
+            if session.work is not None:
+                session.work.cancel()
 
 
 def enlarge(problem: Problem, choices: Choices, *, progress: Listener | None = None) -> Result:

@@ -30,6 +30,8 @@ def told_of(work: Work[Any]) -> str:
     """How far it is, and how long it will take."""
     last = work.last
     what = f"{last.done} of {last.total} {last.what}, " if last is not None else ""
+    if work.share >= 1:
+        return f"{work.seconds:.0f} s, now plain enlargement to lay beside it"
     if work.share < 0.02:
         return f"{what}{work.seconds:.0f} s"
     left = work.seconds * (1 - work.share) / work.share
@@ -43,6 +45,7 @@ def curve(losses: Sequence[tuple[int, float]]) -> pd.DataFrame:
 
 
 def scores(result: Result) -> str:
+    """The scores as a table in Markdown; empty where there are none."""
     if not result.scores:
         return ""
     rows = [f"| {name} | {score.psnr_y:.2f} | {score.ssim_y:.4f} |" for name, score in result.scores.items()]
@@ -50,6 +53,7 @@ def scores(result: Result) -> str:
 
 
 def error_maps(result: Result) -> list[Any]:
+    """Maps of the errors of plain enlargement and result; none of either where there is no truth."""
     truth = result.images.get(TRUTH)
     if truth is None:
         return [None, None]
