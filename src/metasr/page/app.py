@@ -94,6 +94,7 @@ class Page:
             button.click(self._cancel, None, f.status, **quietly)
         for slider in place:
             slider.input(self._look, place, f.parts, trigger_mode="always_last", **quietly)
+        f.meet.input(_meet, f.meet, f.pair, trigger_mode="always_last", **quietly)
         for part in f.parts:
             part.select(self._move, place, [f.down_at, f.across_at, *f.parts], **quietly)
 
@@ -341,6 +342,11 @@ class Page:
         new = moved((down / 100, across / 100), at, (height, width), side=ZOOMED // zoom, zoom=zoom)
         places = [round(100 * share, 1) for share in new]
         return [*places, *self._look(request, places[0], places[1], zoom)]
+
+
+def _meet(position: float) -> Any:
+    """Move the slider's handle, which the mouse alone can drag."""
+    return gr.ImageSlider(slider_position=position)
 
 
 def _sample(chosen: gr.SelectData) -> list[Any]:

@@ -100,7 +100,8 @@ class Choices:
             photos: names of the photos.
             output: where the result goes; by default beside each photo.
         """
-        words = ["metasr", "upscale", *photos, *(["-o", output] if output else [])]
+        paths = [f"./{photo}" if photo.startswith("-") else photo for photo in photos]
+        words = ["metasr", "upscale", *paths, *(["-o", output] if output else [])]
         kernel = self.kernel
         if kernel is not None and names.is_file(kernel):
             kernel = Path(kernel).name  # the photo's and the kernel's folders are the user's own

@@ -66,7 +66,7 @@ class Fields:
                     list(SHRINK_BY), value=SHRINK_BY[0], label="Shrink it by", allow_custom_value=True, visible=False,
                     info="a kernel's name, as `metasr kernels` lists them", elem_id="shrink",
                 )  # fmt: skip
-                with gr.Accordion("I have the original of this photo", open=False):
+                with gr.Accordion("I have the original of this photo", open=False, elem_id="truth_of"):
                     self.truth = gr.File(label="Original in full size", height=130, elem_id="truth")
                 with gr.Row():
                     self.run = gr.Button("Enlarge", variant="primary", elem_id="run")
@@ -134,6 +134,9 @@ class Fields:
             label="Bicubic | metasr", interactive=False, type="filepath", buttons=["fullscreen"], max_height=640,
             elem_id="pair",
         )  # fmt: skip
+        self.meet = gr.Slider(
+            0, 100, 50, step=1, label="Where they meet (%)", info="or drag the handle between them", elem_id="meet"
+        )
         self.scores = gr.Markdown(elem_id="scores")
         with gr.Row():
             self.download = gr.DownloadButton("Download PNG", interactive=False, variant="primary", elem_id="download")
