@@ -34,7 +34,9 @@ def assert_same(got: dict[str, Tensor], want: dict[str, Tensor]) -> None:
         assert torch.equal(got[name], tensor), name
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "net", "params_ema", "params-ema", "params"])
+@pytest.mark.parametrize(
+    "wrapper", ["state_dict", "model_state_dict", "model", "net", "params_ema", "params-ema", "params"]
+)
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.", "module.model.", "network.sr."])
 def test_wrapped_files_load_as_they_are(tmp_path: Path, wrapper: str, prefix: str) -> None:
     state = {f"{prefix}{name}": tensor for name, tensor in net().state_dict().items()}
@@ -92,7 +94,10 @@ def test_a_checkpoint_of_lightnings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (nn.Linear(2, 2), r"a pickle with code, which was not executed: it asks for torch\.nn\.modules\.linear\.Linear;"),
+        (
+            nn.Linear(2, 2),
+            r"a pickle with code, which was not executed: it asks for torch\.nn\.modules\.linear\.Linear;",
+        ),
         (
             {"state_dict": {}, "hyper_parameters": argparse.Namespace(a=1)},
             r"a pickle with code, which was not executed: it asks for argparse\.Namespace; .*model\.state_dict\(\)",

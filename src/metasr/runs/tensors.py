@@ -47,7 +47,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise WeightsError(f"{path} cannot be read: it {told}")
     if not head:
         raise WeightsError(f"{path} cannot be read: it is empty; fetch it again")
-    tensors = _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
+    return usable(_safetensors(path) if path.suffix == ".safetensors" else _torch_file(path), path)
+
+
+def usable(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Require tensors that a network can have: of a plain kind, finite, and of a bearable size.
+
+    Args:
+        tensors: as read.
+        path: the file, for messages.
+
+    Returns:
+        The same.
+
+    Raises:
+        WeightsError: naming the first that is not.
+    """
     for name, tensor in tensors.items():
         _require_usable(name, tensor, path)
     bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
