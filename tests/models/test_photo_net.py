@@ -68,5 +68,5 @@ def test_what_cannot_be_made(wrong: dict[str, tuple[int, ...]]) -> None:
 
 
 def test_a_scale_without_a_layer() -> None:
-    with pytest.raises(InputError, match="enlarge by x2, x3, x4, but scale 2.5"):
+    with pytest.raises(InputError, match=r"enlarge by x2, x3, x4, but scale 2\.5"):
         small()(torch.rand(1, 3, 16, 16), Degradation(scale=2.5))
