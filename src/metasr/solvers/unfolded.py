@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from metasr.meta.rates import FixedRates, Rates
 from metasr.models.unfolded import UnfoldedNet
 from metasr.solvers.base import Solution, check_problem, check_updates, clock
 from metasr.solvers.ensemble import SYMMETRIES, Symmetry, transform, turned_problem, undo
+from metasr.solvers.progress import part, tell
 from metasr.solvers.tiles import apply_tiled, check_tiling, overlap_of, spread
 from metasr.text import pluralize
 
@@ -119,7 +121,8 @@ class UnfoldedSolver:
         wanted = check_updates(updates)
         start = clock(lr.device)
         self.network.eval()
-        sr = self._render(self.network, lr, degradation)
+        with part(0, 1 if wanted == [0] else 1 / (2 + wanted[-1])):
+            sr = self._render(self.network, lr, degradation)
         own = Solution(sr=sr.clamp(0, 1), kernel=degradation.kernel, seconds=clock(lr.device) - start)
         if wanted == [0]:
             return {0: own}
@@ -151,6 +154,9 @@ class UnfoldedSolver:
 
         def keep(step: int, learner: nn.Module) -> None:
             nonlocal rendering
+            now = (1 + step) / (2 + wanted[-1])  # steps, and the outputs before and after them, count alike
+            if step:
+                tell(step, wanted[-1], "updates", loss=trace.losses[-1], share=now)
             if step not in wanted:
                 return
             if step == 0:
@@ -159,9 +165,11 @@ class UnfoldedSolver:
             before = clock(lr.device)
             gain = None if at_first is None else 1 - unseen.loss(learner) / at_first
             if gain is None or self.least_gain is None or gain >= self.least_gain:
-                sr, taken, told = self._render(learner, lr, degradation).clamp(0, 1), step, ""
+                with part(now, 1 if step == wanted[-1] else now):
+                    sr, taken, told = self._render(learner, lr, degradation).clamp(0, 1), step, ""
             else:
                 sr, taken, told = own.sr, 0, _told(gain, self.least_gain, step)
+                tell(step, wanted[-1], "updates", image=sr, share=1 if step == wanted[-1] else now)
             after = clock(lr.device)
             so_far = replace(trace, losses=list(trace.losses), rates=list(trace.rates), seconds=list(trace.seconds))
             solutions[step] = Solution(
@@ -185,11 +193,21 @@ class UnfoldedSolver:
     def _render(self, network: nn.Module, lr: Tensor, degradation: Degradation) -> Tensor:
         if not self.ensemble:
             return self._once(network, lr, degradation)
-        turned = [(s, *turned_problem(lr, degradation, s)) for s in SYMMETRIES]
-        return torch.stack([undo(self._once(network, image, problem), s) for s, image, problem in turned]).mean(0)
+        copies = []
+        for i, s in enumerate(SYMMETRIES):
+            with part(i / len(SYMMETRIES), (i + 1) / len(SYMMETRIES)):
+                copies.append(undo(self._once(network, *turned_problem(lr, degradation, s)), s))
+        return torch.stack(copies).mean(0)
 
     def _once(self, network: nn.Module, lr: Tensor, degradation: Degradation) -> Tensor:
-        sr: Tensor = network(lr, degradation, run_prior=self._run_prior)
+        done, rounds = itertools.count(), self.network.rounds
+
+        def run_prior(prior: nn.Module, image: Tensor, condition: Tensor) -> Tensor:
+            index = next(done)
+            with part(index / rounds, (index + 1) / rounds):
+                return self._run_prior(prior, image, condition)
+
+        sr: Tensor = network(lr, degradation, run_prior=run_prior)
         return sr
 
     def _run_prior(self, prior: nn.Module, image: Tensor, condition: Tensor) -> Tensor:
@@ -197,7 +215,9 @@ class UnfoldedSolver:
         step = int(getattr(prior, "multiple", 1))
         height, width = image.shape[-2:]
         if self.tile is None or max(height, width) <= self.tile:
-            return prior(image, condition)
+            result = prior(image, condition)
+            tell(1, 1, "tiles")
+            return result
         padded = F.pad(image, (0, -width % step, 0, -height % step), mode="replicate")
 
         def on_cells(cells: Tensor) -> Tensor:
