@@ -19,10 +19,10 @@ from metasr.config.schema import register
 from metasr.degradation import names
 from metasr.degradation.kernel_files import describe_kernel, is_one_sided
 from metasr.degradation.pipeline import Degradation, Downsample
-from metasr.errors import InputError, WeightsError, nearest
+from metasr.errors import InputError, MetasrError, WeightsError, nearest
 from metasr.paths import conf_folder, weights_folder
 from metasr.runs.folder import key_of, register_resolvers, typed_choices
-from metasr.runs.weights import Weights, released, resolve
+from metasr.runs.weights import Weights, best_released, released, resolve
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import BlindSolver, blind, finds_kernel, takes_kernel
 from metasr.solvers.oracle import ORACLE
@@ -146,9 +146,9 @@ def photo_config(
     """The config of an upscaling job, composed of plain choices. Texts may hold any signs.
 
     Args:
-        solver: a name of ``conf/solver``; by default the one that the weights were made for, ``adapt`` for the released
-            ones.
-        weights: a released name, a file or a run folder; none for the released ones that fit.
+        solver: a name of ``conf/solver``; by default the one that the weights were made for.
+        weights: a released name, a file or a run folder; none for the released ones that fit the solver, or without one
+            those that are best for the kernel (``runs.weights.best_released``).
         scale: the factor; by default that of the weights that were named, else 2.
         kernel: a degradation's name, a kernel file, or ``estimate``.
         estimator: a name of ``conf/estimator``, for ``estimate``.
@@ -169,6 +169,8 @@ def photo_config(
         WeightsError: for weights that are not there, or whose experiment is unknown here.
     """
     weights = full_name(weights)
+    if solver is None and weights is None and kernel != "bicubic":
+        weights = _best_weights(kernel, 2.0 if scale is None else scale)
     named = None if weights in (None, "released", "last") else resolve(str(weights), folder=weights_folder())
     experiment = None if named is None else _experiment_of(named, str(weights))
     choices = [f"+experiment={experiment}"] if experiment else []
@@ -337,6 +339,16 @@ def verbatim(text: str | None) -> str | None:
     if text == "???":  # omegaconf's word for a missing value
         return "./???"
     return text if text is None else re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
+def _best_weights(kernel: str, scale: float) -> str | None:
+    """The released weights that are best where a kernel, or only that it is to be estimated, is known."""
+    try:
+        degradation = names.parse(ESTIMATE.get(kernel, kernel), scale=scale)
+    except MetasrError:  # a folder of kernels; or a mistake, which is told later
+        degradation = Degradation(scale=2.0, downsample="bicubic" if kernel.endswith("_b") else "direct")
+    name = best_released(weights_folder(), degradation)
+    return None if name is None else f"released/{name}"
 
 
 def _experiment_of(weights: Weights, source: str) -> str | None:
