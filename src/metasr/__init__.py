@@ -5,6 +5,7 @@
     import metasr
 
     metasr.upscale("photo.jpg", "large.png", scale=2, kernel="bicubic")  # files
+    print(metasr.plan("photo.jpg"))  # what would be done with it, and why
     solver = metasr.load("mzsr_x2")  # released weights, a weights file, or a run folder
     sr = solver(lr, degradation="g2.0d")  # tensors, (3, H, W) in [0, 1]
     lr = metasr.degrade(hr, "g2.0d", scale=2)
@@ -20,11 +21,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metasr.api import LoadedSolver, degrade, evaluate, load, upscale
     from metasr.degradation.pipeline import Degradation
+    from metasr.errors import Cancelled
+    from metasr.jobs.plan import Plan, plan
+    from metasr.solvers.progress import Progress
 
 __version__ = "0.1.0"
-__all__ = ["Degradation", "LoadedSolver", "__version__", "degrade", "evaluate", "load", "upscale"]
+__all__ = [
+    "Cancelled", "Degradation", "LoadedSolver", "Plan", "Progress", "__version__", "degrade", "evaluate", "load",
+    "plan", "upscale",
+]  # fmt: skip
 
-_HOMES = {"Degradation": "metasr.degradation.pipeline"}
+_HOMES = {
+    "Cancelled": "metasr.errors",
+    "Degradation": "metasr.degradation.pipeline",
+    "Plan": "metasr.jobs.plan",
+    "Progress": "metasr.solvers.progress",
+    "plan": "metasr.jobs.plan",
+}
 """Where public names lie that are not in ``api``."""
 
 

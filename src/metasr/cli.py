@@ -276,7 +276,7 @@ def _weights(options: argparse.Namespace) -> Iterator[object]:
 
 
 def _info(options: argparse.Namespace) -> Iterator[object]:
-    from metasr.jobs.lists import photo_info
+    from metasr.jobs.plan import photo_info
 
     yield from photo_info(options.path)
 

@@ -9,8 +9,9 @@ from torch.nn.functional import mse_loss, softplus
 
 from metasr.data.tasks import Task
 from metasr.errors import InputError
+from metasr.meta import precision
 from metasr.meta.meta_gradient import MetaGradient, meta_gradient
-from metasr.meta.precision import Precision
+from metasr.meta.precision import Precision, native_bfloat16
 from metasr.meta.rates import FixedRates, MetaSGDRates
 from metasr.models import plain_cnn
 from metasr.models.plain_cnn import PlainCNN
@@ -23,6 +24,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
     ("arithmetic", "layout", "cpu", "cuda"),
     [
         ("tf32", "auto", True, True),
+        ("auto", "auto", True, True),
         ("bf16", "auto", True, True),
         ("fp32", "auto", True, False),
         ("fp32", "channels_last", True, True),
@@ -34,6 +36,21 @@ def test_layouts(arithmetic: str, layout: str, cpu: bool, cuda: bool) -> None:
     formats = [torch.contiguous_format, torch.channels_last]
     assert precision.memory_format(CPU) == formats[cpu]
     assert precision.memory_format(CUDA) == formats[cuda]
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_is_bfloat16_on_cpus_that_multiply_it(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "native_bfloat16", lambda: native)
+    layer = nn.Linear(3, 2)
+    with Precision(arithmetic="auto").autocast(CPU):
+        assert layer(torch.ones(1, 3)).dtype == (torch.bfloat16 if native else torch.float32)
+    with Precision(arithmetic="auto").autocast(CUDA):
+        assert not torch.is_autocast_enabled("cuda")
+
+
+def test_a_torch_that_cannot_tell_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    assert native_bfloat16() is False
 
 
 def test_bf16_lowers_the_networks_passes_alone() -> None:
@@ -87,7 +104,7 @@ def test_cudnn_is_set_and_put_back(new: bool, arithmetic: str, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"arithmetic": "fp16"}, "precision must be one of fp32, tf32, bf16, got 'fp16'"),
+        ({"arithmetic": "fp16"}, "precision must be one of auto, fp32, tf32, bf16, got 'fp16'"),
         ({"layout": "nhwc"}, "layout must be one of auto, channels_last, contiguous, got 'nhwc'"),
     ],
 )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers import plain_steps
-from metasr.solvers.plain_steps import backward_type, forward_of, l1_gradients, layers_of, native_bfloat16
+from metasr.solvers.plain_steps import backward_type, forward_of, l1_gradients, layers_of
 
 CORE = (slice(2, 11), slice(0, 9))
 
@@ -183,8 +183,3 @@ def test_the_backward_type_is_cheaper_only_where_it_pays(native: bool, monkeypat
         assert backward_type("bfloat16", layers, single) == torch.bfloat16
         assert backward_type("bfloat16", layers, double) == torch.float64
         assert backward_type("float32", layers, single) == torch.float32
-
-
-def test_a_torch_that_cannot_tell_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
-    assert native_bfloat16() is False

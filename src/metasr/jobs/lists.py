@@ -1,19 +1,14 @@
-"""What there is to choose from, told to people: kernels, released weights, and what a photo would be done with."""
+"""What there is to choose from, told to people: kernels and released weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from metasr.config.photos import photo_config, photo_solver
 from metasr.degradation.kernel_files import KERNEL_SUFFIXES
 from metasr.degradation.published_sets import SETS
-from metasr.errors import told_of
-from metasr.io.images import read_photo
-from metasr.jobs.photo_files import PathLike, home_path, pairs_of_files
 from metasr.paths import weights_folder
 from metasr.runs.weights import released
-from metasr.text import pluralize
 
 KERNELS = (
     ("bicubic", "no blur, shrunk bicubically, as programs shrink photos (default)"),
@@ -50,38 +45,6 @@ def released_weights() -> Iterator[str]:
     for name, card in cards.items():
         scales = ", ".join(f"x{scale:g}" for scale in card.get("scales") or [card.get("scale", 2)])
         yield f"{name:<{width}}  {scales}: {_purpose(card)}"
-
-
-def photo_info(path: PathLike) -> Iterator[str]:
-    """What ``metasr upscale`` would do with a photo, and why.
-
-    Raises:
-        MetasrError: for what is no readable image.
-    """
-    path = home_path(path)
-    photo = read_photo(path)
-    height, width = photo.rgb.shape[-2:]
-    kind = ["grey" if photo.grey else "colour", f"{photo.bits} bits"]
-    kind += ["transparent"] if photo.alpha is not None else []
-    kind += ["with a colour profile, which is kept"] if photo.icc_profile else []
-    yield f"{path}: {width}x{height} pixels, {', '.join(kind)}"
-
-    cfg = photo_config()
-    choice = photo_solver(cfg, [cfg.kernel])
-    ((_, output),) = pairs_of_files([path], None, scale=cfg.scale)
-    yield (
-        f"metasr upscale {path}: to {output}, {round(width * cfg.scale)}x{round(height * cfg.scale)} pixels, by solver "
-        f"{cfg.solver.name} with weights {choice.weights} and {pluralize(cfg.solver.steps, 'update')}"
-    )
-    yield f"kernel {cfg.kernel}, because none was named: the photo is taken to have been shrunk by a program"
-    estimated = photo_config(kernel="estimate")
-    solver: Any = photo_solver(estimated, ["estimate"]).solver
-    with told_of(path):
-        estimate = solver.estimate(photo.rgb[None], scale=cfg.scale, degradation=choice.degradations[0])
-    yield f"-k estimate would take it for: {estimate.told}"
-    limit = cfg.solver.adapt_pixels
-    if limit is not None and width * height > limit:
-        yield f"larger than {limit} pixels: adaptation looks at cells spread evenly over it, not at all of it"
 
 
 def _purpose(card: dict[str, Any]) -> str:

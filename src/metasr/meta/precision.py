@@ -11,7 +11,7 @@ import torch
 
 from metasr.errors import require_one_of
 
-Arithmetic = Literal["fp32", "tf32", "bf16"]
+Arithmetic = Literal["auto", "fp32", "tf32", "bf16"]
 Layout = Literal["auto", "channels_last", "contiguous"]
 
 
@@ -21,7 +21,8 @@ class Precision:
 
     ``tf32``, the default, is PyTorch's own default for convolutions on a GPU: their operands are rounded to 10 bits of
     mantissa, their sums are float32. ``fp32`` forbids that. ``bf16`` runs the network's passes, support and query, in
-    bfloat16 by autocast. A CPU knows no TF32: there ``tf32`` and ``fp32`` are the same.
+    bfloat16 by autocast. A CPU knows no TF32: there ``tf32`` and ``fp32`` are the same. ``auto`` is ``bf16`` on a CPU
+    that multiplies it natively, at twice the rate of float32, and ``tf32`` everywhere else.
 
     ``channels_last`` stores feature maps pixel by pixel, which the fast kernels of both CPU and GPU want; values are
     the same up to the order of sums. ``auto`` takes it everywhere but for ``fp32`` on a GPU, whose strict kernels
@@ -30,7 +31,7 @@ class Precision:
     On a GPU only deterministic algorithms are used, found without timing them, so that a resumed run repeats.
 
     Attributes:
-        arithmetic: ``fp32``, ``tf32`` or ``bf16``.
+        arithmetic: ``auto``, ``fp32``, ``tf32`` or ``bf16``.
         layout: ``auto``, ``channels_last`` or ``contiguous``.
     """
 
@@ -49,7 +50,8 @@ class Precision:
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """What a network's forward pass runs in; whatever the caller has chosen is left alone but for ``bf16``."""
-        if self.arithmetic != "bf16":
+        native = self.arithmetic == "auto" and device.type == "cpu" and native_bfloat16()
+        if self.arithmetic != "bf16" and not native:
             return nullcontext()
         return torch.autocast(
             device.type, dtype=torch.bfloat16, cache_enabled=False
@@ -76,3 +78,9 @@ class Precision:
         finally:
             setattr(holder, name, before[0])
             cudnn.deterministic, cudnn.benchmark = before[1:]
+
+
+def native_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 itself; elsewhere it is converted to float32 and nothing is gained."""
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(known is not None and known())

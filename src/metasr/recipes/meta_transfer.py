@@ -40,8 +40,7 @@ class MetaTransfer(Recipe):
         schedule: of both learning rates.
         engine: ``auto`` captures meta-steps as CUDA graphs where that is possible, as does ``captured``, which warns
             where it is not; ``eager`` never does. It decides how fast, not what.
-        precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``; see
-            ``meta.precision.Precision``.
+        precision: ``auto``, ``fp32``, ``tf32`` or ``bf16``; see ``meta.precision.Precision``.
         layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
         enlarge_first: the network's input is the enlarged LR; otherwise the LR, which it enlarges itself.
     """

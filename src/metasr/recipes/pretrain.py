@@ -25,8 +25,7 @@ class Pretrain(Recipe):
         schedule: how it goes on (MZSR's code: ``staircase``, halved every 100,000 steps down to 1e-4).
         engine: ``auto`` captures steps as CUDA graphs where that is possible, as does ``captured``, which warns where
             it is not; ``eager`` never does. It decides how fast, not what.
-        precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``; see
-            ``meta.precision.Precision``.
+        precision: ``auto``, ``fp32``, ``tf32`` or ``bf16``; see ``meta.precision.Precision``.
         layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
         enlarge_first: the network's input is the enlarged LR; otherwise the LR, which it enlarges itself.
     """

@@ -55,8 +55,8 @@ class Student(Recipe):
             random features. Then there is nothing to distil either.
         engine: ``auto`` captures steps as CUDA graphs where that is possible, as does ``captured``, which warns where
             it is not; ``eager`` never does. It decides how fast, not what.
-        precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``, in which the student
-            computes; see ``meta.precision.Precision``.
+        precision: ``auto``, ``fp32``, ``tf32`` or ``bf16``, in which the student computes; see
+            ``meta.precision.Precision``.
         layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
 
     Raises:

@@ -39,8 +39,8 @@ class Teacher(Recipe):
         schedule: how it goes on (MRDA: halved every 125 of 500 epochs).
         engine: ``auto`` captures steps as CUDA graphs where that is possible, as does ``captured``, which warns where
             it is not; ``eager`` never does. It decides how fast, not what.
-        precision: ``fp32``, ``tf32`` (the default; on a CPU the same as ``fp32``) or ``bf16``, which encoder and body
-            alone compute in; see ``meta.precision.Precision``.
+        precision: ``auto``, ``fp32``, ``tf32`` or ``bf16``, which encoder and body alone compute in; see
+            ``meta.precision.Precision``.
         layout: of feature maps: ``auto``, ``channels_last`` or ``contiguous``.
 
     Raises:

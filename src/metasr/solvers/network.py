@@ -15,6 +15,7 @@ from metasr.models.blind import BlindSR
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.ensemble import back_project, symmetries_of, transform, turned, undo
 from metasr.solvers.plain_steps import forward_of
+from metasr.solvers.progress import part
 from metasr.solvers.tiles import apply_scaling, apply_tiled, check_tiling, overlap_of
 
 
@@ -67,16 +68,19 @@ class NetworkSolver:
             if self.enlarge_first:
                 enlarged = enlarge(image, degradation.scale, off_centre=off_centre)
                 return apply_tiled(forward_of(network), enlarged, tile=self.tile, overlap=overlap_of(network))
-            part, overlap = tileable(network, image)
+            body, overlap = tileable(network, image)
             trained = getattr(network, "scale", None)
-            sr = apply_scaling(part, image, scale=degradation.scale, tile=self.tile, overlap=overlap, trained=trained)
+            sr = apply_scaling(body, image, scale=degradation.scale, tile=self.tile, overlap=overlap, trained=trained)
             return imresize(sr, 1.0, shift=(-off_centre[0], -off_centre[1])) if any(off_centre) else sr
 
         off_centre = degradation.off_centre
         if self.ensemble:
             symmetries = symmetries_of(degradation, size=(lr.shape[-2], lr.shape[-1]), own_centre=True)
-            copies = (undo(run(transform(lr, s), turned(off_centre, s)), s) for s in symmetries)
-            sr = torch.stack(list(copies)).mean(0)
+            copies = []
+            for i, s in enumerate(symmetries):
+                with part(i / len(symmetries), (i + 1) / len(symmetries)):
+                    copies.append(undo(run(transform(lr, s), turned(off_centre, s)), s))
+            sr = torch.stack(copies).mean(0)
         else:
             sr = run(lr, off_centre)
         if self.back_projection:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metasr.meta.precision import native_bfloat16
 from metasr.models.conv import Conv2d
 from metasr.models.plain_cnn import PlainCNN
 
@@ -124,12 +125,6 @@ def backward_type(precision: BackwardPrecision, layers: list[nn.Conv2d], image: 
         return torch.bfloat16
     wide = all(conv.out_channels % 32 == 0 for conv in layers[:-1])
     return torch.bfloat16 if wide and image.device.type == "cpu" and native_bfloat16() else image.dtype
-
-
-def native_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 itself; elsewhere it is converted to float32 and nothing is gained."""
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(known is not None and known())
 
 
 def _forward(layers: list[nn.Conv2d], image: Tensor, *, kept: list[Tensor] | None, backward: torch.dtype) -> Tensor:

@@ -20,7 +20,7 @@ from metasr.degradation.published_ddsr import SCALES
 from metasr.degradation.published_ddsr import kernel_size as published_size
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError, require_at_least
-from metasr.meta.precision import Precision
+from metasr.meta.precision import Precision, native_bfloat16
 from metasr.models.kernel_net import KernelNet
 from metasr.models.skip_net import SkipNet
 from metasr.solvers.base import CutShort, Solution, check_problem, check_updates, clock
@@ -29,7 +29,6 @@ from metasr.solvers.ddsr.loop import Loop, State
 from metasr.solvers.ddsr.options import Arithmetic, DDSROptions, Mode, Optimisers, Stop, options_of
 from metasr.solvers.ddsr.random_kernels import Centre, RandomKernels, Widths, shift_of, variance_range
 from metasr.solvers.ddsr.windows import TOO_EARLY, Windows, learn_in_windows, too_early
-from metasr.solvers.plain_steps import native_bfloat16
 from metasr.solvers.step_budget import TimeLimit, check_budget
 
 

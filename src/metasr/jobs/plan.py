@@ -1,0 +1,145 @@
+"""What enlarging a photo would do, and why, before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metasr.config.photos import ESTIMATE, adapt_steps, photo_config, photo_solver
+from metasr.degradation.resize import output_size
+from metasr.errors import told_of
+from metasr.io.images import Photo, read_photo
+from metasr.jobs.photo_files import PathLike, home_path, kernels_for, pairs_of_files
+from metasr.solvers.blind.base import BlindSolver
+from metasr.text import pluralize
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``upscale`` would do with a photo; ``print(plan)`` shows it.
+
+    Attributes:
+        source: the photo.
+        output: where its enlargement would go.
+        size: width and height of the photo in pixels.
+        output_size: of its enlargement.
+        scale: the factor.
+        solver: by which solver, a name of ``conf/solver``.
+        weights: by which weights; ``-`` for none.
+        updates: gradient steps on the photo.
+        degradation: what the photo is taken to have come about by, a name that ``kernel=`` and ``-k`` take.
+        noise: that the photo is taken to have, a standard deviation on the 0-255 scale.
+        seen: what was seen of the photo, in lines.
+        chosen: what would be done, in lines.
+        why: the reasons, in lines.
+    """
+
+    source: Path
+    output: Path
+    size: tuple[int, int]
+    output_size: tuple[int, int]
+    scale: float
+    solver: str
+    weights: str
+    updates: int
+    degradation: str
+    noise: float
+    seen: tuple[str, ...]
+    chosen: tuple[str, ...]
+    why: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([*self.seen, *self.chosen, *self.why])
+
+
+def plan(
+    source: PathLike,
+    *,
+    scale: float | None = None,
+    kernel: str = "bicubic",
+    solver: str | None = None,
+    weights: str | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> Plan:
+    """Tell what ``upscale`` would do with a photo, and why; nothing is enlarged or written.
+
+    Args:
+        source: an image file.
+        scale: as for ``upscale``, and so are the others.
+        kernel: how the photo came to be small.
+        solver: a name of ``conf/solver``.
+        weights: released weights, a file or a run folder.
+        steps: gradient steps on the photo.
+        device: ``auto``, ``cpu``, ``cuda``.
+        **options: of the solver.
+
+    Raises:
+        MetasrError: for what is no readable image, and choices that do not fit.
+
+    Example:
+        >>> import metasr
+        >>> from metasr.data.catalog import image_set
+        >>> plan = metasr.plan(image_set("samples", split="test").paths[0], solver="interpolate")
+        >>> plan.solver, plan.updates, plan.output_size
+        ('interpolate', 0, (512, 512))
+    """
+    source = home_path(source)
+    photo = read_photo(source)
+    cfg = photo_config(
+        solver=solver, weights=weights, scale=scale, kernel=kernel, steps=steps, device=device, options=options
+    )
+    choice = photo_solver(cfg, kernels_for(cfg.kernel, [source]))
+    degradation = choice.degradations[0]
+    seen, why = [_described(source, photo)], []
+    if isinstance(choice.solver, BlindSolver):
+        with told_of(source):
+            estimate = choice.solver.estimate(photo.rgb[None], scale=cfg.scale, degradation=degradation)
+        degradation = estimate.degradation
+        why.append(f"kernel {degradation}, {estimate.told}")
+    elif kernel in ESTIMATE or cfg.solver.get("blind", False):
+        why.append(f"the kernel is found by {cfg.solver.name} on the way")
+    elif kernel == "bicubic":
+        why.append("kernel bicubic, because none was named: the photo is taken to have been shrunk by a program")
+    height, width = photo.rgb.shape[-2:]
+    limit = cfg.solver.get("adapt_pixels")
+    updates = adapt_steps(cfg) or 0
+    if limit is not None and updates and width * height > limit:
+        why.append(f"larger than {limit} pixels: adaptation looks at cells spread evenly over it, not at all of it")
+    ((_, output),) = pairs_of_files([source], None, scale=cfg.scale)
+    high, wide = output_size((height, width), cfg.scale)
+    by = f"weights {choice.weights} and {pluralize(updates, 'update')}" if choice.weights != "-" else "no weights"
+    return Plan(
+        source=source,
+        output=output,
+        size=(width, height),
+        output_size=(wide, high),
+        scale=float(cfg.scale),
+        solver=str(cfg.solver.name),
+        weights=choice.weights,
+        updates=updates,
+        degradation=str(degradation),
+        noise=degradation.noise_level * 255,
+        seen=tuple(seen),
+        chosen=(f"to {output}, {wide}x{high} pixels, by solver {cfg.solver.name} with {by}",),
+        why=tuple(why),
+    )
+
+
+def photo_info(path: PathLike, choices: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """What ``metasr upscale`` would do with a photo, and why, in lines."""
+    found = plan(path, **(choices or {}))
+    yield from found.seen
+    yield from (f"metasr upscale {found.source}: {line}" for line in found.chosen)
+    yield from found.why
+
+
+def _described(path: Path, photo: Photo) -> str:
+    height, width = photo.rgb.shape[-2:]
+    kind = ["grey" if photo.grey else "colour", f"{photo.bits} bits"]
+    kind += ["transparent"] if photo.alpha is not None else []
+    kind += ["with a colour profile, which is kept"] if photo.icc_profile else []
+    return f"{path}: {width}x{height} pixels, {', '.join(kind)}"
