@@ -317,5 +317,5 @@ def _rates(kind: Any, weights: Weights | None) -> Rates | None:
         raise InputError(f"solver.rates must be 'learned', 'published' or a list of numbers, got {kind!r}")
     learned = rates_from_state(weights.state) if weights is not None else None
     if learned is None and weights is not None:
-        log.warning("%s has no learned rates: the published schedule is used", weights.label)
+        log.warning("%s has no learned rates: the solver's own are used", weights.label)
     return learned

@@ -37,6 +37,8 @@ class UnfoldedNet(nn.Module):
         shared: whether all rounds have the same prior; otherwise each has a copy of its own.
     """
 
+    takes_degradation = True  # beside the LR image
+
     def __init__(self, prior: nn.Module, *, rounds: int = 3, shared: bool = False) -> None:
         super().__init__()
         if rounds < 1:
