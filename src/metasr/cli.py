@@ -54,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
     _add_upscale(commands)
     _add_prepare(commands)
     _add_offset(commands)
+    _add_export(commands)
+    _add_push(commands)
     for name, (what, _) in PROGRAMS.items():
         commands.add_parser(name, help=f"{what}: metasr {name} [+experiment=NAME] [KEY=VALUE ...]", add_help=False)
     commands.add_parser("kernels", help="list the kernels that have names, for -k")
@@ -153,6 +155,43 @@ def _add_offset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="degradation to try whether it explains the LR image (default: bicubic)",
     )  # fmt: skip
     off.add_argument("-s", "--scale", type=_factor, help="factor (default: told from the sizes)")
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    exp = commands.add_parser(
+        "export",
+        help="write a network as an ONNX file",
+        description="Write a network that is run once as an ONNX file, from LR image to SR image, of any size. Checked "
+        "against torch before it is written. Extra: pip install 'metasr[onnx]'.",
+    )
+    exp.add_argument(
+        "weights", metavar="RUN_FOLDER|NAME", help="a run folder, a released name, a file, or hf://USER/REPO"
+    )
+    exp.add_argument("path", metavar="FILE.onnx", help="the file to write")
+    exp.add_argument("--stage", metavar="NAME", help="of a run folder, another stage than the last")
+    exp.add_argument("-s", "--scale", type=_factor, help="factor of enlargement (default: the weights')")
+    exp.add_argument(
+        "--downsample", metavar="{bicubic,direct,area}",
+        help="how LR images were sampled; for unfolded networks (default: as the weights were trained)",
+    )  # fmt: skip
+    exp.add_argument("--overwrite", action="store_true", help="replace an existing file")
+
+
+def _add_push(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    push = commands.add_parser(
+        "push",
+        help="publish a run's weights on the Hugging Face hub",
+        description="Publish the weights of a run's last stage with their card and a page of results. No paths and no "
+        "names of files go along. Extra: pip install 'metasr[hub]'; `hf auth login` first.",
+    )
+    push.add_argument("run", metavar="RUN_FOLDER", help="a run folder")
+    push.add_argument("repository", metavar="USER/REPO", help="the repository; made where there is none")
+    push.add_argument(
+        "--licence", metavar="NAME", help="of the weights: mit, apache-2.0, cc-by-4.0, ... (else asked for)"
+    )
+    push.add_argument("-o", "--output", metavar="FOLDER", help="write the files there to be looked at, publish nothing")
+    push.add_argument("--private", action="store_true", help="make a new repository for yourself alone")
+    push.add_argument("--overwrite", action="store_true", help="replace weights that are there")
 
 
 def _choices(group: str) -> list[str]:
@@ -281,7 +320,26 @@ def _info(options: argparse.Namespace) -> Iterator[object]:
     yield from photo_info(options.path)
 
 
+def _export(options: argparse.Namespace) -> Iterator[object]:
+    from metasr.jobs.export import export
+
+    chosen = {key: getattr(options, key) for key in ("stage", "scale", "downsample", "overwrite")}
+    yield export(options.weights, options.path, **chosen)
+
+
+def _push(options: argparse.Namespace) -> Iterator[object]:
+    from metasr.jobs.push import push
+
+    licence = options.licence
+    if licence is None:
+        if not sys.stdin.isatty():
+            raise InputError("weights are published under a licence: add --licence mit, apache-2.0, cc-by-4.0, ...")
+        licence = input("licence of the weights (mit, apache-2.0, cc-by-4.0, ...): ").strip()
+    chosen = {key: getattr(options, key) for key in ("private", "overwrite", "output")}
+    yield push(options.run, options.repository, licence=licence, **chosen)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], Iterator[object]]] = {
     "upscale": _upscale, "prepare": _prepare, "offset": _offset, "kernels": _kernels, "weights": _weights,
-    "info": _info,
+    "info": _info, "export": _export, "push": _push,
 }  # fmt: skip
