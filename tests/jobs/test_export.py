@@ -1,4 +1,4 @@
-"""ONNX files: the graph against the solver for every kind of network, and written files against torch by onnxruntime."""
+"""ONNX files: the graph against the solver for every kind of network, and the files by onnxruntime against torch."""
 
 import json
 from pathlib import Path
@@ -230,5 +230,5 @@ def test_a_file_that_differs_from_torch_is_not_written(tmp_path: Path, monkeypat
         with pytest.raises(WeightsError, match=r"was not written: its images differ from torch's by"):
             module.export("mzsr_x2_pretrain", tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(OutputError, match="must end in .onnx"):
+    with pytest.raises(OutputError, match=r"must end in \.onnx"):
         module.export("mzsr_x2_pretrain", tmp_path / "x")
