@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from metasr import __version__
+from metasr.config.console import add_export, add_import, add_push, factor
 from metasr.config.help import EXPERIMENT_OF_SOLVER
 from metasr.errors import InputError, MetasrError
 from metasr.paths import conf_folder
@@ -54,8 +55,9 @@ def parser() -> argparse.ArgumentParser:
     _add_upscale(commands)
     _add_prepare(commands)
     _add_offset(commands)
-    _add_export(commands)
-    _add_push(commands)
+    add_import(commands)
+    add_export(commands)
+    add_push(commands)
     for name, (what, _) in PROGRAMS.items():
         commands.add_parser(name, help=f"{what}: metasr {name} [+experiment=NAME] [KEY=VALUE ...]", add_help=False)
     commands.add_parser("kernels", help="list the kernels that have names, for -k")
@@ -94,7 +96,7 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--save-kernel", action="store_true",
         help="write the kernel of -k estimate, or of --solver ddsr, beside the output, as .npy",
     )  # fmt: skip
-    up.add_argument("-s", "--scale", type=_factor, help="factor of enlargement (default: the weights', else 2)")
+    up.add_argument("-s", "--scale", type=factor, help="factor of enlargement (default: the weights', else 2)")
     up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (default: 10; 0 for none)")
     up.add_argument("--solver", metavar=f"{{{','.join(_solvers())}}}", help="how (default: adapt, or the weights' own)")
     up.add_argument("-w", "--weights", help="a released name, a file, or a run folder (default: those that fit)")
@@ -131,7 +133,7 @@ def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "-d", "--degradation", metavar="NAME", required=True,
         help="bicubic, g2.0d, sig_1.6_b_n10, disc_3_d, a kernel file, a set (gaussian8), or published draws (ddsr_x4)",
     )  # fmt: skip
-    prep.add_argument("-s", "--scale", type=_factor, help="factor (default: 2, or the name's)")
+    prep.add_argument("-s", "--scale", type=factor, help="factor (default: 2, or the name's)")
     prep.add_argument("--shift", default="published", help="of ddsr_...: published (default, displaced), or centre")
     prep.add_argument("--hr", action="store_true", help="also write the HR images, cut to a multiple of the scale")
     prep.add_argument("--multiple", type=int, metavar="N", help="cut HR sides to multiples of N")
@@ -154,44 +156,7 @@ def _add_offset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "-k", "--kernel", default="bicubic", metavar="NAME|FILE|FOLDER",
         help="degradation to try whether it explains the LR image (default: bicubic)",
     )  # fmt: skip
-    off.add_argument("-s", "--scale", type=_factor, help="factor (default: told from the sizes)")
-
-
-def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    exp = commands.add_parser(
-        "export",
-        help="write a network as an ONNX file",
-        description="Write a network that is run once as an ONNX file, from LR image to SR image, of any size. Checked "
-        "against torch before it is written. Extra: pip install 'metasr[onnx]'.",
-    )
-    exp.add_argument(
-        "weights", metavar="RUN_FOLDER|NAME", help="a run folder, a released name, a file, or hf://USER/REPO"
-    )
-    exp.add_argument("path", metavar="FILE.onnx", help="the file to write")
-    exp.add_argument("--stage", metavar="NAME", help="of a run folder, another stage than the last")
-    exp.add_argument("-s", "--scale", type=_factor, help="factor of enlargement (default: the weights')")
-    exp.add_argument(
-        "--downsample", metavar="{bicubic,direct,area}",
-        help="how LR images were sampled; for unfolded networks (default: as the weights were trained)",
-    )  # fmt: skip
-    exp.add_argument("--overwrite", action="store_true", help="replace an existing file")
-
-
-def _add_push(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    push = commands.add_parser(
-        "push",
-        help="publish a run's weights on the Hugging Face hub",
-        description="Publish the weights of a run's last stage with their card and a page of results. No paths and no "
-        "names of files go along. Extra: pip install 'metasr[hub]'; `hf auth login` first.",
-    )
-    push.add_argument("run", metavar="RUN_FOLDER", help="a run folder")
-    push.add_argument("repository", metavar="USER/REPO", help="the repository; made where there is none")
-    push.add_argument(
-        "--licence", metavar="NAME", help="of the weights: mit, apache-2.0, cc-by-4.0, ... (else asked for)"
-    )
-    push.add_argument("-o", "--output", metavar="FOLDER", help="write the files there to be looked at, publish nothing")
-    push.add_argument("--private", action="store_true", help="make a new repository for yourself alone")
-    push.add_argument("--overwrite", action="store_true", help="replace weights that are there")
+    off.add_argument("-s", "--scale", type=factor, help="factor (default: told from the sizes)")
 
 
 def _choices(group: str) -> list[str]:
@@ -200,14 +165,6 @@ def _choices(group: str) -> list[str]:
 
 def _solvers() -> list[str]:
     return [name for name in _choices("solver") if name not in EXPERIMENT_OF_SOLVER and not name.endswith("oracle")]
-
-
-def _factor(text: str) -> float:
-    """A factor of enlargement, for argparse: ``2``, ``1.5``, ``2x``, ``x2``."""
-    try:
-        return float(re.sub(r"^[x×]|[x×]$", "", text.strip().lower()))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number such as 2 or x2, got {text!r}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -302,6 +259,12 @@ def _offset(options: argparse.Namespace) -> Iterator[object]:
     yield from offsets(options.path, options.reference, kernel=options.kernel, scale=options.scale)
 
 
+def _import(options: argparse.Namespace) -> Iterator[object]:
+    from metasr.jobs.import_weights import import_weights
+
+    yield from import_weights(options.path, options.name, options.output, mln=options.mln, overwrite=options.overwrite)
+
+
 def _kernels(options: argparse.Namespace) -> Iterator[object]:
     from metasr.jobs.lists import kernel_names
 
@@ -341,5 +304,5 @@ def _push(options: argparse.Namespace) -> Iterator[object]:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], Iterator[object]]] = {
     "upscale": _upscale, "prepare": _prepare, "offset": _offset, "kernels": _kernels, "weights": _weights,
-    "info": _info, "export": _export, "push": _push,
+    "info": _info, "import": _import, "export": _export, "push": _push,
 }  # fmt: skip
