@@ -162,7 +162,9 @@ def accelerator(cfg: DictConfig) -> dict[str, Any]:
 def logging(cfg: DictConfig) -> Logging:
     """Where an experiment's metrics go."""
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-    return Logging(cfg.name, cfg.logger.csv, wandb_options(cfg), config)
+    return Logging(
+        cfg.name, cfg.logger.csv, wandb_options(cfg), config, tensorboard=bool(cfg.logger.get("tensorboard", False))
+    )
 
 
 def wandb_options(cfg: DictConfig) -> WandbOptions | None:
