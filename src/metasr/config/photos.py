@@ -22,6 +22,7 @@ from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError, MetasrError, WeightsError, nearest
 from metasr.paths import conf_folder, weights_folder
 from metasr.runs.folder import key_of, register_resolvers, typed_choices
+from metasr.runs.other_programs import is_of_another_program, other_network
 from metasr.runs.weights import Weights, best_released, released, resolve
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import BlindSolver, blind, finds_kernel, takes_kernel
@@ -174,6 +175,9 @@ def photo_config(
     named = None if weights in (None, "released", "last") else resolve(str(weights), folder=weights_folder())
     experiment = None if named is None else _experiment_of(named, str(weights))
     choices = [f"+experiment={experiment}"] if experiment else []
+    other = None if named is None or not is_of_another_program(named) else other_network(named)
+    if other is not None and solver is None:
+        solver = "network"
     if solver is not None:
         _require_solver(solver, experiment)
         own = experiment is None and (conf_folder() / "experiment" / f"{solver}.yaml").is_file()
@@ -182,7 +186,9 @@ def photo_config(
     with open_dict(cfg):  # past hydra's grammar of overrides
         if scale is not None:
             cfg.scale = scale
-        elif named is not None and not experiment:
+        elif other is not None:
+            cfg.scale = float(other.scale)
+        elif named is not None:
             cfg.scale = float(named.card.get("scale") or cfg.scale)
         cfg.weights, cfg.kernel, cfg.device = verbatim(weights), verbatim(kernel), verbatim(device)
         cfg.adapt_steps, cfg.seed, cfg.save_kernel = steps, seed, save_kernel
