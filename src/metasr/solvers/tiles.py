@@ -120,6 +120,7 @@ def apply_scaling(
     tile: int | None,
     overlap: int,
     trained: float | None = None,
+    multiple: int = 1,
 ) -> Tensor:
     """Run a network that enlarges by a whole scale itself, tile by tile, without gradients.
 
@@ -130,6 +131,7 @@ def apply_scaling(
         tile: largest side of a tile's kept part, in LR pixels.
         overlap: at least the network's receptive radius in LR pixels.
         trained: the scale that the network was made for, where it is known.
+        multiple: the network looks at pixels in groups of so many along each side, which tiles do not cut.
 
     Raises:
         InputError: if the network is for another scale.
@@ -138,8 +140,11 @@ def apply_scaling(
     if scale != int(scale):
         raise InputError(f"a network that enlarges the image itself needs a whole scale, got {scale:g}")
     step = int(scale)
+    height, width = lr.shape[-2:]
+    padded = nn.functional.pad(lr, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
-    def same_size(image: Tensor) -> Tensor:
+    def same_size(cells: Tensor) -> Tensor:
+        image = _fast_layout(nn.functional.pixel_shuffle(cells, multiple)) if multiple > 1 else cells
         sr = network(image)
         want = (image.shape[-2] * step, image.shape[-1] * step)
         if tuple(sr.shape[-2:]) != want:
@@ -147,9 +152,12 @@ def apply_scaling(
                 f"the network gave {tuple(sr.shape[-2:])} for an input of {tuple(image.shape[-2:])} at scale {step}, "
                 f"expected {want}; set solver.enlarge_first=true if it takes the enlarged image"
             )
-        return nn.functional.pixel_unshuffle(sr, step)  # (1, 3 s², h, w): the tiles are cut at LR size
+        return nn.functional.pixel_unshuffle(sr, step * multiple)  # (1, 3 s², h, w): the tiles are cut at LR size
 
-    return nn.functional.pixel_shuffle(apply_tiled(same_size, lr, tile=tile, overlap=overlap), step)
+    cells = nn.functional.pixel_unshuffle(padded, multiple)
+    side, beyond = None if tile is None else max(1, tile // multiple), -(-overlap // multiple)
+    sr = nn.functional.pixel_shuffle(apply_tiled(same_size, cells, tile=side, overlap=beyond), step * multiple)
+    return sr[..., : step * height, : step * width]
 
 
 def _keeping_size(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
