@@ -32,6 +32,12 @@ log = logging.getLogger(__name__)
 ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
 """What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
 
+AUTO = "auto"
+"""The solver that looks at a photo and chooses."""
+
+AUTO_OPTIONS = frozenset({"tile", "ensemble"})
+"""Options of solvers that leave the choice open."""
+
 
 @dataclass(frozen=True)
 class PhotoSolver:
@@ -129,7 +135,7 @@ def photo_config(
     solver: str | None = None,
     weights: str | None = None,
     scale: float | None = None,
-    kernel: str = "bicubic",
+    kernel: str | None = None,
     estimator: str | None = None,
     steps: int | None = None,
     device: str = "auto",
@@ -146,11 +152,11 @@ def photo_config(
     """The config of an upscaling job, composed of plain choices. Texts may hold any signs.
 
     Args:
-        solver: a name of ``conf/solver``; by default the one that the weights were made for, ``adapt`` for the released
-            ones.
+        solver: a name of ``conf/solver``; by default ``auto`` where nothing is said of kernel, weights and steps, else
+            the one that the weights were made for, ``adapt`` for the released ones.
         weights: a released name, a file or a run folder; none for the released ones that fit.
         scale: the factor; by default that of the weights that were named, else 2.
-        kernel: a degradation's name, a kernel file, or ``estimate``.
+        kernel: a degradation's name, a kernel file, or ``estimate``; none for ``bicubic``.
         estimator: a name of ``conf/estimator``, for ``estimate``.
         steps: gradient steps on the photo.
         device: ``auto``, ``cpu``, ``cuda``.
@@ -168,6 +174,10 @@ def photo_config(
         InputError: for an option that the solver has not, or an estimator that would not be asked.
         WeightsError: for weights that are not there, or whose experiment is unknown here.
     """
+    typed = (solver, weights, kernel, estimator, steps, save_kernel or None)
+    if all(choice is None for choice in typed) and AUTO_OPTIONS.issuperset(options or {}):
+        solver = AUTO
+    kernel = "bicubic" if kernel is None else kernel
     weights = full_name(weights)
     named = None if weights in (None, "released", "last") else resolve(str(weights), folder=weights_folder())
     experiment = None if named is None else _experiment_of(named, str(weights))
