@@ -36,7 +36,7 @@ def test_what_is_public() -> None:
     assert set(metasr.__all__) <= set(dir(metasr))
     assert all(getattr(metasr, name).__doc__ for name in metasr.__all__ if name != "__version__")
     assert metasr.Degradation(scale=2).downsample == "bicubic"
-    with pytest.raises(AttributeError, match="no attribute 'enlarge'; it has Degradation, LoadedSolver"):
+    with pytest.raises(AttributeError, match="no attribute 'enlarge'; it has Cancelled, Degradation, LoadedSolver"):
         metasr.enlarge  # noqa: B018
 
 
@@ -170,3 +170,33 @@ def test_wrong_calls_are_refused_in_words(tmp_path: Path) -> None:
         metasr.evaluate(solver, "sampls", "g2.0d")
     with pytest.raises(InputError, match="one that estimates the kernel itself"):
         metasr.upscale(photo, solver=solver, kernel="estimate")
+
+
+def test_progress_of_photos_is_told_with_their_names_and_cancelling_leaves_nothing_half_done(tmp_path: Path) -> None:
+    photos = [save_picture(tmp_path / "a.png", 16, 20), save_picture(tmp_path / "b.png", 32, 30)]
+    reports = []
+    metasr.upscale(photos, tmp_path / "out", solver="network", progress=reports.append)
+    assert [(r.what, r.done, r.total, r.photo.name, r.place) for r in reports] == [
+        ("tiles", 1, 1, "a.png", (1, 2)), ("photos", 1, 2, "a.png", (1, 2)),
+        ("tiles", 1, 1, "b.png", (2, 2)), ("photos", 2, 2, "b.png", (2, 2)),
+    ]  # fmt: skip
+    assert [r.share for r in reports] == [0.25, 0.25, 1, 1]  # by pixels
+
+    def stop(report):
+        if report.place[0] == 2:
+            raise metasr.Cancelled("the user has seen enough")
+
+    with pytest.raises(metasr.Cancelled, match="seen enough"):
+        metasr.upscale(photos, tmp_path / "second", solver="network", progress=stop)
+    assert [path.name for path in (tmp_path / "second").iterdir()] == ["a.png"]
+
+
+def test_a_loaded_solver_tells_of_tensors() -> None:
+    solver = metasr.load("mzsr_x2", steps=2)
+    reports = []
+    solver(torch.rand(2, 3, 12, 14, generator=torch.Generator().manual_seed(0)), progress=reports.append)
+    assert [r.what for r in reports] == ["updates", "updates", "tiles"] * 2
+    assert all(r.loss > 0 for r in reports if r.what == "updates")
+    assert reports[2].share == pytest.approx(0.5)
+    assert reports[-1].share == pytest.approx(1)
+    assert reports[0].photo is None

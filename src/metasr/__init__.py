@@ -21,14 +21,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metasr.api import LoadedSolver, degrade, evaluate, load, upscale
     from metasr.degradation.pipeline import Degradation
+    from metasr.errors import Cancelled
     from metasr.jobs.plan import Plan, plan
+    from metasr.solvers.progress import Progress
 
 __version__ = "0.1.0"
-__all__ = ["Degradation", "LoadedSolver", "Plan", "__version__", "degrade", "evaluate", "load", "plan", "upscale"]
+__all__ = [
+    "Cancelled", "Degradation", "LoadedSolver", "Plan", "Progress", "__version__", "degrade", "evaluate", "load",
+    "plan", "upscale",
+]  # fmt: skip
 
 _HOMES = {
+    "Cancelled": "metasr.errors",
     "Degradation": "metasr.degradation.pipeline",
     "Plan": "metasr.jobs.plan",
+    "Progress": "metasr.solvers.progress",
     "plan": "metasr.jobs.plan",
 }
 """Where public names lie that are not in ``api``."""

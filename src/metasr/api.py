@@ -27,6 +27,7 @@ from metasr.jobs.upscale import Upscaled, upscale_files
 from metasr.jobs.upscale import upscale as upscale_photos
 from metasr.metrics.protocol import LumaProtocol
 from metasr.solvers.base import SnapshotSolver, Solution, Solver
+from metasr.solvers.progress import Listener, listening, part
 
 if TYPE_CHECKING:
     from metasr.evaluation.results import Table
@@ -60,7 +61,13 @@ class LoadedSolver:
         return f"<solver {self.name}, weights {self.weights}, x{self.scale:g}, {self.degradation} by default>"
 
     def __call__(
-        self, lr: Tensor, *, degradation: str | Degradation | None = None, scale: float | None = None, seed: int = 0
+        self,
+        lr: Tensor,
+        *,
+        degradation: str | Degradation | None = None,
+        scale: float | None = None,
+        seed: int = 0,
+        progress: Listener | None = None,
     ) -> Tensor:
         """Enlarge images.
 
@@ -69,6 +76,7 @@ class LoadedSolver:
             degradation: how they came about, an object or a short name (``g2.0d``).
             scale: the factor.
             seed: of the random draws.
+            progress: told how far the work has got (see ``upscale``).
 
         Returns:
             ``(3, ceil(scale * H), ceil(scale * W))``, or a batch of that, on the CPU, in [0, 1].
@@ -79,10 +87,12 @@ class LoadedSolver:
         batch = lr[None] if isinstance(lr, Tensor) and lr.ndim == 3 else lr
         _check_batch(batch, name="lr")
         known = self._problem(degradation, scale)
-        solved = [
-            self.solve(image[None], scale=known.scale, degradation=known, seed=seed).sr.detach().cpu()
-            for image in batch
-        ]
+        solved = []
+        with listening(progress):
+            for i, image in enumerate(batch):
+                with part(i / len(batch), (i + 1) / len(batch)):
+                    solution = self.solve(image[None], scale=known.scale, degradation=known, seed=seed)
+                solved.append(solution.sr.detach().cpu())
         return torch.cat(solved) if lr.ndim == 4 else solved[0][0]
 
     def solve(
@@ -92,10 +102,12 @@ class LoadedSolver:
         scale: float | None = None,
         degradation: str | Degradation | None = None,
         seed: int = 0,
+        progress: Listener | None = None,
     ) -> Solution:
         """Enlarge one image, ``(1, 3, H, W)``; the solution tells kernel, losses and seconds too."""
         known = self._problem(degradation, scale)
-        return self.solver.solve(lr.to(self.device), scale=known.scale, degradation=known, seed=seed)
+        with listening(progress):
+            return self.solver.solve(lr.to(self.device), scale=known.scale, degradation=known, seed=seed)
 
     def snapshots(
         self,
@@ -105,6 +117,7 @@ class LoadedSolver:
         scale: float | None = None,
         degradation: str | Degradation | None = None,
         seed: int = 0,
+        progress: Listener | None = None,
     ) -> dict[int, Solution]:
         """Enlarge one image, ``(1, 3, H, W)``, once for each of several numbers of updates, in one adaptation.
 
@@ -114,9 +127,10 @@ class LoadedSolver:
         if not isinstance(self.solver, SnapshotSolver):
             raise InputError(f"solver {self.name} shows no results on its way; take solve, or the solver adapt")
         known = self._problem(degradation, scale)
-        return self.solver.snapshots(
-            lr.to(self.device), scale=known.scale, updates=updates, degradation=known, seed=seed
-        )
+        with listening(progress):
+            return self.solver.snapshots(
+                lr.to(self.device), scale=known.scale, updates=updates, degradation=known, seed=seed
+            )
 
     def _problem(self, degradation: str | Degradation | None, scale: float | None) -> Degradation:
         if isinstance(degradation, Degradation):
@@ -180,6 +194,7 @@ def upscale(
     overwrite: bool = False,
     device: str = "auto",
     seed: int = 1,
+    progress: Listener | None = None,
     **options: Any,
 ) -> list[Upscaled]:
     """Enlarge photos: files in, files out, as the command ``metasr upscale`` does.
@@ -199,6 +214,8 @@ def upscale(
         overwrite: replace existing outputs; never a photo itself.
         device: ``auto``, ``cpu``, ``cuda``; what ``load`` gave stays where it was loaded to.
         seed: of the random draws.
+        progress: a function that is called with a ``metasr.Progress`` after each update, step and tile, in the thread
+            that works. To end the work, raise ``metasr.Cancelled`` in it: nothing half done is written.
         **options: of the solver.
 
     Returns:
@@ -206,6 +223,7 @@ def upscale(
 
     Raises:
         MetasrError: for bad input, weights or output. Of several photos, once all that can be done are.
+        Cancelled: if ``progress`` raised it.
 
     Example:
         >>> import tempfile
@@ -223,7 +241,10 @@ def upscale(
             solver=solver, weights=weights, scale=scale, kernel=kernel, steps=steps, device=device, seed=seed,
             overwrite=overwrite, options=options,
         )  # fmt: skip
-        return list(upscale_files(plan_of(cfg), sources, output, recursive=recursive, skip_existing=skip_existing))
+        results = upscale_files(
+            plan_of(cfg), sources, output, recursive=recursive, skip_existing=skip_existing, progress=progress
+        )
+        return list(results)
     if weights is not None or steps is not None or options:
         raise InputError("weights, steps and options are those of the solver that was given; give them to load")
     if kernel in ESTIMATE:
@@ -244,6 +265,7 @@ def upscale(
             weights=loaded.weights if loaded else "-",
             seed=seed,
             overwrite=overwrite,
+            progress=progress,
         )
     )
 

@@ -41,6 +41,10 @@ class SliceOverError(MetasrError):
     """The time that a job was given is over, and its training not yet: to be gone on with, no mistake."""
 
 
+class Cancelled(MetasrError):
+    """The work on an image was ended by whoever was told of its progress; nothing half done is written."""
+
+
 class DivergenceError(MetasrError, ArithmeticError):
     """A loss or gradient stopped being finite."""
 

@@ -16,11 +16,11 @@ from metasr.config.photos import PhotoPlan, plan_of
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
-from metasr.errors import DataError, InputError, MetasrError, told_of
+from metasr.errors import Cancelled, DataError, InputError, MetasrError, told_of
 from metasr.figures import comparison as figures
 from metasr.io.files import check_new_file
 from metasr.io.flat_parts import keep_flat
-from metasr.io.images import MAX_PIXELS, Photo, check_output, read_photo, write_photo
+from metasr.io.images import MAX_PIXELS, Photo, check_output, read_photo, read_size, write_photo
 from metasr.io.transparency import fill_transparent
 from metasr.jobs.photo_files import (
     PathLike,
@@ -33,6 +33,7 @@ from metasr.jobs.photo_files import (
 )
 from metasr.seeds import seed_from
 from metasr.solvers.base import Solution, Solver
+from metasr.solvers.progress import Listener, listening, part, tell
 from metasr.solvers.step_budget import was_cut_short, was_interrupted
 from metasr.text import pluralize
 
@@ -95,6 +96,7 @@ def upscale_files(
     *,
     recursive: bool = False,
     skip_existing: bool = False,
+    progress: Listener | None = None,
 ) -> Iterator[Upscaled]:
     """Enlarge photos by the solver and the kernels of a plan; gives each result as soon as it is written.
 
@@ -104,6 +106,7 @@ def upscale_files(
         output: a file or folder; none for beside the sources (see ``jobs.photo_files.pairs_of_files``).
         recursive: take the images of sub-folders too.
         skip_existing: leave out photos whose results are there already.
+        progress: told how far the work has got (``solvers.progress.Progress``).
 
     Raises:
         MetasrError: see ``upscale``.
@@ -130,6 +133,7 @@ def upscale_files(
         save_kernels=plan.save_kernel,
         frame=plan.frame,
         max_pixels=plan.max_pixels or MAX_PIXELS,
+        progress=progress,
     )
 
 
@@ -147,6 +151,7 @@ def upscale(
     save_kernels: bool = False,
     frame: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    progress: Listener | None = None,
 ) -> Iterator[Upscaled]:
     """Enlarge photos; gives each result as soon as it is written.
 
@@ -166,15 +171,18 @@ def upscale(
         save_kernels: also write the kernel that the solver estimated or used, as ``.npy``.
         frame: which of several frames or pages of a photo, from 0; none for the first.
         max_pixels: what a photo may have at most.
+        progress: told how far the work has got, each photo counting by its pixels.
 
     Raises:
         MetasrError: for bad input, weights or output; see the message. Of several photos, once all others are done.
+        Cancelled: if ``progress`` raises it, at once; photos written before stay.
     """
     files = [(Path(source), Path(output)) for source, output in zip(sources, outputs, strict=True)]
     if isinstance(degradations, Degradation):
         degradations = [degradations] * len(files)
     _check_outputs(files, overwrite=overwrite, side_by_side=side_by_side, save_kernels=save_kernels)
     failed = []
+    shares = _shares([source for source, _ in files]) if progress is not None else [0.0] * (len(files) + 1)
     for i, ((source, output), degradation) in enumerate(zip(files, degradations, strict=True)):
         start = time.perf_counter()
         try:
@@ -182,13 +190,16 @@ def upscale(
             alpha = photo.alpha is not None and bool((photo.alpha < 1).any())
             check_output(output, overwrite=overwrite, alpha=alpha)
             moved = replace(photo, rgb=photo.rgb.to(device))
-            with told_of(source):
+            heard = None if progress is None else _of_photo(progress, source, place=(i + 1, len(files)))
+            with told_of(source), listening(heard), part(*shares[i : i + 2]):
                 enlarged, solution = upscale_photo(solver, moved, degradation, seed=seed_from(seed, source.name))
             write_photo(enlarged, output, overwrite=overwrite)
             if side_by_side:
                 _draw(photo, enlarged, degradation, _beside(output), solution)
             if save_kernels and solution.kernel is not None:
                 save_kernel(solution.kernel, kernel_path(output))
+        except Cancelled:
+            raise
         except MetasrError as error:
             if len(files) == 1:
                 raise
@@ -204,6 +215,8 @@ def upscale(
         )  # fmt: skip
         ended = {"cut_short" if was_cut_short(solution) else "stopped": solution.stopped}
         place = (i + 1, len(files))
+        with listening(heard):
+            tell(*place, "photos", share=shares[i + 1])
         yield Upscaled(
             source, output, seconds, solution.updates, used, solution.assumed, place=place, chosen=solution.chosen, **ended
         )
@@ -242,6 +255,23 @@ def _shows_all(solver: Solver, degradation: Degradation) -> bool:
     """Whether nothing of the photo is covered or darkened: there the photo's own colours are no answer."""
     covered = degradation.mask is not None or getattr(solver, "mask", None) is not None
     return not covered and degradation.gain == 1 and getattr(solver, "gain", None) in (None, 1)
+
+
+def _shares(sources: Sequence[Path]) -> list[float]:
+    """The share of the work that is done before each photo, and once all are: by their pixels, as headers tell them."""
+    pixels = [0.0]
+    for source in sources:
+        try:
+            height, width = read_size(source)
+        except MetasrError:  # is told when it is its turn
+            height = width = 1
+        pixels.append(pixels[-1] + height * width)
+    return [n / pixels[-1] for n in pixels]
+
+
+def _of_photo(progress: Listener, photo: Path, *, place: tuple[int, int]) -> Listener:
+    """A listener that adds which photo it is."""
+    return lambda report: progress(replace(report, photo=photo, place=place))
 
 
 def _check_outputs(

@@ -16,6 +16,7 @@ from metasr.models.photo import PhotoNet
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.ensemble import back_project, symmetries_of, transform, turned, undo
 from metasr.solvers.plain_steps import forward_of
+from metasr.solvers.progress import part
 from metasr.solvers.tiles import apply_scaling, apply_tiled, check_tiling, overlap_of
 
 
@@ -68,9 +69,9 @@ class NetworkSolver:
             if self.enlarge_first:
                 enlarged = enlarge(image, degradation.scale, off_centre=off_centre)
                 return apply_tiled(forward_of(network), enlarged, tile=self.tile, overlap=overlap_of(network))
-            part, overlap = tileable(network, image, degradation)
+            body, overlap = tileable(network, image, degradation)
             sr = apply_scaling(
-                part,
+                body,
                 image,
                 scale=degradation.scale,
                 tile=self.tile,
@@ -85,8 +86,11 @@ class NetworkSolver:
             off_centre = (-degradation.shift[0], -degradation.shift[1])
         if self.ensemble:
             symmetries = symmetries_of(degradation, size=(lr.shape[-2], lr.shape[-1]), own_centre=True)
-            copies = (undo(run(transform(lr, s), turned(off_centre, s)), s) for s in symmetries)
-            sr = torch.stack(list(copies)).mean(0)
+            copies = []
+            for i, s in enumerate(symmetries):
+                with part(i / len(symmetries), (i + 1) / len(symmetries)):
+                    copies.append(undo(run(transform(lr, s), turned(off_centre, s)), s))
+            sr = torch.stack(copies).mean(0)
         else:
             sr = run(lr, off_centre)
         if self.back_projection:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from metasr.errors import InputError
 from metasr.solvers.base import CutShort, Solution
+from metasr.solvers.progress import is_heard, tell
 
 
 def check_budget(budget_seconds: float | None) -> None:
@@ -53,7 +54,8 @@ class TimeLimit:
     The first Ctrl-C (SIGINT) within the context lets the present step end and the loop stop, so that the solver makes
     its image of what was learned so far; from then on Ctrl-C does what it did before. Where signals belong to somebody
     else (in another thread than the main one) nothing is caught. On a terminal a bar on standard error shows steps,
-    loss and the time that remains; elsewhere nothing is printed.
+    loss and the time that remains; elsewhere, and where somebody is told of it (``solvers.progress``), nothing is
+    printed.
 
     Attributes:
         steps: how many are done.
@@ -98,7 +100,7 @@ class TimeLimit:
         self._start = self.clock()
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._interrupt)
-        if is_terminal():
+        if is_terminal() and not is_heard():
             self._bar = tqdm(total=self.total, desc=self.label, unit="step", leave=False, file=sys.stderr)
         return self
 
@@ -125,11 +127,12 @@ class TimeLimit:
             done = max(done, self.seconds / available if available > 0 else 1.0)
         return min(done, 1.0)
 
-    def tick(self, loss: float | Tensor | None = None) -> bool:
+    def tick(self, loss: float | Tensor | None = None, *, image: Tensor | None = None) -> bool:
         """A step is done.
 
         Args:
             loss: shown beside the bar; a tensor is only waited for when it is shown.
+            image: ``(1, 3, H, W)``, the enlarged image by now, for those who are told of the progress.
 
         Returns:
             Whether another one is to be taken.
@@ -139,6 +142,7 @@ class TimeLimit:
             if loss is not None and self._bar.n + 1 >= self._bar.last_print_n + (self._bar.miniters or 1):
                 self._bar.set_postfix_str(f"loss {float(loss):.4f}", refresh=False)
             self._bar.update()
+        tell(self.steps, self.total, "steps", image=image, loss=loss, share=self.progress)
         self._look()
         return not self.stopped and self.steps < self.total
 
@@ -154,6 +158,7 @@ class TimeLimit:
         if self._bar is not None:
             self._bar.set_postfix_str(label, refresh=False)
             self._bar.update(0)
+        tell(self.steps, self.total, "steps")  # none yet; whoever listens may end it here too
         self._aside = self.seconds
         self._look()
         return not self.stopped

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from metasr.errors import InputError, require_at_least
 from metasr.solvers.plain_steps import BackwardPrecision, backward_type, ids_of, l1_gradients, layers_of, suits
+from metasr.solvers.progress import tell
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,19 @@ def apply_tiled(network: Callable[[Tensor], Tensor], image: Tensor, *, tile: int
         InputError: if the network does not keep the size.
     """
     tiles = split(*image.shape[-2:], tile=tile, overlap=overlap)
+    result: Tensor | None
     with torch.no_grad():
         if len(tiles) == 1:
-            return _keeping_size(network, image)
-        result: Tensor | None = None
-        for part in tiles:
+            result = _keeping_size(network, image)
+            tell(1, 1, "tiles")
+            return result
+        result = None
+        for done, part in enumerate(tiles, 1):
             piece = _keeping_size(network, image[..., part.outer[0], part.outer[1]])
             if result is None:
                 result = piece.new_empty(*piece.shape[:-2], *image.shape[-2:])
             result[..., part.core[0], part.core[1]] = piece[..., part.inner[0], part.inner[1]]
+            tell(done, len(tiles), "tiles")
     assert result is not None
     return result
 
@@ -194,7 +199,7 @@ def tiled_l1(
         The loss, a scalar without history on the images' device (where nobody has waited for it), and one gradient per
         parameter, 0 for those that have no part in the output.
     """
-    count = sum(_area(t.core) for t in tiles) * target.shape[1]
+    count = sum(area(t.core) for t in tiles) * target.shape[1]
     one_tile = _tile_gradients(network, parameters, source, backward, count)
     total, sums = target.new_zeros(()), [torch.zeros_like(p, requires_grad=False) for p in parameters]
     for part in tiles:
@@ -261,5 +266,6 @@ def _fast_layout(image: Tensor) -> Tensor:
     return image.contiguous(memory_format=torch.channels_last) if image.device.type == "cpu" else image
 
 
-def _area(core: tuple[slice, slice]) -> int:
+def area(core: tuple[slice, slice]) -> int:
+    """The pixels of a tile's core."""
     return (core[0].stop - core[0].start) * (core[1].stop - core[1].start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from metasr.errors import InputError
 from metasr.models.unfolded import UnfoldedNet
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.ensemble import SYMMETRIES, turned_problem, undo
+from metasr.solvers.progress import part, tell
 from metasr.solvers.tiles import apply_tiled, check_tiling, overlap_of
 
 
@@ -50,21 +52,33 @@ class UnfoldedSolver:
         start = clock(lr.device)
         self.network.eval()
         if self.ensemble:
-            turned = [(s, *turned_problem(lr, degradation, s)) for s in SYMMETRIES]
-            sr = torch.stack([undo(self._once(image, problem), s) for s, image, problem in turned]).mean(0)
+            copies = []
+            for i, s in enumerate(SYMMETRIES):
+                with part(i / len(SYMMETRIES), (i + 1) / len(SYMMETRIES)):
+                    copies.append(undo(self._once(*turned_problem(lr, degradation, s)), s))
+            sr = torch.stack(copies).mean(0)
         else:
             sr = self._once(lr, degradation)
         return Solution(sr=sr.clamp(0, 1), kernel=degradation.kernel, seconds=clock(lr.device) - start)
 
     def _once(self, lr: Tensor, degradation: Degradation) -> Tensor:
-        return self.network(lr, degradation, run_prior=self._run_prior)
+        done = itertools.count()
+
+        def run_prior(prior: nn.Module, image: Tensor, condition: Tensor) -> Tensor:
+            index = next(done)
+            with part(index / self.network.rounds, (index + 1) / self.network.rounds):
+                return self._run_prior(prior, image, condition)
+
+        return self.network(lr, degradation, run_prior=run_prior)
 
     def _run_prior(self, prior: nn.Module, image: Tensor, condition: Tensor) -> Tensor:
         """A prior in tiles, cut where its own grid of pixels allows."""
         step = int(getattr(prior, "multiple", 1))
         height, width = image.shape[-2:]
         if self.tile is None or max(height, width) <= self.tile:
-            return prior(image, condition)
+            result = prior(image, condition)
+            tell(1, 1, "tiles")
+            return result
         padded = F.pad(image, (0, -width % step, 0, -height % step), mode="replicate")
 
         def on_cells(cells: Tensor) -> Tensor:

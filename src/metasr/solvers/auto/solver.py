@@ -18,11 +18,13 @@ from metasr.solvers.auto.rule import PLAIN, Choice, decide
 from metasr.solvers.base import Solution, Solver, check_problem, clock
 from metasr.solvers.blind.base import Estimator
 from metasr.solvers.interpolate import lanczos
+from metasr.solvers.progress import part
 
 log = logging.getLogger(__name__)
 
 _PROBE = 192  # side in pixels of the photo's middle that a choice is tried on
 _SMALLEST = 48  # below, there is too little to try on
+_LOOKING = 0.1  # the share of the work that looking at the photo is taken for, where progress is told
 _LEAST = 0.05  # of a choice: less is not worth the work
 
 
@@ -98,7 +100,8 @@ class AutoSolver:
         plain = lanczos(lr, scale, shift=problem.shift).clamp(0, 1)
         kept = 1.0
         if self.guard and used and min(lr.shape[-2:]) >= _SMALLEST:
-            kept = self._kept(lr, problem, used, seed=seed)
+            with part(0, _LOOKING):
+                kept = self._kept(lr, problem, used, seed=seed)
             if kept < 1:
                 share = kept * sum(share for _, share in used)
                 why.append(
@@ -109,8 +112,9 @@ class AutoSolver:
                 choice = replace(choice, shares={name: s * kept for name, s in choice.shares.items() if kept > 0})
         sr = plain
         if kept > 0:
-            for method, share in used:
-                sr = sr + kept * share * (method.enlarge(lr, problem, seed=seed) - plain)
+            for i, (method, share) in enumerate(used):
+                with part(_LOOKING + (1 - _LOOKING) * i / len(used), _LOOKING + (1 - _LOOKING) * (i + 1) / len(used)):
+                    sr = sr + kept * share * (method.enlarge(lr, problem, seed=seed) - plain)
         for line in why:
             log.info("%s", line)
         return Solution(
@@ -145,19 +149,19 @@ class AutoSolver:
         Between Lanczos interpolation p and the choice c, p + t (c - p) is nearest to the middle m itself in the mean
         square where t = <m - p, c - p> / <c - p, c - p>.
         """
-        part = middle(lr, (_PROBE, _PROBE))
-        son = problem.for_son(noise_std=problem.noise_level)(part, generator=torch.Generator().manual_seed(seed))
+        probe = middle(lr, (_PROBE, _PROBE))
+        son = problem.for_son(noise_std=problem.noise_level)(probe, generator=torch.Generator().manual_seed(seed))
         plain = lanczos(son, problem.scale, shift=problem.shift).clamp(0, 1)
         chosen = plain
         for method, share in used:
             chosen = chosen + share * (method.enlarge(son, problem, seed=seed) - plain)
-        size = part.shape[-2:]
+        size = probe.shape[-2:]
         plain, chosen = (image[..., : size[0], : size[1]] for image in (plain, chosen))
         change = (chosen - plain).double()
         power = float(change.square().sum())
         if not power > 0:
             return 1.0
-        best = float(((part - plain).double() * change).sum()) / power
+        best = float(((probe - plain).double() * change).sum()) / power
         return min(1.0, best) if best >= _LEAST else 0.0  # NaN too
 
 

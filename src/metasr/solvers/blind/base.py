@@ -11,6 +11,9 @@ from torch import Tensor
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError
 from metasr.solvers.base import SnapshotSolver, Solution, Solver, check_problem
+from metasr.solvers.progress import part
+
+_ESTIMATING = 0.1  # the share of the work that an estimate is taken for, where progress is told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +84,10 @@ class BlindSolver:
 
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
         """See ``solvers.base.Solver.solve``; ``assumed`` of the solution tells the estimate."""
-        estimate = self.estimate(lr, scale=scale, degradation=degradation, seed=seed)
-        solution = self.inner.solve(lr, scale=scale, degradation=estimate.degradation, seed=seed)
+        with part(0, _ESTIMATING):
+            estimate = self.estimate(lr, scale=scale, degradation=degradation, seed=seed)
+        with part(_ESTIMATING, 1):
+            solution = self.inner.solve(lr, scale=scale, degradation=estimate.degradation, seed=seed)
         return _told(solution, estimate)
 
     def estimate(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Estimate:
@@ -122,8 +127,10 @@ class BlindSnapshotSolver(BlindSolver):
         seed: int = 0,
     ) -> dict[int, Solution]:
         """See ``solvers.base.SnapshotSolver.snapshots``; one estimate for all of them."""
-        estimate = self.estimate(lr, scale=scale, degradation=degradation, seed=seed)
-        solved = self.inner.snapshots(lr, scale=scale, updates=updates, degradation=estimate.degradation, seed=seed)
+        with part(0, _ESTIMATING):
+            estimate = self.estimate(lr, scale=scale, degradation=degradation, seed=seed)
+        with part(_ESTIMATING, 1):
+            solved = self.inner.snapshots(lr, scale=scale, updates=updates, degradation=estimate.degradation, seed=seed)
         return {n: _told(solution, estimate) for n, solution in solved.items()}
 
 

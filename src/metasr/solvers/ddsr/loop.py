@@ -172,7 +172,7 @@ class Loop:
             over = running.add(image, kernel.detach(), step)
             if over:
                 limit.stop(over)
-            more = limit.tick(self.loss)
+            more = limit.tick(self.loss, image=image)
             if step in wanted or not more:
                 best, best_kernel = running.best
                 states[step] = keep(step, best, best_kernel)

@@ -13,6 +13,7 @@ from metasr.errors import InputError
 from metasr.solvers.base import CutShort, clock
 from metasr.solvers.ddsr.data_term import DataTerm
 from metasr.solvers.ddsr.loop import Loop, State
+from metasr.solvers.progress import part as part_of_work
 from metasr.solvers.step_budget import TimeLimit
 from metasr.solvers.tiles import Tile, split
 
@@ -139,7 +140,8 @@ def learn_in_windows(
         if budget_seconds is not None:
             left = max(1e-3, (budget_seconds - (clock(part.lr.device) - start)) / (len(order) - index))
         label = f"ddsr {index + 1}/{len(order)}"
-        with TimeLimit(max(wanted), budget_seconds=left, label=label) as limit:
+        here = part_of_work(index / len(order), (index + 1) / len(order))
+        with here, TimeLimit(max(wanted), budget_seconds=left, label=label) as limit:
             loop.warm_up(limit)
             states = loop.run(wanted, limit)
         first = first or (loop, states)

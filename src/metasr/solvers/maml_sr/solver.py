@@ -18,6 +18,8 @@ from metasr.meta.rates import FixedRates
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.maml_sr.stopping import Mixed, Rule, Stop, make_rule
 from metasr.solvers.network import enlarge
+from metasr.solvers.progress import part as share_of_work
+from metasr.solvers.progress import tell
 from metasr.solvers.tiles import Tile, apply_tiled, check_tiling, overlap_of, split
 
 Optimiser = Literal["adam", "sgd"]
@@ -135,6 +137,10 @@ class MAMLSRSolver:
         optimiser = make(parameters, lr=self.rate) if parameters else None
         rule = self._rule(part, degradation)
 
+        output = 0.0 if whole else lr.shape[-2] * lr.shape[-1] * scale**2
+        looks = 3 * source.shape[-2] * source.shape[-1] * (self.max_steps + 1)  # forward and twice backward
+        adapted = looks / (looks + output)  # the share of the work that adaptation is
+
         trace = StopTrace()
         sr, stopped = source, ""
         weights: list[Tensor] = []  # those that made ``sr``, where they have a larger image to make yet
@@ -144,6 +150,8 @@ class MAMLSRSolver:
             verdict = rule(look.output.clamp(0, 1), look.loss)
             trace.measured.append(verdict.measured)
             trace.verdicts.append(verdict.why)
+            so_far = adapted * (step + 1) / (self.max_steps + 1)
+            tell(step, self.max_steps, "updates", image=look.output, loss=look.loss, share=so_far)
             if verdict.keep:
                 sr, trace.kept = look.output, step
                 weights = [] if whole else [p.detach().clone() for p in parameters]
@@ -161,7 +169,8 @@ class MAMLSRSolver:
                 for parameter, kept in zip(parameters, weights, strict=True):
                     parameter.copy_(kept)
             enlarged = enlarge(lr, scale, off_centre=degradation.off_centre)
-            sr = apply_tiled(learner, enlarged, tile=self.tile, overlap=overlap_of(self.network))
+            with share_of_work(adapted, 1):
+                sr = apply_tiled(learner, enlarged, tile=self.tile, overlap=overlap_of(self.network))
         return Solution(
             sr=sr.clamp(0, 1),
             kernel=degradation.kernel,

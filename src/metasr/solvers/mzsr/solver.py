@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast, get_args
 
@@ -16,10 +16,11 @@ from metasr.meta.cuda_graph import Engine
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates, Rates, mean_rate, published_schedule
 from metasr.solvers.base import Solution, check_problem, check_updates, clock
-from metasr.solvers.ensemble import back_project
+from metasr.solvers.ensemble import back_project, symmetries_of
 from metasr.solvers.network import NetworkSolver, enlarge
 from metasr.solvers.plain_steps import BackwardPrecision, forward_of, layers_of
-from metasr.solvers.tiles import Tile, apply_tiled, check_tiling, overlap_of, split, spread, tiled_l1
+from metasr.solvers.progress import is_heard, part, tell
+from metasr.solvers.tiles import Tile, apply_tiled, area, check_tiling, overlap_of, split, spread, tiled_l1
 
 
 class MZSRSolver(NetworkSolver):
@@ -104,7 +105,7 @@ class MZSRSolver(NetworkSolver):
         rates = self.rates or FixedRates(published_schedule(degradation.downsample, scale))
         source = self._enlarged_son(lr, degradation, torch.Generator().manual_seed(seed)) if wanted[-1] > 0 else lr
         problem = _Problem(source, lr, degradation, rates, self._parts(lr))
-        if _works_ahead(lr.device):  # nothing is waited for but outputs
+        if _works_ahead(lr.device) and not is_heard():  # nothing is waited for but outputs
             solutions = self._captured(problem, wanted, start) or self._run(problem, wanted, start, watched=False)
             if solutions is not None:
                 return solutions
@@ -127,15 +128,20 @@ class MZSRSolver(NetworkSolver):
         losses: list[Tensor] = []
         solutions: dict[int, Solution] = {}
         rendering = 0.0  # seconds spent on earlier outputs, not to be counted in later ones
+        shares = self._shares(problem, wanted)
 
         def keep(step: int, learner: nn.Module) -> None:
             nonlocal rendering
+            now, rendered = shares(step)
+            if step:
+                tell(step, wanted[-1], "updates", loss=trace.losses[-1] if watched else None, share=now)
             if step not in wanted:
                 return
             before = clock(lr.device)
             if not watched:
                 _fill(trace, losses, problem.rates, seconds=before - start - rendering)
-            sr = self.render(learner, lr, degradation)
+            with part(now, rendered):
+                sr = self.render(learner, lr, degradation)
             after = clock(lr.device)
             if watched:
                 _require_finite(sr, step, degradation)
@@ -164,6 +170,23 @@ class MZSRSolver(NetworkSolver):
             return solutions
         finite = all(map(math.isfinite, trace.losses)) and all(bool(s.sr.isfinite().all()) for s in solutions.values())
         return solutions if finite else None
+
+    def _shares(self, problem: _Problem, wanted: list[int]) -> Callable[[int], tuple[float, float]]:
+        """By number of updates: the share of the work that is done then, and once what is wanted is rendered.
+
+        An update looks at its pixels three times, forward and twice backward; an output looks at each copy's once.
+        """
+        lr, scale = problem.target, problem.degradation.scale
+        update = 3.0 * sum(area(tile.core) for tile in problem.parts)
+        symmetries = symmetries_of(problem.degradation, size=(lr.shape[-2], lr.shape[-1])) if self.ensemble else [0]
+        output = len(symmetries) * lr.shape[-2] * lr.shape[-1] * scale**2
+        whole = wanted[-1] * update + len(wanted) * output
+
+        def shares(step: int) -> tuple[float, float]:
+            before = step * update + sum(n < step for n in wanted) * output
+            return before / whole, (before + output) / whole
+
+        return shares
 
     def _captured(self, problem: _Problem, wanted: list[int], start: float) -> dict[int, Solution] | None:
         """All steps and the output as one CUDA graph, for an image of a size that came before; none where it cannot.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metasr.degradation.pipeline import Degradation
 from metasr.solvers.ensemble import Symmetry, symmetries_of, transform, undo
+from metasr.solvers.progress import part
 
 ROWS = 64  # of the output whose median is taken at a time
 
@@ -45,12 +46,14 @@ def median_ensemble(solve: Callable[[Tensor], Tensor], lr: Tensor, moves: dict[S
         lr: ``(1, 3, h, w)``.
         moves: of ``symmetries_with_moves``.
     """
-    plain = solve(lr)
+    moved_copies = [(symmetry, move) for symmetry, move in moves.items() if symmetry != (0, False)]
+    count = 1 + len(moved_copies)
+    with part(0, 1 / count):
+        plain = solve(lr)
     copies = [plain]
-    for symmetry, (up, left) in moves.items():
-        if symmetry == (0, False):
-            continue
-        copy = undo(solve(transform(lr, symmetry)), symmetry)
+    for i, (symmetry, (up, left)) in enumerate(moved_copies, 1):
+        with part(i / count, (i + 1) / count):
+            copy = undo(solve(transform(lr, symmetry)), symmetry)
         if up or left:
             height, width = copy.shape[-2:]
             moved = plain.clone()

@@ -18,6 +18,7 @@ from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.ensemble import Symmetry, back_project
 from metasr.solvers.plain_steps import forward_of
+from metasr.solvers.progress import part
 from metasr.solvers.step_budget import TimeLimit, check_budget
 from metasr.solvers.tiles import apply_tiled, check_tiling, overlap_of
 from metasr.solvers.zssr.internal_learning import Learner
@@ -173,17 +174,19 @@ class ZSSRSolver:
         )
         stages = [*(at_scale(degradation, s) for s in self.gradual), degradation]
         images = [lr]
-        with TimeLimit(
-            self.max_steps,
-            budget_seconds=self.budget_seconds,
-            label="zssr",
-            output_steps=self._output_steps(lr, degradation),
-        ) as limit:
+        output_steps = self._output_steps(lr, degradation)
+        learned = self.max_steps / (self.max_steps + output_steps)  # the share of the work that learning is
+        limit = TimeLimit(
+            self.max_steps, budget_seconds=self.budget_seconds, label="zssr", output_steps=output_steps
+        )  # fmt: skip
+        with part(0, learned), limit:
             for i, stage in enumerate(stages):
                 self._learn(learner, images, stage, limit, (i / len(stages), (i + 1) / len(stages)), generator)
                 if i < len(stages) - 1 and not limit.stopped:
-                    images.append(self._render(learner.network, lr, stage))
-        sr = self._render(learner.network, lr, degradation)
+                    with part(limit.progress, limit.progress):
+                        images.append(self._render(learner.network, lr, stage))
+        with part(learned, 1):
+            sr = self._render(learner.network, lr, degradation)
         if not bool(torch.isfinite(sr).all()):
             raise DivergenceError(f"the output for degradation {degradation} is not finite; lower solver.rate")
         return Solution(
