@@ -14,7 +14,7 @@ from torch import Tensor
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize, middle, output_size
 from metasr.solvers.auto.evidence import Evidence, look_at
-from metasr.solvers.auto.rule import PLAIN, Choice, decide
+from metasr.solvers.auto.rule import Choice, decide
 from metasr.solvers.base import Solution, Solver, check_problem, clock
 from metasr.solvers.blind.base import Estimator
 from metasr.solvers.interpolate import lanczos
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _PROBE = 192  # side in pixels of the photo's middle that a choice is tried on
 _SMALLEST = 48  # below, there is too little to try on
 _LOOKING = 0.1  # the share of the work that looking at the photo is taken for, where progress is told
+_NOTHING = 0.005  # of a mixture: less is a rounding error
 _LEAST = 0.05  # of a choice: less is not worth the work
 
 
@@ -97,7 +98,6 @@ class AutoSolver:
         problem = self.problem(degradation, choice)
         used = self.used(choice, scale)
         why = list(choice.why)
-        plain = lanczos(lr, scale, shift=problem.shift).clamp(0, 1)
         kept = 1.0
         if self.guard and used and min(lr.shape[-2:]) >= _SMALLEST:
             with part(0, _LOOKING):
@@ -110,18 +110,16 @@ class AutoSolver:
                     else f"tried on the photo made small once more, a share of {share:.0%} of networks was best"
                 )
                 choice = replace(choice, shares={name: s * kept for name, s in choice.shares.items() if kept > 0})
-        sr = plain
-        if kept > 0:
-            for i, (method, share) in enumerate(used):
-                with part(_LOOKING + (1 - _LOOKING) * i / len(used), _LOOKING + (1 - _LOOKING) * (i + 1) / len(used)):
-                    sr = sr + kept * share * (method.enlarge(lr, problem, seed=seed) - plain)
+                used = self.used(choice, scale)
+        with part(_LOOKING, 1):
+            sr = _mixed(lr, problem, used, seed=seed)
         for line in why:
             log.info("%s", line)
         return Solution(
             sr=sr.clamp(0, 1),
             seconds=clock(lr.device) - start,
             chosen=f"{evidence}: {choice}",
-            weights=" + ".join(method.weights for method, _ in used) if kept > 0 and used else "-",
+            weights=" + ".join(method.weights for method, _ in used) or "-",
         )
 
     def used(self, choice: Choice, scale: float) -> list[tuple[Method, float]]:
@@ -135,10 +133,11 @@ class AutoSolver:
         return replace(degradation, kernel=None, noise_std=choice.noise / 255, name="")
 
     def _fitting(self, scale: float) -> list[Method]:
-        """Of each name the method of this scale, or of the next larger one, or of the largest."""
-        fitting: dict[str, Method] = {}
+        """Of each name the method of this scale, or of the next larger one; beyond the largest of all, that one."""
+        enough = min(scale, max((method.scale for method in self.methods), default=0.0))
+        fitting = {}
         for method in sorted(self.methods, key=lambda method: method.scale, reverse=True):
-            if method.name not in fitting or method.scale >= scale:
+            if method.scale >= enough:
                 fitting[method.name] = method
         return list(fitting.values())
 
@@ -151,10 +150,8 @@ class AutoSolver:
         """
         probe = middle(lr, (_PROBE, _PROBE))
         son = problem.for_son(noise_std=problem.noise_level)(probe, generator=torch.Generator().manual_seed(seed))
-        plain = lanczos(son, problem.scale, shift=problem.shift).clamp(0, 1)
-        chosen = plain
-        for method, share in used:
-            chosen = chosen + share * (method.enlarge(son, problem, seed=seed) - plain)
+        plain = _mixed(son, problem, [], seed=seed).clamp(0, 1)
+        chosen = _mixed(son, problem, used, seed=seed)
         size = probe.shape[-2:]
         plain, chosen = (image[..., : size[0], : size[1]] for image in (plain, chosen))
         change = (chosen - plain).double()
@@ -165,4 +162,13 @@ class AutoSolver:
         return min(1.0, best) if best >= _LEAST else 0.0  # NaN too
 
 
-__all__ = ["PLAIN", "AutoSolver", "Method"]
+def _mixed(lr: Tensor, problem: Degradation, used: Sequence[tuple[Method, float]], *, seed: int) -> Tensor:
+    """The methods' results by their shares; what is left is Lanczos interpolation's."""
+    left = 1 - sum(share for _, share in used)
+    sr = left * lanczos(lr, problem.scale, shift=problem.shift).clamp(0, 1) if left > _NOTHING else None
+    for i, (method, share) in enumerate(used):
+        with part(i / len(used), (i + 1) / len(used)):
+            own = share * method.enlarge(lr, problem, seed=seed)
+        sr = own if sr is None else sr + own
+    assert sr is not None
+    return sr
