@@ -184,7 +184,8 @@ def expand(wanted: Iterable[str], scale: float) -> list[str]:
     """Put the members of named sets in their place, each name once, in order.
 
     Args:
-        wanted: short names of degradations and of sets, the latter with ``_n<std>`` and ``_q<quality>`` for each member.
+        wanted: short names of degradations and of sets, the latter with ``_n<std>`` and ``_q<quality>`` for each
+            member.
         scale: the factor between HR and LR, which the sets depend on.
 
     Raises:
@@ -207,6 +208,8 @@ def sets_in(wanted: Iterable[str], scale: float) -> dict[str, tuple[str, ...]]:
         text = str(name).strip()
         base, suffix = _split(text)
         if base in SETS:
+            if noisy := _NOISE.fullmatch(base + suffix.partition("_q")[0]):
+                _check_noise(float(noisy["noise"]), name=text)
             members = members_of(base, scale=scale)
             sets[text] = tuple(str(parse(member + suffix, scale=scale)) for member in members)
     return sets

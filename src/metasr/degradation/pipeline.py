@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metasr.checks import check_image, check_kernel, check_scale
 from metasr.degradation.blur import Padding, blur
-from metasr.degradation.jpeg import Jpegs, JpegSampler, compress, jpegs_of
+from metasr.degradation.jpeg import Jpegs, JpegSampler, compress
 from metasr.degradation.kernel_samplers import KernelSampler
 from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.noise import Quantise, add_gaussian_noise, quantise_8bit

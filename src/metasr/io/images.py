@@ -31,6 +31,7 @@ from metasr.io.codec import (
     upright_size,
 )
 from metasr.io.files import PathLike, check_new_file, write_bytes
+from metasr.io.jpeg import Jpeg
 from metasr.io.levels import to_levels
 from metasr.io.listing import IMAGE_SUFFIXES, list_images, natural_key
 from metasr.io.png_chunks import is_unusual
@@ -61,6 +62,7 @@ class Photo:
         icc_profile: the colour profile's bytes; the values of ``rgb`` are in that profile's space, not converted.
         dpi: pixels per inch across and down, if the file says so.
         colour_chunks: names and bytes of a PNG's chunks about colour (``gAMA`` and the like); not applied to ``rgb``.
+        jpeg: how the file was compressed, as its header tells, if it was a JPEG; it says nothing of how it is written.
 
     Raises:
         InputError: if shapes, types or bits are not these.
@@ -73,6 +75,7 @@ class Photo:
     icc_profile: bytes | None = None
     dpi: tuple[float, float] | None = None
     colour_chunks: tuple[tuple[str, bytes], ...] = ()
+    jpeg: Jpeg | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.rgb.shape)
@@ -159,6 +162,7 @@ def read_photo(path: PathLike, *, frame: int | None = None, max_pixels: int = MA
         icc_profile=samples.icc_profile,
         dpi=samples.dpi,
         colour_chunks=samples.colour_chunks,
+        jpeg=samples.jpeg,
     )
 
 

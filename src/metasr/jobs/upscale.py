@@ -235,9 +235,12 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
     Args:
         solver: the solver.
         photo: of any size.
-        degradation: how the photo is taken to have come about; its scale is the factor.
+        degradation: how the photo is taken to have come about; its scale is the factor. Where it says nothing of
+            compression, that of the photo's file belongs to it.
         seed: of the solver's draws.
     """
+    if degradation.jpeg is None:
+        degradation = replace(degradation, jpeg=photo.jpeg)
     rgb = photo.rgb if photo.alpha is None else fill_transparent(photo.rgb, photo.alpha)
     solution = solver.solve(rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
     sr = solution.sr[0].cpu()
@@ -248,7 +251,7 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
     alpha: Tensor | None = None
     if photo.alpha is not None:
         alpha = imresize(photo.alpha[None], degradation.scale, shift=degradation.shift)[0].clamp(0, 1)
-    return replace(photo, rgb=sr.contiguous(), alpha=alpha), solution
+    return replace(photo, rgb=sr.contiguous(), alpha=alpha, jpeg=None), solution
 
 
 def _shows_all(solver: Solver, degradation: Degradation) -> bool:

@@ -67,7 +67,11 @@ class ResUNet(nn.Module):
 
 
 class Residual(nn.Module):
-    """conv 3×3 - ReLU - conv 3×3, added to its input; the second begins at a tenth of He's size."""
+    """conv 3×3 - ReLU - conv 3×3, added to its input; the second begins at a tenth of He's size.
+
+    Args:
+        width: channels.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -80,4 +84,5 @@ class Residual(nn.Module):
             self.second.weight.mul_(0.1)
 
     def forward(self, features: Tensor) -> Tensor:
+        """``(B, width, H, W)`` to the same."""
         return features + self.second(F.relu(self.first(features)))

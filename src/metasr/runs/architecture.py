@@ -68,8 +68,8 @@ def recipes() -> dict[str, type]:
     from metasr.recipes.unfolded import UnfoldedTraining
     from metasr.recipes.weightnet import WeightNetRecipe
 
-    return _by_name(KernelRegression, MAMLSRRecipe, MetaTransfer, PhotoTraining, Pretrain, Student, Teacher, UnfoldedTraining,
-                    WeightNetRecipe, StepWeights, AdaptedFeatures, PairView, Staircase)  # fmt: skip
+    return _by_name(KernelRegression, MAMLSRRecipe, MetaTransfer, PhotoTraining, Pretrain, Student, Teacher,
+                    UnfoldedTraining, WeightNetRecipe, StepWeights, AdaptedFeatures, PairView, Staircase)  # fmt: skip
 
 
 def _by_name(*classes: type) -> dict[str, type]:
