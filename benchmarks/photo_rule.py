@@ -5,9 +5,10 @@
 
 The images of FOLDER are made small as `benchmarks/photos.py` does, looked at as the default does, and enlarged by every
 method. A mixture's squared error is a quadratic form of its shares, whose matrix is kept for each image and condition;
-so all mixtures are measured by enlarging once. For each kind of photo the mixture is printed whose mean PSNR on Y is highest
-among those that, on no image, lose more than `--margin` dB against the better of bicubic and Lanczos: the table SHARES
-of `metasr.solvers.auto.rule`. The same is done with the photo made small once more, which tells what the guard would do.
+so all mixtures are measured by enlarging once. For each kind of photo the mixture is printed whose mean PSNR on Y is
+highest among those that, on no image, lose more than `--margin` dB against the better of bicubic and Lanczos: the table
+SHARES of `metasr.solvers.auto.rule`. The matrix of the photo made small once more, which tells what the guard would do,
+is kept beside it.
 
 A line is added to the results file for each image and condition; a command that is repeated goes on where it ended.
 """
@@ -34,7 +35,9 @@ METHODS = ("bicubic", "lanczos", "network", "photo", "photo_0")
 STEPS = 8  # a share is a multiple of one eighth
 
 
-def rows_of(options: argparse.Namespace, paths: Sequence[Path], known: dict[tuple[str, ...], Any]) -> Iterator[dict[str, Any]]:
+def rows_of(
+    options: argparse.Namespace, paths: Sequence[Path], known: dict[tuple[str, ...], Any]
+) -> Iterator[dict[str, Any]]:
     """Measure what is not known yet, a row for each image and condition."""
     import torch
 
@@ -84,7 +87,7 @@ def rows_of(options: argparse.Namespace, paths: Sequence[Path], known: dict[tupl
                 found = results(lr, problem)
                 yield {
                     "image": path.name, "condition": name, "crop": options.crop, "kind": kind_of(evidence),
-                    "evidence": [evidence.quality, evidence.noise, evidence.blur, evidence.even, evidence.steep],
+                    "evidence": [evidence.quality, evidence.noise, evidence.blur, evidence.few, evidence.steep],
                     "methods": [m for m in METHODS if m in found],
                     "errors": errors(found, hr), "of_son": errors(results(son, problem), lr),
                 }  # fmt: skip

@@ -3,16 +3,18 @@
     python benchmarks/photos.py FOLDER [--images 20] [--crop 192] [--held-out choosing|testing] [--choices auto lanczos]
                                 [--conditions clean q75] [--results photos.jsonl] [--keep FOLDER] [--table FILE.md]
 
-FOLDER holds HR images, of which the middle crop is made small in each of the conditions below, written as a PNG or JPEG
-file (by Pillow, colour at half size as everyday files have it), read again as `metasr upscale` reads it, and enlarged x2
-by each choice. `screenshot` and `line_art` are drawn anew for each image; a screenshot shows a part of the image too.
+FOLDER holds HR images, of which the middle crop is made small in each of the conditions below, written as a PNG or
+JPEG file (by Pillow, colour at half size as everyday files have it), read again as `metasr upscale` reads it, and
+enlarged x2 by each choice. `screenshot` and `line_art` are drawn anew for each image; a screenshot shows a part of
+the image too.
+
 `--held-out` takes the images that training leaves out of a plain folder (the suite's validation images): a half of them
 for choosing how the default decides, the other for testing it.
 
 A line is added to the results file for each image, condition and choice; a command that is repeated goes on where it
-ended. `--keep` writes each LR file, truth and result there, for looking at. CPU seconds are the process's own, per megapixel
-of the result, so take one thread (OMP_NUM_THREADS=1). `loss` is the largest loss of any image against the better of
-bicubic and Lanczos, in dB.
+ended. `--keep` writes each LR file, truth and result there, for looking at. CPU seconds are the process's own, per
+megapixel of the result, so take one thread (OMP_NUM_THREADS=1). `loss` is the largest loss of any image against the
+better of bicubic and Lanczos, in dB.
 """
 
 from __future__ import annotations
@@ -85,22 +87,27 @@ CHOICES: dict[str, dict[str, Any]] = {
 """Choices of ``metasr.upscale``: ``adapt`` is ten updates of the released weights, ``network`` what these came from."""
 PLAIN = ("bicubic", "lanczos")
 
+THEMES = (
+    ((30, 30, 34), (220, 220, 220), (48, 48, 54), (86, 156, 214)),
+    ((20, 24, 40), (235, 235, 245), (40, 46, 70), (255, 170, 60)),
+    ((255, 255, 255), (32, 32, 32), (232, 234, 237), (26, 115, 232)),
+    ((250, 246, 238), (50, 40, 30), (220, 210, 195), (170, 40, 60)),
+)
+"""Colours of a screenshot: paper, ink, bars and buttons."""
+
 
 def screenshot(photo: Image, seed: int) -> Image:
     """A window with a menu, a side bar, running text, buttons and a part of a photo, of the photo's size."""
     from PIL import Image, ImageDraw, ImageFont
 
     random = Random(f"screenshot {seed}")
-    dark = random.random() < 0.4
-    paper, ink, bar, accent = random.choice(
-        [((30, 30, 34), (220, 220, 220), (48, 48, 54), (86, 156, 214)), ((20, 24, 40), (235, 235, 245), (40, 46, 70), (255, 170, 60))]
-        if dark
-        else [((255, 255, 255), (32, 32, 32), (232, 234, 237), (26, 115, 232)), ((250, 246, 238), (50, 40, 30), (220, 210, 195), (170, 40, 60))]
-    )  # fmt: skip
+    paper, ink, bar, accent = random.choice(THEMES)
     width, height = photo.size
     image = Image.new("RGB", photo.size, paper)
     draw = ImageDraw.Draw(image)
-    small, large = (ImageFont.load_default(size=size) for size in random.choice(((10, 14), (11, 16), (12, 18), (14, 20))))
+    small, large = (
+        ImageFont.load_default(size=size) for size in random.choice(((10, 14), (11, 16), (12, 18), (14, 20)))
+    )
     draw.rectangle((0, 0, width, 19), fill=bar)
     draw.text((6, 4), "File  Edit  View  Help", fill=ink, font=small)
     left = width // 4
@@ -139,7 +146,13 @@ def line_art(photo: Image, seed: int) -> Image:
         w, h = (random.uniform(0.1, 0.6) * side for side in (width, height))
         kind = random.randrange(4)
         if kind == 0:
-            draw.arc((x - w, y - h, x + w, y + h), random.uniform(0, 180), random.uniform(180, 360), fill=0, width=round(thick))
+            draw.arc(
+                (x - w, y - h, x + w, y + h),
+                random.uniform(0, 180),
+                random.uniform(180, 360),
+                fill=0,
+                width=round(thick),
+            )
         elif kind == 1:
             corners = [(x + random.uniform(-w, w), y + random.uniform(-h, h)) for _ in range(5)]
             draw.line([*corners, corners[0]], fill=0, width=round(thick), joint="curve")
@@ -148,7 +161,12 @@ def line_art(photo: Image, seed: int) -> Image:
             for i in range(12):
                 draw.line((x + i * gap, y, x + i * gap + slope * h, y + h), fill=0, width=round(thick))
         else:
-            draw.text((x - w, y), _words(random, 2), fill=0, font=ImageFont.load_default(size=random.choice((14, 20, 30)) * fine))
+            draw.text(
+                (x - w, y),
+                _words(random, 2),
+                fill=0,
+                font=ImageFont.load_default(size=random.choice((14, 20, 30)) * fine),
+            )
     return image.reduce(fine).convert("RGB")
 
 
@@ -221,9 +239,10 @@ def images_of(options: argparse.Namespace) -> list[Path]:
     return paths[: options.images]
 
 
-def rows_of(options: argparse.Namespace, paths: Sequence[Path], known: dict[tuple[str, ...], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def rows_of(
+    options: argparse.Namespace, paths: Sequence[Path], known: dict[tuple[str, ...], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
     """Measure what is not known yet, a row for each image, condition and choice."""
-    from metasr.degradation.names import parse
     from metasr.io.images import Photo, read_photo, write_photo
     from metasr.jobs.upscale import upscale_photo
     from metasr.metrics.protocol import LumaProtocol

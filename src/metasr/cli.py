@@ -94,7 +94,11 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     up.add_argument("-s", "--scale", type=_factor, help="factor of enlargement (default: the weights', else 2)")
     up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (0 for none)")
-    up.add_argument("--solver", metavar=f"{{{','.join(_solvers())}}}", help="how (default: auto, by what is seen of the photo; with -k or -n adapt, with -w the weights' own)")
+    up.add_argument(
+        "--solver",
+        metavar=f"{{{','.join(_solvers())}}}",
+        help="how (default: by what is seen; with -k or -n adapt)",
+    )
     up.add_argument("-w", "--weights", help="a released name, a file, or a run folder (default: those that fit)")
     up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
     up.add_argument("--son-noise", type=float, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)")

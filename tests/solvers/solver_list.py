@@ -17,9 +17,9 @@ from metasr.models.unfolded import UnfoldedNet
 from metasr.solvers.auto.solver import AutoSolver, Method
 from metasr.solvers.back_project import BackProjectSolver
 from metasr.solvers.base import Solver
+from metasr.solvers.blind.parametric import ParametricEstimator
 from metasr.solvers.data_step import DataStepSolver
 from metasr.solvers.ddsr.solver import DDSRSolver
-from metasr.solvers.blind.parametric import ParametricEstimator
 from metasr.solvers.interpolate import InterpolateSolver, LanczosSolver
 from metasr.solvers.maml_sr.solver import MAMLSRSolver
 from metasr.solvers.mzsr.solver import MZSRSolver

@@ -31,6 +31,7 @@ from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import Estimator, blind
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.oracle import ORACLE, OracleMaker
+from metasr.solvers.tiles import check_tiling
 from metasr.training.loggers import Logging, WandbOptions
 
 if TYPE_CHECKING:
@@ -251,6 +252,7 @@ def methods(cfg: DictConfig, choices: dict[str, Any]) -> list[Method]:
         choices: the solver's own, of which ``methods`` and what is for networks are taken out.
     """
     tiling = {key: choices.pop(key) for key in ("tile", "ensemble")}
+    check_tiling(tiling["tile"])
     there = {f"released/{name}" for name in released(weights_folder())}
     found = []
     for node in choices.pop("methods").values():

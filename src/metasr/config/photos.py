@@ -32,11 +32,8 @@ log = logging.getLogger(__name__)
 ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
 """What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
 
-AUTO = "auto"
-"""The solver that looks at a photo and chooses."""
-
-AUTO_OPTIONS = frozenset({"tile", "ensemble"})
-"""Options of solvers that leave the choice open."""
+LEAVES_OPEN = frozenset({"tile", "ensemble"})
+"""Options that leave it to the solver ``auto`` how a photo is enlarged."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +172,8 @@ def photo_config(
         WeightsError: for weights that are not there, or whose experiment is unknown here.
     """
     typed = (solver, weights, kernel, estimator, steps, save_kernel or None)
-    if all(choice is None for choice in typed) and AUTO_OPTIONS.issuperset(options or {}):
-        solver = AUTO
+    if all(choice is None for choice in typed) and LEAVES_OPEN.issuperset(options or {}):
+        solver = "auto"
     kernel = "bicubic" if kernel is None else kernel
     weights = full_name(weights)
     named = None if weights in (None, "released", "last") else resolve(str(weights), folder=weights_folder())
@@ -219,6 +216,9 @@ def photo_solver(cfg: DictConfig, kernels: Sequence[str]) -> PhotoSolver:
     parsed = {kernel: problem_of(cfg, kernel) for kernel in dict.fromkeys(kernels)}
     _tell_kernels(parsed)
     first = parsed[kernels[0]]
+    if "take_back" in cfg.solver and cfg.solver.take_back is None:
+        with open_dict(cfg):
+            cfg.solver.take_back = True
     solver, weights = solver_for(cfg, first)
     return PhotoSolver(estimating(cfg, solver, first), weights, tuple(parsed[kernel] for kernel in kernels))
 

@@ -218,7 +218,15 @@ def upscale(
         with listening(heard):
             tell(*place, "photos", share=shares[i + 1])
         yield Upscaled(
-            source, output, seconds, solution.updates, used, solution.assumed, place=place, chosen=solution.chosen, **ended
+            source,
+            output,
+            seconds,
+            solution.updates,
+            used,
+            solution.assumed,
+            place=place,
+            chosen=solution.chosen,
+            **ended,
         )
         if was_interrupted(solution) and i + 1 < len(files):
             raise KeyboardInterrupt  # what was meant is all of them

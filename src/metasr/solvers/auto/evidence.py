@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,7 +14,8 @@ from metasr.io.levels import to_levels
 from metasr.solvers.blind.base import Estimator
 
 _LOOK = 512  # side in pixels of the photo's middle that is looked at
-_EVEN = 2  # grey levels within which neighbours are taken to be of one colour
+_STEP = 8  # grey levels of a channel that are counted as one colour
+_FEW = 8  # how many colours are few
 _STEEP = 96  # grey levels between neighbours that are called an edge
 
 
@@ -26,7 +28,7 @@ class Evidence:
         quality: of its JPEG compression, 1 to 100; none where there was none.
         noise: standard deviation on the 0-255 scale; 0 where none was seen.
         blur: standard deviation of the blur in the photo's pixels, as a Gaussian's; 0 where none was seen.
-        even: share of its pixels whose neighbours have their colour, to 2 levels.
+        few: share of its pixels that have one of its eight most frequent colours, to 8 levels.
         steep: share of its pixels with a step of 96 levels or more to a neighbour.
         estimate: what it is taken to have come about by, in one line.
     """
@@ -35,21 +37,21 @@ class Evidence:
     quality: int | None
     noise: float
     blur: float
-    even: float
+    few: float
     steep: float
     estimate: str
 
     @property
     def drawn(self) -> bool:
-        """Whether it looks like a drawing, or a picture of text: steep steps, most of all between even areas."""
-        return self.steep >= 0.15 or (self.even >= 0.3 and self.steep >= 0.02)
+        """Whether it looks like a drawing, or a picture of text: few colours, and steep steps between them."""
+        return self.few >= 0.36 and self.steep >= (0.1 if self.few < 0.8 else 0.02)
 
     def __str__(self) -> str:
         compressed = "not compressed" if self.quality is None else f"JPEG of quality {self.quality}"
         noise = f"noise of {self.noise:.1f} levels" if self.noise else "no noise"
         blur = f"blur of {self.blur:.1f} pixels" if self.blur else "no blur"
         kind = "drawn or written" if self.drawn else "a photograph"
-        return f"{compressed}, {noise}, {blur}, {kind} ({self.even:.0%} even, {self.steep:.1%} steep)"
+        return f"{compressed}, {noise}, {blur}, {kind} ({self.few:.0%} in few colours, {self.steep:.0%} at steep edges)"
 
 
 def look_at(lr: Tensor, degradation: Degradation, estimator: Estimator) -> Evidence:
@@ -74,10 +76,18 @@ def look_at(lr: Tensor, degradation: Degradation, estimator: Estimator) -> Evide
         quality=None if jpeg is None else jpeg.quality,  # type: ignore[union-attr]
         noise=found.noise_std * 255,
         blur=0.0 if kernel is None else _width(kernel) / degradation.scale,
-        even=float((spread <= _EVEN).float().mean()),
+        few=_share_of_few(levels[0]),
         steep=float((spread >= _STEEP).float().mean()),
         estimate=found.told,
     )
+
+
+def _share_of_few(levels: Tensor) -> float:
+    """Share of the pixels of ``(3, h, w)`` that have one of the most frequent colours."""
+    red, green, blue = levels.div(_STEP, rounding_mode="floor").long()
+    side = 256 // _STEP
+    counts = torch.bincount(((red * side + green) * side + blue).flatten()).float()
+    return float(counts.topk(min(_FEW, len(counts))).values.sum() / counts.sum())
 
 
 def _width(kernel: Tensor) -> float:

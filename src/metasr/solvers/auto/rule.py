@@ -72,8 +72,8 @@ def kind_of(evidence: Evidence) -> Kind:
 
 
 _REASONS: dict[Kind, str] = {
-    "drawn": "even areas and steep edges: the photo is a drawing, or a picture of text",
-    "drawn, compressed": "even areas and steep edges: the photo is a drawing, or a picture of text, saved as JPEG",
+    "drawn": "few colours and steep edges: the photo is a drawing, or a picture of text",
+    "drawn, compressed": "few colours and steep edges: the photo is a drawing, or a picture of text, saved as JPEG",
     "clean": "neither compression nor noise was seen",
     "soft": "the photo is blurred beyond what making it small does; no compression or noise was seen",
     "lightly compressed": "the file says that it is compressed, but little",

@@ -64,9 +64,9 @@ class AutoSolver:
     """Looks at a photo and enlarges it by a network, by Lanczos interpolation, or by something between the two.
 
     What is seen (``evidence``) decides by a rule that was learned on validation images (``rule``). Then the choice is
-    tried on the photo itself: its middle is degraded once more as the photo is taken to have been, and should come back.
-    Where Lanczos interpolation brings it back better, the choice is taken back; in between, the share of the networks is
-    what brings it back best, if that is less than the rule gives.
+    tried on the photo itself: its middle is degraded once more as the photo is taken to have been, and should come
+    back. Where Lanczos interpolation brings it back better, the choice is taken back; in between, the share of the
+    networks is what brings it back best, if that is less than the rule gives.
 
     Args:
         methods: the networks that there are.
