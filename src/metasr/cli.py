@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     _add_upscale(commands)
     _add_prepare(commands)
     _add_offset(commands)
+    _add_import(commands)
     for name, (what, _) in PROGRAMS.items():
         commands.add_parser(name, help=f"{what}: metasr {name} [+experiment=NAME] [KEY=VALUE ...]", add_help=False)
     commands.add_parser("kernels", help="list the kernels that have names, for -k")
@@ -157,6 +158,23 @@ def _add_offset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="degradation to try whether it explains the LR image (default: bicubic)",
     )  # fmt: skip
     off.add_argument("-s", "--scale", type=_factor, help="factor (default: told from the sizes)")
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    imp = commands.add_parser(
+        "import",
+        help="make weights for this program of a file of MZSR's, MRDA's or KDSR's public program",
+        description="Read a file of MZSR's, MRDA's or KDSR's public program, and write its tensors for this one.",
+    )
+    imp.add_argument("path", metavar="FILE", help="a PyTorch file, or a TensorFlow checkpoint's .index")
+    imp.add_argument(
+        "--as", dest="name", metavar="NAME", required=True,
+        help="mrda_x4, kdsr_m_x4, kdsr_l_x4 (and _x2, _x3), mzsr_x2, mzsr_x2_bicubic, mzsr_x2_pretrain, mzsr_x4, "
+        "mzsr_multiscale",
+    )  # fmt: skip
+    imp.add_argument("-o", "--output", metavar="FILE", help="to write (default: NAME.safetensors, and NAME.json)")
+    imp.add_argument("--mln", metavar="FILE", help="of MRDA's second stage, for a teacher of MRDA")
+    imp.add_argument("--overwrite", action="store_true", help="replace an existing output")
 
 
 def _choices(group: str) -> list[str]:
@@ -267,6 +285,12 @@ def _offset(options: argparse.Namespace) -> Iterator[object]:
     yield from offsets(options.path, options.reference, kernel=options.kernel, scale=options.scale)
 
 
+def _import(options: argparse.Namespace) -> Iterator[object]:
+    from metasr.jobs.import_weights import import_weights
+
+    yield from import_weights(options.path, options.name, options.output, mln=options.mln, overwrite=options.overwrite)
+
+
 def _kernels(options: argparse.Namespace) -> Iterator[object]:
     from metasr.jobs.lists import kernel_names
 
@@ -287,5 +311,5 @@ def _info(options: argparse.Namespace) -> Iterator[object]:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], Iterator[object]]] = {
     "upscale": _upscale, "prepare": _prepare, "offset": _offset, "kernels": _kernels, "weights": _weights,
-    "info": _info,
+    "info": _info, "import": _import,
 }  # fmt: skip

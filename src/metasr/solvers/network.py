@@ -115,6 +115,26 @@ def enlarge(
     return imresize(lr, scale, size=size, shift=(-off_centre[0], -off_centre[1]))
 
 
+def enlarged_son(
+    lr: Tensor, degradation: Degradation, generator: torch.Generator, *, noise_std: float | None = None
+) -> Tensor:
+    """The LR image degraded once more and enlarged again: the input from which the LR image is to be recovered.
+
+    Args:
+        lr: ``(1, 3, h, w)``.
+        degradation: the LR image's own.
+        generator: where the noise of a noisy image's copy is drawn from.
+        noise_std: of that noise, on the [0, 1] scale; none for the degradation's.
+
+    Returns:
+        ``(1, 3, h, w)``.
+    """
+    degradation = degradation.centred()  # the son need not be displaced, which would leave its border unknown
+    again = degradation.for_son(noise_std=degradation.noise_level if noise_std is None else noise_std)
+    size = (lr.shape[-2], lr.shape[-1])
+    return enlarge(again(lr, generator=generator), degradation.scale, off_centre=degradation.off_centre, size=size)
+
+
 def tileable(network: nn.Module, lr: Tensor, degradation: Degradation) -> tuple[Callable[[Tensor], Tensor], int]:
     """A network that enlarges as a function of tiles of one image, and by how much these must overlap.
 

@@ -17,7 +17,7 @@ from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates, Rates, mean_rate, published_schedule
 from metasr.solvers.base import Solution, check_problem, check_updates, clock
 from metasr.solvers.ensemble import back_project, symmetries_of
-from metasr.solvers.network import NetworkSolver, enlarge
+from metasr.solvers.network import NetworkSolver, enlarge, enlarged_son
 from metasr.solvers.plain_steps import BackwardPrecision, forward_of, layers_of
 from metasr.solvers.progress import is_heard, part, tell
 from metasr.solvers.tiles import (
@@ -119,7 +119,9 @@ class MZSRSolver(NetworkSolver):
         start = clock(lr.device)
         self.network.eval()
         rates = self.rates or FixedRates(published_schedule(degradation.downsample, scale))
-        source = self._enlarged_son(lr, degradation, torch.Generator().manual_seed(seed)) if wanted[-1] > 0 else lr
+        noise_std = None if self.son_noise is None else self.son_noise / 255
+        draws = torch.Generator().manual_seed(seed)
+        source = enlarged_son(lr, degradation, draws, noise_std=noise_std) if wanted[-1] > 0 else lr
         parts, held = self._parts(lr), []
         if self.take_back and wanted[-1] > 0:
             parts, held = hold_out(parts, (lr.shape[-2], lr.shape[-1]), overlap=overlap_of(self.network))
@@ -283,14 +285,6 @@ class MZSRSolver(NetworkSolver):
         if self.adapt_pixels is None or height * width <= self.adapt_pixels:
             return split(height, width, tile=self.tile, overlap=overlap)
         return spread(height, width, pixels=self.adapt_pixels, overlap=overlap)
-
-    def _enlarged_son(self, lr: Tensor, degradation: Degradation, generator: torch.Generator) -> Tensor:
-        """The LR image degraded once more and enlarged again: the input from which the LR is to be recovered."""
-        noise_std = degradation.noise_level if self.son_noise is None else self.son_noise / 255
-        degradation = degradation.centred()  # the son need not be displaced, which would leave its border unknown
-        son = degradation.for_son(noise_std=noise_std)(lr, generator=generator)
-        size = (lr.shape[-2], lr.shape[-1])
-        return enlarge(son, degradation.scale, off_centre=degradation.off_centre, size=size)
 
 
 @dataclass(frozen=True)
