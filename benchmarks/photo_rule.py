@@ -80,7 +80,7 @@ def rows_of(
                 condition = CONDITIONS[name]
                 hr = truth_of(path, condition, index=index, crop=options.crop)
                 photo = read_photo(write_small(hr, condition, Path(work) / path.stem, seed=index))
-                lr, seen = photo.rgb[None], Degradation(scale=SCALE, jpeg=photo.jpeg)
+                lr, seen = photo.rgb[None], Degradation(scale=SCALE, jpeg=photo.compression)
                 evidence = look_at(lr, seen, solver.estimator)
                 problem = replace(seen, noise_std=evidence.noise / 255)
                 son = problem.for_son(noise_std=problem.noise_level)(lr, generator=torch.Generator().manual_seed(0))

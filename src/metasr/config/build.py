@@ -227,7 +227,7 @@ def solver(
     is_blind = choices.pop("blind", False)
     extra: dict[str, Any] = {}
     if "methods" in choices:
-        extra = {"methods": methods(cfg, choices), "estimator": estimator(cfg)}
+        extra = {"methods": methods(cfg, cast(dict[str, Any], choices)), "estimator": estimator(cfg)}
     if choices.pop("needs_network", False):
         network = model(cfg)
         if weights is not None:

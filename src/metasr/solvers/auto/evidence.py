@@ -46,12 +46,16 @@ class Evidence:
         """Whether it looks like a drawing, or a picture of text: few colours, and steep steps between them."""
         return self.few >= 0.36 and self.steep >= (0.1 if self.few < 0.8 else 0.02)
 
+    @property
+    def content(self) -> str:
+        """By what drawings are told from photographs, in one line."""
+        return f"{self.few:.0%} of the pixels have one of its {_FEW} commonest colours, {self.steep:.0%} are at steep edges"
+
     def __str__(self) -> str:
         compressed = "not compressed" if self.quality is None else f"JPEG of quality {self.quality}"
         noise = f"noise of {self.noise:.1f} levels" if self.noise else "no noise"
         blur = f"blur of {self.blur:.1f} pixels" if self.blur else "no blur"
-        kind = "drawn or written" if self.drawn else "a photograph"
-        return f"{compressed}, {noise}, {blur}, {kind} ({self.few:.0%} in few colours, {self.steep:.0%} at steep edges)"
+        return f"{compressed}, {noise}, {blur}, {'drawn or written' if self.drawn else 'a photograph'}"
 
 
 def look_at(lr: Tensor, degradation: Degradation, estimator: Estimator) -> Evidence:
