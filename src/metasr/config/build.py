@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,11 +27,13 @@ from metasr.models.spandrel_network import SpandrelNetwork
 from metasr.paths import weights_folder
 from metasr.runs.architecture import is_known, make_network, make_recipe, network_choices
 from metasr.runs.other_programs import is_of_another_program, other_network
-from metasr.runs.weights import Weights, resolve
+from metasr.runs.weights import Weights, released, resolve
+from metasr.solvers.auto.solver import Method
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import Estimator, blind
+from metasr.solvers.network import NetworkSolver
 from metasr.solvers.oracle import ORACLE, OracleMaker
-from metasr.solvers.tiles import check_trained
+from metasr.solvers.tiles import check_tiling, check_trained
 from metasr.training.loggers import Logging, WandbOptions
 
 if TYPE_CHECKING:
@@ -227,6 +230,8 @@ def solver(
     kind = choices.pop("rates", None)
     is_blind = choices.pop("blind", False)
     extra: dict[str, Any] = {}
+    if "methods" in choices:
+        extra = {"methods": methods(cfg, choices), "estimator": estimator(cfg)}
     if choices.pop("needs_network", False):
         network = _network(cfg, weights)
         if isinstance(network, SpandrelNetwork):
@@ -259,6 +264,37 @@ def _network(cfg: DictConfig, weights: Weights | None) -> nn.Module:
             check_trained(other.scale, cfg.scale)
             return other
     return weights.load_into(network)
+
+
+def methods(cfg: DictConfig, choices: dict[str, Any]) -> list[Method]:
+    """The networks that a solver may choose among; released ones that are not there are left out.
+
+    Args:
+        cfg: the run's config.
+        choices: the solver's own, of which ``methods`` and what is for networks are taken out.
+    """
+    tiling = {key: choices.pop(key) for key in ("tile", "ensemble")}
+    check_tiling(tiling["tile"])
+    there = {f"released/{name}" for name in released(weights_folder())}
+    found = []
+    for node in choices.pop("methods").values():
+        source = str(node["weights"])
+        if source.startswith("released/") and source not in there:
+            log.info("no weights %s: the choice is among the others", source)
+            continue
+        found.append(Method(node["name"], source, float(node["scale"]), partial(_method, cfg, node, tiling)))
+    return found
+
+
+def _method(cfg: DictConfig, node: dict[str, Any], tiling: dict[str, Any]) -> Solver:
+    weights = resolve(str(node["weights"]), folder=weights_folder())
+    if weights.architecture:
+        origin = f"the card of {weights.origin}"
+        network = make_network(weights.architecture, origin=origin, state=weights.network, kind=nn.Module)
+    else:
+        network = _instantiate(node["network"])
+    network = weights.load_into(network).to(device(cfg.device)).eval()
+    return NetworkSolver(network, enlarge_first=node["enlarge_first"], **tiling)
 
 
 def estimator(cfg: DictConfig) -> Estimator:

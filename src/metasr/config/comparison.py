@@ -53,7 +53,9 @@ def compared_entries(cfg: DictConfig, plan: EvaluationPlan) -> tuple[dict[str, l
         except MetasrError as error:
             log.warning("%s is left out: %s", path.name, error)
     if not rows:
-        raise WeightsError(f"{cfg.weights}: none of its {len(files)} files can be compared, for the reasons given above")
+        raise WeightsError(
+            f"{cfg.weights}: none of its {len(files)} files can be compared, for the reasons given above"
+        )
     return {str(problem): rows for problem in plan.problems}, None
 
 
