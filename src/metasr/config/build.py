@@ -231,7 +231,7 @@ def solver(
     is_blind = choices.pop("blind", False)
     extra: dict[str, Any] = {}
     if "methods" in choices:
-        extra = {"methods": methods(cfg, choices), "estimator": estimator(cfg)}
+        extra = {"methods": methods(cfg, cast(dict[str, Any], choices)), "estimator": estimator(cfg)}
     if choices.pop("needs_network", False):
         network = _network(cfg, weights)
         if isinstance(network, SpandrelNetwork):

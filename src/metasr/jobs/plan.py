@@ -99,10 +99,11 @@ def plan(
     choice = photo_solver(cfg, kernels_for(cfg.kernel, [source]))
     degradation = choice.degradations[0]
     if degradation.jpeg is None:
-        degradation = replace(degradation, jpeg=photo.jpeg)
+        degradation = replace(degradation, jpeg=photo.compression)
     name, used = str(cfg.solver.name), choice.weights
     how = f"solver {name}"
-    seen, why = [_described(source, photo)], []
+    seen = [_described(source, photo)]
+    why: list[str] = []
     if isinstance(choice.solver, AutoSolver):
         with told_of(source):
             evidence, chosen = choice.solver.look(rgb, scale=cfg.scale, degradation=degradation)
@@ -110,7 +111,7 @@ def plan(
         used = " + ".join(method.weights for method, _ in choice.solver.used(chosen, cfg.scale)) or "-"
         name = chosen.method
         how = f"{chosen}, solver {name} the most" if len(chosen.parts) > 1 else f"solver {name}"
-        seen.append(str(evidence))
+        seen += [str(evidence), evidence.content]
         why += chosen.why
         if cfg.solver.guard and used != "-":
             why.append("tried on the photo made small once more first: what is worse than Lanczos there is taken back")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ class Evidence:
         few: share of its pixels that have one of its eight most frequent colours, to 8 levels.
         steep: share of its pixels with a step of 96 levels or more to a neighbour.
         estimate: what it is taken to have come about by, in one line.
+        kernel: that blur as a kernel of HR pixels, ``(k, k)``; none where none was seen.
     """
 
     size: tuple[int, int]
@@ -40,18 +41,23 @@ class Evidence:
     few: float
     steep: float
     estimate: str
+    kernel: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def drawn(self) -> bool:
         """Whether it looks like a drawing, or a picture of text: few colours, and steep steps between them."""
         return self.few >= 0.36 and self.steep >= (0.1 if self.few < 0.8 else 0.02)
 
+    @property
+    def content(self) -> str:
+        """By what drawings are told from photographs, in one line."""
+        return f"{self.few:.0%} of its pixels have one of {_FEW} colours, {self.steep:.0%} are at steep edges"
+
     def __str__(self) -> str:
         compressed = "not compressed" if self.quality is None else f"JPEG of quality {self.quality}"
         noise = f"noise of {self.noise:.1f} levels" if self.noise else "no noise"
         blur = f"blur of {self.blur:.1f} pixels" if self.blur else "no blur"
-        kind = "drawn or written" if self.drawn else "a photograph"
-        return f"{compressed}, {noise}, {blur}, {kind} ({self.few:.0%} in few colours, {self.steep:.0%} at steep edges)"
+        return f"{compressed}, {noise}, {blur}, {'drawn or written' if self.drawn else 'a photograph'}"
 
 
 def look_at(lr: Tensor, degradation: Degradation, estimator: Estimator) -> Evidence:
@@ -79,6 +85,7 @@ def look_at(lr: Tensor, degradation: Degradation, estimator: Estimator) -> Evide
         few=_share_of_few(levels[0]),
         steep=float((spread >= _STEEP).float().mean()),
         estimate=found.told,
+        kernel=kernel,
     )
 
 

@@ -122,7 +122,8 @@ class MZSRSolver(NetworkSolver):
         noise_std = None if self.son_noise is None else self.son_noise / 255
         draws = torch.Generator().manual_seed(seed)
         source = enlarged_son(lr, degradation, draws, noise_std=noise_std) if wanted[-1] > 0 else lr
-        parts, held = self._parts(lr), []
+        parts = self._parts(lr)
+        held: list[Tile] = []
         if self.take_back and wanted[-1] > 0:
             parts, held = hold_out(parts, (lr.shape[-2], lr.shape[-1]), overlap=overlap_of(self.network))
         problem = _Problem(source, lr, degradation, rates, parts, held)
