@@ -80,8 +80,8 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="file or folder to write, or - for standard output (default: NAME_x2.png beside each photo)",
     )  # fmt: skip
     up.add_argument(
-        "-k", "--kernel", default="bicubic", metavar="NAME|FILE|FOLDER",
-        help="how the photo came to be small: bicubic (default), estimate (blur and noise, from each photo; estimate_d "
+        "-k", "--kernel", metavar="NAME|FILE|FOLDER",
+        help="how the photo came to be small: bicubic, estimate (blur and noise, from each photo; estimate_d "
         "where every second pixel was kept), g2.0d, iso_1.5_b, aniso_4_1_0.5_d, a kernel file, or a folder of kernels "
         "of the photos' names; `metasr kernels` lists more",
     )  # fmt: skip
@@ -96,8 +96,12 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="write the kernel of -k estimate, or of --solver ddsr, beside the output, as .npy",
     )  # fmt: skip
     up.add_argument("-s", "--scale", type=factor, help="factor of enlargement (default: the weights', else 2)")
-    up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (default: 10; 0 for none)")
-    up.add_argument("--solver", metavar=f"{{{','.join(_solvers())}}}", help="how (default: adapt, or the weights' own)")
+    up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (0 for none)")
+    up.add_argument(
+        "--solver",
+        metavar=f"{{{','.join(_solvers())}}}",
+        help="how (default: by what is seen; with -k or -n adapt)",
+    )
     up.add_argument("-w", "--weights", help="a released name, a file, or a run folder (default: those that fit)")
     up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
     up.add_argument("--son-noise", type=float, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)")
