@@ -62,7 +62,7 @@ def test_it_answers_to_this_machine_alone(address: str) -> None:
     assert get(address)[0] == 200
     assert get(address, host="example.org")[0] == 400  # another site's script that has its name lead here
     port = int(address.rstrip("/").rpartition(":")[2])
-    with pytest.raises(OSError, match="refused|timed out|unreachable"):  # this machine's too, and not the page's
+    with pytest.raises(OSError, match=r"refused|timed out|unreachable"):  # this machine's too, and not the page's
         socket.create_connection(("127.0.0.2", port), timeout=5)
 
 

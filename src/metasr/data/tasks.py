@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -12,6 +12,7 @@ from metasr.checks import require_one_kernel
 from metasr.data.pairs import PairedPool
 from metasr.data.patches import PatchPool
 from metasr.degradation.pipeline import Degradation, DegradationSampler
+from metasr.degradation.resize import imresize
 from metasr.errors import InputError
 
 
@@ -57,11 +58,14 @@ class PairSampler:
         batch_size: pairs in a batch.
         degradations: where each batch's degradation comes from; one kernel per pair.
         augment: how the HR patches are varied, instead of by turns and flips.
+        noise_error: how far off the told noise levels are, since those of a photo are estimates: the standard deviation
+            of their natural logarithm, and of what is added besides, in grey levels (never taken below 0).
     """
 
     batch_size: int
     degradations: DegradationSampler
     augment: Augmentation | None = None
+    noise_error: tuple[float, float] = (0.0, 0.0)
 
     def draw(self, pool: PatchPool | PairedPool, *, generator: torch.Generator) -> Pairs:
         """Draw one batch; the same generator state gives the same batch on every device.
@@ -84,7 +88,16 @@ class PairSampler:
         hr = pool.draw(self.batch_size, generator=generator, augment=self.augment is None)
         if self.augment is not None:
             hr = self.augment(hr, generator=generator)
-        return Pairs(degradation(hr, generator=generator), hr, degradation)
+        lr = degradation(hr, generator=generator)
+        if any(self.noise_error):
+            degradation = replace(degradation, noise_std=self._told(degradation.noise_std, generator))
+        return Pairs(lr, hr, degradation)
+
+    def _told(self, noise_std: float | Tensor, generator: torch.Generator) -> Tensor:
+        """The noise level that is told of each image."""
+        factor, added = torch.randn(2, self.batch_size, generator=generator, dtype=torch.float64)
+        relative, levels = self.noise_error
+        return (noise_std * (relative * factor).exp() + levels / 255 * added).clamp_min(0)
 
 
 def require_drawn_as_one(sampler: object) -> None:
@@ -109,6 +122,9 @@ class TaskSampler:
         degradations: where each task's degradation comes from. A task has one, whatever ``per`` says there.
         shared_patches: all tasks of a meta-batch have the same HR patches, as in the public code of MRDA; otherwise
             each has its own.
+        internal: the support pairs are made of the query's own patches, as ``solvers.unfolded.UnfoldedSolver`` makes
+            them of a test image: the HR patch shrunk bicubically to LR size, and that degraded once more. Otherwise, as
+            in MZSR, they are other patches under the same degradation.
     """
 
     meta_batch: int
@@ -116,8 +132,14 @@ class TaskSampler:
     query: int
     degradations: DegradationSampler
     shared_patches: bool = False
+    internal: bool = False
 
     def __post_init__(self) -> None:
+        if self.internal and (self.shared_patches or self.support != self.query):
+            raise InputError(
+                "internal tasks learn from the query's own patches: they need support and query of one number and "
+                f"shared_patches=false, got {self.support}, {self.query} and {self.shared_patches}"
+            )
         if min(self.meta_batch, self.support, self.query) < 1:
             raise InputError(
                 "meta_batch, support and query must each be at least 1, "
@@ -129,6 +151,9 @@ class TaskSampler:
         tasks: list[Task] = []
         for _ in range(self.meta_batch):
             drawn = self.degradations.sample(1, generator=generator)
+            if self.internal:
+                tasks.append(_internal(drawn, pool.draw(self.query, generator=generator), generator))
+                continue
             if self.shared_patches and tasks:
                 hr = torch.cat([tasks[0].support_hr, tasks[0].query_hr])
             else:
@@ -137,3 +162,10 @@ class TaskSampler:
             s = self.support
             tasks.append(Task(lr[:s], hr[:s], lr[s:], hr[s:], drawn))
         return tasks
+
+
+def _internal(drawn: Degradation, hr: Tensor, generator: torch.Generator) -> Task:
+    """The task of HR patches by themselves: from their copies at LR size, degraded, to these; then from LR to HR."""
+    father = imresize(hr, 1 / drawn.scale).clamp(0, 1)
+    son = drawn.for_son(noise_std=drawn.noise_level)(father, generator=generator)
+    return Task(son, father, drawn(hr, generator=generator), hr, drawn)

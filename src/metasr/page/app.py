@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import gradio as gr
 from PIL import Image
 
 import metasr
-from metasr.config.photos import ESTIMATE
+from metasr.config.photo_weights import ESTIMATE
 from metasr.degradation import names
 from metasr.degradation.direct_kernel import direct_kernel
+from metasr.degradation.pipeline import Degradation
 from metasr.errors import Cancelled, InputError, MetasrError
 from metasr.figures.views import kernel_picture, magnified, moved, reduced
 from metasr.io.images import read_image, to_uint8
@@ -173,16 +175,17 @@ class Page:
         try:
             problem, choices = self._asked(session, kind, shrink, values)
             if problem is None:
-                kernel = None if choices.kernel in ESTIMATE else choices.kernel
-                return {f.seen: "", f.command: "", **self._drawn(kernel, choices.scale, session)}
+                named = choices.kernel is not None and choices.kernel not in ESTIMATE
+                kernel = names.parse(str(choices.kernel), scale=choices.scale) if named else None
+                return {f.seen: "", f.command: "", **self._drawn(kernel, session)}
             plan = metasr.plan(problem.photo, **choices.arguments())
             if "noise" not in session.typed:
-                session.taken_for = plan.degradation
+                session.taken_for = names.without_compression(plan.problem)
             command = choices.command([problem.shown])
             return {
                 f.seen: "\n".join(f"- {plain(session.told(line))}" for line in [*plan.seen, *plan.chosen, *plan.why]),
                 f.command: f"{problem.command}\n{command}".strip(),
-                **self._drawn(plan.degradation, choices.scale, session),
+                **self._drawn(plan.problem, session),
                 **self._filled_in(session, plan, choices),
             }
         except MetasrError as error:
@@ -201,15 +204,14 @@ class Page:
             shown[f.updates] = gr.Slider(value=min(plan.updates, MAX_UPDATES), label=f"Updates on the photo{more}")
         return shown
 
-    def _drawn(self, kernel: str | None, scale: float, session: Session) -> Shown:
+    def _drawn(self, degradation: Degradation | None, session: Session) -> Shown:
         """A kernel's picture."""
         f = self.fields
-        if kernel is None:
+        if degradation is None:
             return {f.kernel: None, f.kernel_told: ""}
-        degradation = names.parse(kernel, scale=scale)
         taps, told = degradation.kernel, session.told(degradation)
         if taps is None:
-            taps = direct_kernel(degradation, size=21)
+            taps = direct_kernel(replace(degradation, jpeg=None, noise_std=0.0), size=21)
             told += ": no blur beyond the shrinking itself"
         picture = None if taps is None else array(to_uint8(kernel_picture(taps)))
         return {f.kernel: picture, f.kernel_told: plain(told)}

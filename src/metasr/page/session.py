@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 import metasr
-from metasr.config.photos import ESTIMATE
+from metasr.config.photo_weights import ESTIMATE
 from metasr.degradation.resize import output_size
 from metasr.errors import InputError, told_of
 from metasr.io.images import from_uint8, read_image, to_uint8
