@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import gradio as gr
 
 from metasr.config.help import solver_names
-from metasr.data.catalog import image_set
 from metasr.degradation.kernel_files import KERNEL_SUFFIXES
 from metasr.page.choices import AUTOMATIC, BICUBICALLY, FORMS, NAMED, SAMPLINGS, SHRUNK
 from metasr.paths import weights_folder
@@ -15,9 +17,6 @@ PHOTO, ORIGINAL = "a photo to enlarge", "an original: shrink it first, then scor
 SHRINK_BY = ("g2.0d", *(name for name in NAMED if name != "g2.0d"), "bicubic_n5", "bicubic_q75c")
 MAX_UPDATES = 20
 MAX_NOISE = 30
-
-SAMPLES = image_set("samples", split="test").paths
-"""The embedded photographs that the page offers; the networks were not trained on them."""
 
 CSS = """
 .gradio-container { max-width: 1400px !important; margin: auto; }
@@ -32,16 +31,20 @@ CSS = """
 
 
 class Fields:
-    """All components, made within a ``gr.Blocks``; ``choices`` are those that tell how to enlarge, in order."""
+    """All components, made within a ``gr.Blocks``; ``choices`` are those that tell how to enlarge, in order.
 
-    def __init__(self) -> None:
+    Args:
+        samples: photographs to offer.
+    """
+
+    def __init__(self, samples: Sequence[Path]) -> None:
         gr.Markdown(
             "# metasr\nSuper-resolution that adapts to the image in front of it. All of it happens on this machine.",
             elem_id="title",
         )
         with gr.Row():
             with gr.Column(scale=4, min_width=320):
-                self._inputs()
+                self._inputs(samples)
                 self._choices()
             with gr.Column(scale=7, min_width=320):
                 self._results()
@@ -50,12 +53,12 @@ class Fields:
             self.noise, self.solver, self.weights, self.updates,
         ]  # fmt: skip
 
-    def _inputs(self) -> None:
+    def _inputs(self, samples: Sequence[Path]) -> None:
         with gr.Tabs():
             with gr.Tab("One photo"):
                 self.photo = gr.File(label="Photo", height=130, elem_id="photo")
                 self.samples = gr.Gallery(
-                    [str(path) for path in SAMPLES], label="or one of these", columns=4, height=110, buttons=[],
+                    [str(path) for path in samples], label="or one of these", columns=4, height=110, buttons=[],
                     allow_preview=False, interactive=False, object_fit="cover", elem_id="samples",
                 )  # fmt: skip
                 self.preview = gr.Image(
