@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,17 +15,19 @@ from torch import Tensor
 
 from metasr.checks import check_image
 from metasr.config import build
-from metasr.config.photos import ESTIMATE, photo_config, plan_of, sampling_of, solver_for
+from metasr.config.photo_plan import PhotoPlan, given_solvers, plan_of
+from metasr.config.photo_weights import sampling_of
+from metasr.config.photos import ESTIMATE, photo_config, solver_for
 from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError, nearest
 from metasr.evaluation.evaluate import evaluate as evaluate_entries
 from metasr.evaluation.solved import Entry
-from metasr.io.images import list_images
-from metasr.jobs.photo_files import PathLike, home_path, kernels_for, pairs_of_files, without_existing
+from metasr.io.images import FileChoices, list_images
+from metasr.io.sizes import target_size
+from metasr.jobs.photo_files import PathLike, home_path
 from metasr.jobs.upscale import Upscaled, upscale_files
-from metasr.jobs.upscale import upscale as upscale_photos
 from metasr.metrics.protocol import LumaProtocol
 from metasr.solvers.base import SnapshotSolver, Solution, Solver
 from metasr.solvers.progress import Listener, listening, part
@@ -185,10 +188,24 @@ def upscale(
     output: PathLike | None = None,
     *,
     scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    max_side: int | None = None,
+    megapixels: float | None = None,
     kernel: str = "bicubic",
+    kernel_index: int | None = None,
+    flip_kernel: bool = False,
+    estimator: str | None = None,
+    save_kernel: bool = False,
     solver: str | Solver | None = None,
     weights: str | None = None,
     steps: int | None = None,
+    frame: int | None = None,
+    max_pixels: int | None = None,
+    format: str | None = None,
+    quality: int | None = None,
+    metadata: bool = True,
+    side_by_side: bool = False,
     recursive: bool = False,
     skip_existing: bool = False,
     overwrite: bool = False,
@@ -203,11 +220,25 @@ def upscale(
         source: an image file, a folder of them, or several.
         output: a file or folder; by default ``<name>_x2.png`` beside each photo.
         scale: the factor; by default that of the weights, else 2.
+        width: of each enlargement in pixels, instead of a factor; with ``height`` the largest that fits into both.
+        height: of each enlargement in pixels.
+        max_side: of each enlargement's longer side, in pixels.
+        megapixels: of each enlargement, in millions of pixels.
         kernel: how the photos came to be small: ``bicubic``, ``estimate`` (from each photo), a short name, a kernel
             file, or a folder of kernels of the photos' names.
+        kernel_index: which kernel of a file of several, from 0.
+        flip_kernel: turn the kernel of a file by half a turn: it comes from a program that convolves.
+        estimator: of ``kernel="estimate"``, a name of ``conf/estimator``; by default ``parametric``.
+        save_kernel: write the kernel that was estimated, or that ``ddsr`` found, beside the output, as ``.npy``.
         solver: a name of ``conf/solver``, or what ``load`` gave; by default ``adapt``, or the weights' own.
         weights: released weights, a file or a run folder; by default the released ones that fit the kernel.
         steps: gradient steps on each photo; by default the solver's own number.
+        frame: which frame or page of a photo of several, from 0; by default the first, with a warning.
+        max_pixels: that a photo may have; by default 200 million.
+        format: ``png``, ``jpg`` or ``webp``; by default that of the output's name, PNG for names that are not given.
+        quality: of JPEG (by default 95) and WebP (by default without loss), 1 to 100.
+        metadata: carry EXIF data over: date, camera, place. Colour profile and resolution always are.
+        side_by_side: also write a picture beside plain bicubic enlargement.
         recursive: take the photos of sub-folders too.
         skip_existing: leave out photos that are enlarged already.
         overwrite: replace existing outputs; never a photo itself.
@@ -237,36 +268,45 @@ def upscale(
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     if solver is None or isinstance(solver, str):
         cfg = photo_config(
-            solver=solver, weights=weights, scale=scale, kernel=kernel, steps=steps, device=device, seed=seed,
+            solver=solver, weights=weights, scale=scale, width=width, height=height, max_side=max_side,
+            megapixels=megapixels, kernel=kernel, kernel_index=kernel_index, flip_kernel=flip_kernel,
+            estimator=estimator, save_kernel=save_kernel, steps=steps, frame=frame, max_pixels=max_pixels,
+            format=format, quality=quality, metadata=metadata, side_by_side=side_by_side, device=device, seed=seed,
             overwrite=overwrite, options=options,
         )  # fmt: skip
         results = upscale_files(
             plan_of(cfg), sources, output, recursive=recursive, skip_existing=skip_existing, progress=progress
         )
         return list(results)
-    if weights is not None or steps is not None or options:
-        raise InputError("weights, steps and options are those of the solver that was given; give them to load")
+    if weights is not None or steps is not None or estimator is not None or options:
+        raise InputError(
+            "weights, steps, estimator and options are those of the solver that was given; give them to load"
+        )
     if kernel in ESTIMATE:
         raise InputError(
             f"kernel={kernel!r} is for solvers that are named; of those that are loaded, one that estimates the kernel "
             "itself does it: metasr.load(solver='adapt_blind')"
         )
     loaded = solver if isinstance(solver, LoadedSolver) else None
-    factor = scale or (loaded.scale if loaded else 2.0)
-    pairs = pairs_of_files(sources, output, scale=factor, recursive=recursive)
-    pairs = without_existing(pairs) if skip_existing else pairs
-    return list(
-        upscale_photos(
-            solver,
-            [photo for photo, _ in pairs],
-            [target for _, target in pairs],
-            degradations=[names.parse(k, scale=factor) for k in kernels_for(kernel, [photo for photo, _ in pairs])],
-            weights=loaded.weights if loaded else "-",
-            seed=seed,
-            overwrite=overwrite,
-            progress=progress,
-        )
+    given = PhotoPlan(
+        target=target_size(
+            scale, loaded.scale if loaded else 2.0, width=width, height=height, max_side=max_side, megapixels=megapixels
+        ),
+        kernel=kernel,
+        device=torch.device("cpu"),  # what was loaded takes photos to where it works
+        seed=seed,
+        overwrite=overwrite,
+        side_by_side=side_by_side,
+        save_kernel=save_kernel,
+        kernel_index=kernel_index,
+        flip_kernel=flip_kernel,
+        frame=frame,
+        max_pixels=max_pixels,
+        file=FileChoices(format=format, quality=quality, metadata=metadata),
+        make=partial(given_solvers, solver, loaded.weights if loaded else "-"),
     )
+    results = upscale_files(given, sources, output, recursive=recursive, skip_existing=skip_existing, progress=progress)
+    return list(results)
 
 
 def degrade(hr: Tensor, degradation: str | Degradation, *, scale: float | None = None, seed: int = 0) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from metasr.errors import DataError
-from metasr.io import deep, png_chunks, whole_pixels
+from metasr.io import deep, exif, png_chunks, whole_pixels
 from metasr.io.quiet import captured_stderr
 
 MAX_PIXELS = 200_000_000
@@ -33,6 +33,9 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".bmp": {"format": "BMP"},
 }
 """How each suffix (lower case) is written."""
+
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
+"""Suffixes of the formats that a quality can be asked of."""
 
 DEEP_SUFFIXES = (".png", ".tif", ".tiff")
 """Suffixes of the formats that keep 16 bits per channel."""
@@ -53,6 +56,7 @@ class Samples(NamedTuple):
         cut: whether the file has more bits than these.
         dpi: pixels per inch across and down, if the file says so.
         colour_chunks: a PNG's chunks about colour, names and bytes.
+        exif: EXIF data (``io.exif.carried``), if the file has any.
         frames: how many pictures the file holds.
     """
 
@@ -62,6 +66,7 @@ class Samples(NamedTuple):
     cut: bool = False
     dpi: tuple[float, float] | None = None
     colour_chunks: tuple[tuple[str, bytes], ...] = ()
+    exif: bytes | None = None
     frames: int = 1
 
 
@@ -98,22 +103,32 @@ def decode(handle: IO[bytes], *, frame: int = 0, max_pixels: int = MAX_PIXELS, i
         orientation = _orientation(image)
         profile = _matching_profile(image.info.get("icc_profile"), grey=values.shape[2] < 3)
         dpi = _dpi(image)
+        metadata = exif.carried(image)
     colour = png.colour if png is not None else ()
-    return Samples(_upright(values, orientation), full, profile, cut, dpi, colour, frames)
+    return Samples(_upright(values, orientation), full, profile, cut, dpi, colour, metadata, frames)
 
 
-def encode(samples: Samples, suffix: str) -> bytes:
+def encode(samples: Samples, suffix: str, *, quality: int | None = None) -> bytes:
     """Encode samples in the format of a suffix (a key of ``SAVE_OPTIONS``); uint16 for ``DEEP_SUFFIXES`` alone.
 
-    A profile goes into all formats but BMP, the resolution into all but WebP, a PNG's colour chunks into PNG.
+    A profile and EXIF data go into all formats but BMP, the resolution into all, a PNG's colour chunks into PNG.
+
+    Args:
+        samples: what to encode.
+        suffix: of the format.
+        quality: of ``LOSSY_SUFFIXES``, 1 to 100; by default JPEG's 95, and WebP without loss.
     """
     values = samples.values
+    size = values.shape[0], values.shape[1]
+    metadata = b""
+    if samples.exif or suffix == ".webp":  # which has no other place for the resolution
+        metadata = exif.completed(samples.exif, size=size, dpi=samples.dpi)
     profile = _matching_profile(samples.icc_profile, grey=values.shape[2] < 3 and suffix != ".webp")  # WebP is RGB
     if values.dtype == np.uint16 and suffix != ".png":
         if values.shape[2] == 2:
             values = values[..., [0, 0, 0, 1]]
             profile = None
-        return deep.encode_tiff16(values, icc_profile=profile, dpi=samples.dpi)
+        return deep.encode_tiff16(values, icc_profile=profile, dpi=samples.dpi, metadata=metadata)
     if values.dtype == np.uint16:
         data = deep.encode_png16(values)
     else:
@@ -122,9 +137,13 @@ def encode(samples: Samples, suffix: str) -> bytes:
         embed: dict[str, Any] = {"dpi": samples.dpi} if samples.dpi and suffix not in (".webp", ".png") else {}
         if profile and suffix not in (".bmp", ".png"):  # Pillow writes none to BMP
             embed["icc_profile"] = profile
-        image.save(buffer, **SAVE_OPTIONS[suffix], **embed)
+        if metadata and suffix not in (".bmp", ".png"):
+            embed["exif"] = exif.loaded(metadata) if suffix in DEEP_SUFFIXES else exif.PREFIX + metadata
+        if quality is not None:
+            embed |= {"quality": quality, "lossless": False} if suffix == ".webp" else {"quality": quality}
+        image.save(buffer, **{**SAVE_OPTIONS[suffix], **embed})
         data = buffer.getvalue()
-    return png_chunks.with_chunks(data, _png_extra(samples, profile)) if suffix == ".png" else data
+    return png_chunks.with_chunks(data, _png_extra(samples, profile, metadata)) if suffix == ".png" else data
 
 
 def open_image(handle: IO[bytes], *, is_tga: bool = False) -> Image.Image:
@@ -274,14 +293,14 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     if image.format == "TIFF" and _X_RESOLUTION not in getattr(image, "tag_v2", {}):
         return None  # Pillow says 1
     try:
-        across, down = (float(v) for v in image.info["dpi"])
+        across, down = (float(v) for v in image.info.get("dpi") or exif.resolution(image) or ())
     except (LookupError, TypeError, ValueError, ZeroDivisionError):
         return None
     fits = all(math.isfinite(v) and 1 <= v < 65535 for v in (across, down))
     return (across, down) if fits else None
 
 
-def _png_extra(samples: Samples, profile: bytes | None) -> list[tuple[str, bytes]]:
+def _png_extra(samples: Samples, profile: bytes | None, metadata: bytes) -> list[tuple[str, bytes]]:
     """What goes into a PNG beside its pixels."""
     extra = list(samples.colour_chunks)
     if profile:
@@ -290,4 +309,6 @@ def _png_extra(samples: Samples, profile: bytes | None) -> list[tuple[str, bytes
     if samples.dpi:
         across, down = (round(v / 0.0254) for v in samples.dpi)  # per metre
         extra.append(("pHYs", struct.pack(">IIB", across, down, 1)))
+    if metadata:
+        extra.append(("eXIf", metadata))
     return extra

@@ -1,0 +1,97 @@
+"""Which weights an upscaling job takes, by their name, the degradation and the scale."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from metasr.config.evaluation import choose_for
+from metasr.degradation.pipeline import Degradation, Downsample
+from metasr.errors import InputError, WeightsError, nearest
+from metasr.paths import weights_folder
+from metasr.runs.weights import Weights, released, resolve, trained_scales
+from metasr.solvers.own_scale import is_plain
+
+log = logging.getLogger(__name__)
+
+
+def full_name(weights: str | None) -> str | None:
+    """The full name of weights: ``released/mzsr_x2_meta`` for that without the folder, or for ``mzsr_x2``.
+
+    Files and run folders come before released weights of the same name. An experiment's name means its last stage.
+    """
+    if weights is None or weights in ("released", "last"):
+        return weights
+    path = Path(weights).expanduser()
+    if path.is_file() or any(path.glob("*/card.json")):
+        return weights
+    cards = released(weights_folder())
+    of_experiment = [name for name, card in cards.items() if card.get("experiment") == weights and card.get("default")]
+    for name in (weights, f"{weights}_meta", *of_experiment):
+        if name in cards:
+            return f"released/{name}"
+    if re.fullmatch(r"\w+", weights) and not path.exists():  # neither a folder nor a suffix: a name was meant
+        raise WeightsError(f"no weights {weights!r}, released or of that path: {nearest(weights, cards)}")
+    return weights
+
+
+def sampling_of(weights: str | None) -> Downsample:
+    """The sampling of the LR images that weights were trained on, as far as their card tells; else bicubic."""
+    full = full_name(weights)
+    if full in (None, "released", "last"):
+        return "bicubic"
+    card = resolve(str(full), folder=weights_folder()).card
+    stage = card.get("config", {}).get("stages", {}).get(card.get("stage"), {})
+    drawn = stage.get("sampler", {}).get("degradations", {})
+    known = card.get("downsample") or drawn.get("downsample")
+    return "direct" if known == "direct" else "area" if known == "area" else "bicubic"
+
+
+def weights_for(cfg: DictConfig, degradation: Degradation, *, steps: int | None) -> Weights | None:
+    """The configured solver's weights for one degradation; none where it has none.
+
+    Raises:
+        InputError: for weights that nobody would look at.
+    """
+    if not cfg.solver.get("needs_network", False):
+        if cfg.weights is not None:
+            raise InputError(f"weights={cfg.weights}: solver {cfg.solver.name} has none; leave it out")
+        return None
+    plain = is_plain(degradation)  # then no scale is beyond them, see own_scales
+    return choose_for(cfg, cfg.weights, degradation, steps=steps, warn=not plain)
+
+
+def own_scales(cfg: DictConfig, weights: Weights | None, degradation: Degradation) -> tuple[float, ...]:
+    """The scales that a photo is enlarged by first, where its own is none that solver and weights know.
+
+    None for a scale that is known, and where a kernel was named, which belongs to its scale.
+    """
+    from hydra.utils import get_class
+
+    kind = get_class(cfg.solver._target_)
+    scales = getattr(kind, "scales", ()) if weights is None else tuple(trained_scales(weights.card))
+    scale = degradation.scale
+    whole = weights is None or cfg.solver.get("enlarge_first") is False  # enlarges by those alone, by none between them
+    known = scale in scales if whole else bool(scales) and min(scales) <= scale <= max(scales)
+    if not scales or known or cfg.save_kernel or not is_plain(degradation):
+        return ()
+    return scales
+
+
+def tell_beyond(who: str, scales: Sequence[float], scale: float) -> None:
+    """Warn where a photo is to be enlarged by more than its solver knows.
+
+    Args:
+        who: the weights, or the solver that has none.
+        scales: of ``own_scales``.
+        scale: that was asked for.
+    """
+    if scales and max(scales) < scale:
+        log.warning(
+            "%s knows no scale above x%g: enlarged by that, and from there to x%.4g by interpolation",
+            who, max(scales), scale,
+        )  # fmt: skip
