@@ -16,7 +16,7 @@ from metasr.config.schema import register
 from metasr.degradation import names
 from metasr.degradation.kernel_files import describe_kernel, is_one_sided
 from metasr.degradation.pipeline import Degradation, Downsample
-from metasr.errors import InputError, WeightsError, nearest
+from metasr.errors import InputError, WeightsError, nearest, require_one_of
 from metasr.io.sizes import SCALE_OR_SIZE
 from metasr.paths import conf_folder, weights_folder
 from metasr.runs.folder import key_of, register_resolvers, typed_choices
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
 """What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
+
+_NO_OPTIONS = frozenset({"name", "needs_network", "blind", "snapshots", "network", "_target_"})
+"""Keys of a solver's config that are none of its options."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,9 @@ def photo_config(
         _require_solver(solver, experiment)
         own = experiment is None and (conf_folder() / "experiment" / f"{solver}.yaml").is_file()
         choices.append(f"+experiment={solver}" if own else f"solver={solver}")  # with its network, and its weights
+    if estimator is not None:
+        known = sorted(path.stem for path in (conf_folder() / "estimator").glob("*.yaml"))
+        require_one_of(estimator, known, name="estimator")
     cfg = compose("task=upscale", *choices, f"estimator={estimator or 'parametric'}")
     with open_dict(cfg):  # past hydra's grammar of overrides
         if scale is not None:
@@ -301,13 +307,14 @@ def _require_solver(name: str, experiment: str | None) -> None:
     if name in EXPERIMENT_OF_SOLVER and experiment is None:
         raise InputError(
             f"solver {name} is for the networks of the experiment {EXPERIMENT_OF_SOLVER[name]} and its like, with "
-            "whose weights it comes: give a run folder of one (weights=, -w)"
+            "whose weights it comes: give a run folder of one as weights"
         )
 
 
 def _require_option(cfg: DictConfig, key: str) -> None:
     if key not in cfg.solver:
-        raise InputError(f"--{key.replace('_', '-')} is no option of --solver {cfg.solver.name}; leave it out")
+        known = ", ".join(sorted({str(k) for k in cfg.solver} - _NO_OPTIONS)) or "none"
+        raise InputError(f"{key} is no option of solver {cfg.solver.name}, which has: {known}; leave it out")
 
 
 def _require_estimate(cfg: DictConfig, estimator: str) -> None:
@@ -319,6 +326,8 @@ def _require_estimate(cfg: DictConfig, estimator: str) -> None:
     from hydra.utils import get_class
 
     if finds_kernel(get_class(cfg.solver._target_)):
-        raise InputError(f"--estimator {estimator}: {cfg.solver.name} finds the kernel itself; leave it out")
+        raise InputError(f"estimator {estimator}: {cfg.solver.name} finds the kernel itself; leave it out")
     if not is_estimated(cfg):
-        raise InputError(f"--estimator {estimator} is for -k estimate, got -k {cfg.kernel}; leave one of them out")
+        raise InputError(
+            f"estimator {estimator} is for the kernel estimate, got the kernel {cfg.kernel}; leave one of them out"
+        )

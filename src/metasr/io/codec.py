@@ -11,10 +11,10 @@ from contextlib import nullcontext
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from metasr.errors import DataError
-from metasr.io import deep, exif, png_chunks, whole_pixels
+from metasr.io import deep, exif, heif, jpeg_frames, png_chunks, whole_pixels
 from metasr.io.quiet import captured_stderr
 
 MAX_PIXELS = 200_000_000
@@ -98,6 +98,7 @@ def decode(handle: IO[bytes], *, frame: int = 0, max_pixels: int = MAX_PIXELS, i
             handle.seek(0)
             png = png_chunks.inspect(handle)
             handle.seek(place)
+        jpeg_frames.check_tables(image)
         whole_pixels.before_loading(image, handle)
         values, full, cut = _read(image, handle, png if frame == 0 else None, frame)
         orientation = _orientation(image)
@@ -150,7 +151,7 @@ def open_image(handle: IO[bytes], *, is_tga: bool = False) -> Image.Image:
     """Read an image file's header, with our own limit in place of Pillow's, which refuses ordinary panoramas.
 
     Raises:
-        DataError: if the file is empty or of no known format.
+        DataError: if the file is empty, of no known format, or of a kind of one that is not read.
     """
     size = handle.seek(0, io.SEEK_END)
     if size == 0:
@@ -159,11 +160,18 @@ def open_image(handle: IO[bytes], *, is_tga: bool = False) -> Image.Image:
     is_tga = is_tga or handle.read() == _TGA_ENDING
     handle.seek(0)
     formats = [name for name in READ_FORMATS if name != "TGA" or is_tga]
+    jpeg_frames.check_kind(handle)
+    may_be_heif = heif.is_heif(handle.read(12))
+    handle.seek(0)
+    if may_be_heif and heif.register():
+        formats.append("HEIF")
     with _pillow_limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(handle, formats=formats)
         except Image.UnidentifiedImageError as error:
+            if may_be_heif and not heif.can_read():
+                raise DataError(heif.ADVICE) from error
             raise DataError(
                 f"the content is none of the known formats ({', '.join(READ_FORMATS)}) or its header is damaged; "
                 "convert it to PNG"
@@ -233,14 +241,30 @@ def _samples(image: Image.Image) -> tuple[np.ndarray, int]:
             f"expected 8 or 16 bits per channel, got 32-bit {kind} pixels, whose range is not stated; "
             "convert it to 16-bit PNG"
         )
+    if mode == "CMYK":
+        return np.asarray(_from_cmyk(image)), 255
     alpha = "transparency" in image.info or mode in ("LA", "La", "PA", "RGBA", "RGBa")
     colours = "L" if mode in ("1", "L", "LA", "La") else "RGB"
     values = np.asarray(image.convert(colours + "A" * alpha))
     return values.reshape(*values.shape[:2], -1), 255
 
 
+def _from_cmyk(image: Image.Image) -> Image.Image:
+    """Printing colours as sRGB: by the file's own profile where it has one, else by Pillow's rule of thumb."""
+    profile = image.info.get("icc_profile") or b""
+    if profile[16:20] == b"CMYK":
+        try:
+            known, wanted = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(image, known, wanted, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # a stranger's profile
+            converted = None
+        if converted is not None:
+            return converted
+    return image.convert("RGB")
+
+
 def _is_deep(image: Image.Image) -> bool:
-    """Whether a TIFF or PPM that was opened, not loaded yet, has more than 8 bits per channel."""
+    """Whether a TIFF, PPM or HEIF file that was opened, not loaded yet, has more than 8 bits per channel."""
     bits: object = ()
     if image.format == "TIFF":
         bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE)
@@ -248,6 +272,8 @@ def _is_deep(image: Image.Image) -> bool:
     elif image.format == "PPM":
         bits = next((tile.args for tile in getattr(image, "tile", [])), ())  # the largest value is among them
         limit = 255
+    elif image.format == "HEIF":
+        bits, limit = (image.info.get("bit_depth"),), 8
     return isinstance(bits, tuple) and any(isinstance(number, int) and number > limit for number in bits)
 
 
