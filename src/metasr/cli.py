@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     _add_upscale(commands)
     _add_prepare(commands)
     _add_offset(commands)
+    _add_import(commands)
     for name, (what, _) in PROGRAMS.items():
         commands.add_parser(name, help=f"{what}: metasr {name} [+experiment=NAME] [KEY=VALUE ...]", add_help=False)
     commands.add_parser("kernels", help="list the kernels that have names, for -k")
@@ -79,8 +80,8 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="file or folder to write, or - for standard output (default: NAME_x2.png beside each photo)",
     )  # fmt: skip
     up.add_argument(
-        "-k", "--kernel", default="bicubic", metavar="NAME|FILE|FOLDER",
-        help="how the photo came to be small: bicubic (default), estimate (blur and noise, from each photo; estimate_d "
+        "-k", "--kernel", metavar="NAME|FILE|FOLDER",
+        help="how the photo came to be small: bicubic, estimate (blur and noise, from each photo; estimate_d "
         "where every second pixel was kept), g2.0d, iso_1.5_b, aniso_4_1_0.5_d, a kernel file, or a folder of kernels "
         "of the photos' names; `metasr kernels` lists more",
     )  # fmt: skip
@@ -101,8 +102,12 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     up.add_argument("--height", type=int, metavar="N", help="of the result, in pixels")
     up.add_argument("--max-side", type=int, metavar="N", help="of the result's longer side, in pixels")
     up.add_argument("--megapixels", type=float, metavar="M", help="of the result")
-    up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (default: 10; 0 for none)")
-    up.add_argument("--solver", metavar=f"{{{','.join(_solvers())}}}", help="how (default: adapt, or the weights' own)")
+    up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (0 for none)")
+    up.add_argument(
+        "--solver",
+        metavar=f"{{{','.join(_solvers())}}}",
+        help="how (default: by what is seen; with -k or -n adapt)",
+    )
     up.add_argument("-w", "--weights", help="a released name, a file, or a run folder (default: those that fit)")
     up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
     up.add_argument("--son-noise", type=float, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)")
@@ -168,6 +173,23 @@ def _add_offset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="degradation to try whether it explains the LR image (default: bicubic)",
     )  # fmt: skip
     off.add_argument("-s", "--scale", type=_factor, help="factor (default: told from the sizes)")
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    imp = commands.add_parser(
+        "import",
+        help="make weights for this program of a file of MZSR's, MRDA's or KDSR's public program",
+        description="Read a file of MZSR's, MRDA's or KDSR's public program, and write its tensors for this one.",
+    )
+    imp.add_argument("path", metavar="FILE", help="a PyTorch file, or a TensorFlow checkpoint's .index")
+    imp.add_argument(
+        "--as", dest="name", metavar="NAME", required=True,
+        help="mrda_x4, kdsr_m_x4, kdsr_l_x4 (and _x2, _x3), mzsr_x2, mzsr_x2_bicubic, mzsr_x2_pretrain, mzsr_x4, "
+        "mzsr_multiscale",
+    )  # fmt: skip
+    imp.add_argument("-o", "--output", metavar="FILE", help="to write (default: NAME.safetensors, and NAME.json)")
+    imp.add_argument("--mln", metavar="FILE", help="of MRDA's second stage, for a teacher of MRDA")
+    imp.add_argument("--overwrite", action="store_true", help="replace an existing output")
 
 
 def _choices(group: str) -> list[str]:
@@ -281,6 +303,12 @@ def _offset(options: argparse.Namespace) -> Iterator[object]:
     yield from offsets(options.path, options.reference, kernel=options.kernel, scale=options.scale)
 
 
+def _import(options: argparse.Namespace) -> Iterator[object]:
+    from metasr.jobs.import_weights import import_weights
+
+    yield from import_weights(options.path, options.name, options.output, mln=options.mln, overwrite=options.overwrite)
+
+
 def _kernels(options: argparse.Namespace) -> Iterator[object]:
     from metasr.jobs.lists import kernel_names
 
@@ -301,5 +329,5 @@ def _info(options: argparse.Namespace) -> Iterator[object]:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], Iterator[object]]] = {
     "upscale": _upscale, "prepare": _prepare, "offset": _offset, "kernels": _kernels, "weights": _weights,
-    "info": _info,
+    "info": _info, "import": _import,
 }  # fmt: skip

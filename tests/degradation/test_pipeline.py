@@ -8,11 +8,13 @@ import torch
 from scipy.ndimage import correlate
 
 from metasr.degradation import kernels
+from metasr.degradation.jpeg import compress
 from metasr.degradation.kernels import GaussianSampler, isotropic
 from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation, DegradationSampler
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
+from metasr.io.jpeg import of_quality
 
 SIZE = (23, 31)
 KERNEL = kernels.anisotropic(3.0, 1.0, 0.6, size=7)
@@ -176,12 +178,15 @@ def test_for_son_keeps_blur_and_scale_and_drops_the_rest():
         scale=2, kernel=KERNEL, downsample="direct", padding="circular", noise_std=0.1, mask=MASK, gain=0.5
     )
     son = parent.for_son(noise_std=0.02)
-    kept = ("scale", "kernel", "downsample", "padding")
+    kept = ("scale", "kernel", "downsample", "padding", "jpeg")
     assert all(getattr(son, name) is getattr(parent, name) for name in kept)
     assert (son.noise_std, son.mask, son.gain, son.quantise) == (0.02, None, 1.0, None)
     public = {f.name for f in dataclasses.fields(son) if not f.name.startswith("_")}
     assert public == {*kept, "noise_std", "mask", "gain", "quantise", "name"}
     lr = picture(1, 3, 12, 17).double()
+    assert torch.equal(
+        dataclasses.replace(parent, jpeg=of_quality(60)).for_son()(lr), compress(parent.for_son()(lr), of_quality(60))
+    )
     want = correlate(lr[0].numpy(), KERNEL.numpy()[None], mode="wrap")[:, ::2, ::2]
     np.testing.assert_allclose(parent.for_son()(lr)[0], want, rtol=0, atol=1e-14)
 

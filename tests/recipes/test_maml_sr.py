@@ -91,6 +91,19 @@ def test_the_first_order_step_by_hand() -> None:
         torch.testing.assert_close(recipe.export()[name], value, rtol=0, atol=1e-8)
 
 
+def test_an_inner_step_on_the_image_itself_by_hand() -> None:
+    """The LR patches, degraded once more, are its input, the LR patches its target."""
+    torch.manual_seed(0)
+    batch = pairs(side=32, dtype=torch.float64)
+    recipe = MAMLSRRecipe(small().double(), steps=5, order="first", inner_rate=0.05, inner_loss="image")
+    model = copy.deepcopy(recipe.network)
+    logged = fit(recipe, [batch], steps=1)
+    son = torch.nn.functional.avg_pool2d(batch.lr, 2)
+    adapted = stepped(model, (model(imresize(son, 2)) - batch.lr).abs().mean(), 0.05)
+    assert logged[0]["train/final"] == pytest.approx(final_loss(adapted, batch).item(), rel=1e-5)
+    assert logged[0]["train/deep"] == pytest.approx(deep_loss(adapted, batch).item(), rel=1e-5)
+
+
 def test_the_second_order_gradient_is_of_the_loss_after_the_step() -> None:
     """Against finite differences of a plain two-step computation, in the direction of the gradient itself."""
     torch.manual_seed(0)
@@ -180,6 +193,7 @@ def test_no_option_is_silent() -> None:
         "deep_weights": lambda: (1.0, 0.5, 1.0),
         "outer_deep_weight": lambda: 0.0,
         "split": lambda: True,
+        "inner_loss": lambda: "image",
         "schedule": lambda: "constant",
     }
     assert silent_options(MAMLSRRecipe, baseline, others, [pairs()]) == []
@@ -275,6 +289,8 @@ def test_export_and_load() -> None:
         ({"order": "third"}, "order must be one of second, first, notebook, got 'third'"),
         ({"inner_steps": 0}, "inner_steps must be at least 1, got 0; for plain training use Pretrain"),
         ({"order": "notebook", "steps": 3}, "number must be even, got 3; set stages.maml_sr.steps"),
+        ({"inner_loss": "final"}, "inner_loss must be one of deep, image, got 'final'"),
+        ({"order": "notebook", "inner_loss": "image"}, "has no inner step, got inner_loss='image'"),
         ({"order": "notebook", "split": True}, "on the whole batch, got split=true; set split=false or another order"),
         ({"deep_weights": (1.0, 1.0)}, r"three numbers of at least 0, not all 0, got \[1.0, 1.0\]"),
         ({"deep_weights": (0.0, 0.0, 0.0)}, "to do without intermediate images set model.deep_supervision=false"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,10 +25,13 @@ from metasr.meta.rates import FixedRates, Rates, rates_from_state
 from metasr.models.kernel_regressor import KernelRegressor
 from metasr.paths import weights_folder
 from metasr.runs.architecture import is_known, make_network, make_recipe, network_choices
-from metasr.runs.weights import Weights, resolve
+from metasr.runs.weights import Weights, released, resolve
+from metasr.solvers.auto.solver import Method
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import Estimator, blind
+from metasr.solvers.network import NetworkSolver
 from metasr.solvers.oracle import ORACLE, OracleMaker
+from metasr.solvers.tiles import check_tiling
 from metasr.training.loggers import Logging, WandbOptions
 
 if TYPE_CHECKING:
@@ -222,6 +226,8 @@ def solver(
     kind = choices.pop("rates", None)
     is_blind = choices.pop("blind", False)
     extra: dict[str, Any] = {}
+    if "methods" in choices:
+        extra = {"methods": methods(cfg, cast(dict[str, Any], choices)), "estimator": estimator(cfg)}
     if choices.pop("needs_network", False):
         network = model(cfg)
         if weights is not None:
@@ -236,6 +242,37 @@ def solver(
     if not isinstance(instance, Solver):
         raise InputError(f"solver._target_ must make a metasr Solver, got {type(instance).__name__}")
     return blind(instance, estimator(cfg)) if is_blind else instance
+
+
+def methods(cfg: DictConfig, choices: dict[str, Any]) -> list[Method]:
+    """The networks that a solver may choose among; released ones that are not there are left out.
+
+    Args:
+        cfg: the run's config.
+        choices: the solver's own, of which ``methods`` and what is for networks are taken out.
+    """
+    tiling = {key: choices.pop(key) for key in ("tile", "ensemble")}
+    check_tiling(tiling["tile"])
+    there = {f"released/{name}" for name in released(weights_folder())}
+    found = []
+    for node in choices.pop("methods").values():
+        source = str(node["weights"])
+        if source.startswith("released/") and source not in there:
+            log.info("no weights %s: the choice is among the others", source)
+            continue
+        found.append(Method(node["name"], source, float(node["scale"]), partial(_method, cfg, node, tiling)))
+    return found
+
+
+def _method(cfg: DictConfig, node: dict[str, Any], tiling: dict[str, Any]) -> Solver:
+    weights = resolve(str(node["weights"]), folder=weights_folder())
+    if weights.architecture:
+        origin = f"the card of {weights.origin}"
+        network = make_network(weights.architecture, origin=origin, state=weights.network, kind=nn.Module)
+    else:
+        network = _instantiate(node["network"])
+    network = weights.load_into(network).to(device(cfg.device)).eval()
+    return NetworkSolver(network, enlarge_first=node["enlarge_first"], **tiling)
 
 
 def estimator(cfg: DictConfig) -> Estimator:

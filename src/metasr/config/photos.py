@@ -34,6 +34,9 @@ ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic
 _NO_OPTIONS = frozenset({"name", "needs_network", "blind", "snapshots", "network", "_target_"})
 """Keys of a solver's config that are none of its options."""
 
+LEAVES_OPEN = frozenset({"tile", "ensemble"})
+"""Options that leave it to the solver ``auto`` how a photo is enlarged."""
+
 
 @dataclass(frozen=True)
 class PhotoSolver:
@@ -72,7 +75,7 @@ def photo_config(
     solver: str | None = None,
     weights: str | None = None,
     scale: float | None = None,
-    kernel: str = "bicubic",
+    kernel: str | None = None,
     estimator: str | None = None,
     steps: int | None = None,
     device: str = "auto",
@@ -96,11 +99,11 @@ def photo_config(
     """The config of an upscaling job, composed of plain choices. Texts may hold any signs.
 
     Args:
-        solver: a name of ``conf/solver``; by default the one that the weights were made for, ``adapt`` for the released
-            ones.
+        solver: a name of ``conf/solver``; by default ``auto`` where nothing is said of kernel, weights and steps, else
+            the one that the weights were made for, ``adapt`` for the released ones.
         weights: a released name, a file or a run folder; none for the released ones that fit.
         scale: the factor; by default that of the weights that were named, else 2.
-        kernel: a degradation's name, a kernel file, or ``estimate``.
+        kernel: a degradation's name, a kernel file, or ``estimate``; none for ``bicubic``.
         estimator: a name of ``conf/estimator``, for ``estimate``.
         steps: gradient steps on the photo.
         device: ``auto``, ``cpu``, ``cuda``.
@@ -126,6 +129,10 @@ def photo_config(
             asked.
         WeightsError: for weights that are not there, or whose experiment is unknown here.
     """
+    typed = (solver, weights, kernel, estimator, steps, save_kernel or None)
+    if all(choice is None for choice in typed) and LEAVES_OPEN.issuperset(options or {}):
+        solver = "auto"
+    kernel = "bicubic" if kernel is None else kernel
     weights = full_name(weights)
     named = None if weights in (None, "released", "last") else resolve(str(weights), folder=weights_folder())
     experiment = None if named is None else _experiment_of(named, str(weights))
@@ -175,6 +182,9 @@ def photo_solver(cfg: DictConfig, kernels: Sequence[str], *, made: dict[object, 
     parsed = {kernel: problem_of(cfg, kernel) for kernel in dict.fromkeys(kernels)}
     _tell_kernels(parsed)
     first = parsed[kernels[0]]
+    if "take_back" in cfg.solver and cfg.solver.take_back is None:
+        with open_dict(cfg):
+            cfg.solver.take_back = True
     degradations = tuple(parsed[kernel] for kernel in kernels)
     weights = weights_for(cfg, first, steps=adapt_steps(cfg))
     scales = own_scales(cfg, weights, first)

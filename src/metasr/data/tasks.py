@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -57,11 +57,14 @@ class PairSampler:
         batch_size: pairs in a batch.
         degradations: where each batch's degradation comes from; one kernel per pair.
         augment: how the HR patches are varied, instead of by turns and flips.
+        noise_error: how far off the told noise levels are, since those of a photo are estimates: the standard deviation
+            of their natural logarithm, and of what is added besides, in grey levels (never taken below 0).
     """
 
     batch_size: int
     degradations: DegradationSampler
     augment: Augmentation | None = None
+    noise_error: tuple[float, float] = (0.0, 0.0)
 
     def draw(self, pool: PatchPool | PairedPool, *, generator: torch.Generator) -> Pairs:
         """Draw one batch; the same generator state gives the same batch on every device.
@@ -84,7 +87,16 @@ class PairSampler:
         hr = pool.draw(self.batch_size, generator=generator, augment=self.augment is None)
         if self.augment is not None:
             hr = self.augment(hr, generator=generator)
-        return Pairs(degradation(hr, generator=generator), hr, degradation)
+        lr = degradation(hr, generator=generator)
+        if any(self.noise_error):
+            degradation = replace(degradation, noise_std=self._told(degradation.noise_std, generator))
+        return Pairs(lr, hr, degradation)
+
+    def _told(self, noise_std: float | Tensor, generator: torch.Generator) -> Tensor:
+        """The noise level that is told of each image."""
+        factor, added = torch.randn(2, self.batch_size, generator=generator, dtype=torch.float64)
+        relative, levels = self.noise_error
+        return (noise_std * (relative * factor).exp() + levels / 255 * added).clamp_min(0)
 
 
 def require_drawn_as_one(sampler: object) -> None:

@@ -11,6 +11,7 @@
 ``disc_<radius>_<d|b>``             out-of-focus blur, radius in pixels
 ``<file>[#index][_flip][_<d|b>]``   kernel from a file, direct unless said otherwise; ``flip`` turns it half round
 ``..._n<std>``                      with Gaussian noise of that standard deviation on the 0-255 scale
+``..._q<quality>[c|h]``             compressed as JPEG of that quality: ``c`` colour 4:2:0, ``h`` 4:2:2, else 4:4:4
 ==================================  =====================================================================
 
 Kernels of named degradations are 21×21. Source of the first rows: MZSR (CVPR 2020), table 1. Angles turn from the x
@@ -27,6 +28,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from metasr.degradation import kernels
@@ -35,6 +37,7 @@ from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.degradation.published_ddsr import is_published
 from metasr.degradation.published_sets import SETS, members_of
 from metasr.errors import InputError, nearest
+from metasr.io.jpeg import Jpeg, Subsampling, of_quality
 
 ALIASES = {
     "g0.2d": "iso_0.2_d",
@@ -53,11 +56,22 @@ _GAUSSIAN = re.compile(
 )
 _DISC = re.compile(rf"disc_(?P<radius>{_NUMBER})_(?P<end>[db])")
 _NOISE = re.compile(rf"(?P<base>.+)_n(?P<noise>{_NUMBER})")
+_JPEG = re.compile(r"(?P<base>.+)_q(?P<quality>\d{1,3})(?P<colour>[ch]?)")
+_SUBSAMPLING: dict[str, Subsampling] = {"": "4:4:4", "h": "4:2:2", "c": "4:2:0"}
 _FILE = re.compile(
     r"(?P<path>.+?\.(?:mat|npy|npz|png|txt|csv))(?:#(?P<index>\d+))?(?P<flip>_flip)?(?:_(?P<end>[db]))?",
     re.IGNORECASE | re.DOTALL,
 )
-EXAMPLES = (*PLAIN, *ALIASES, "iso_2.5_d", "aniso_4_1_0.5_b", "sig_1.6_b", "sigani_4_1_20_b", "g2.0d_n10")
+EXAMPLES = (
+    *PLAIN,
+    *ALIASES,
+    "iso_2.5_d",
+    "aniso_4_1_0.5_b",
+    "sig_1.6_b",
+    "sigani_4_1_20_b",
+    "g2.0d_n10",
+    "bicubic_q75c",
+)
 
 
 def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradation:
@@ -75,6 +89,10 @@ def parse(name: str, *, scale: float, size: int = kernels.TEST_SIZE) -> Degradat
         InputError: for an unknown name (with the nearest ones) or an impossible width.
     """
     text = str(name).strip()
+    if match := _JPEG.fullmatch(text):
+        if _JPEG.fullmatch(match["base"]):
+            raise InputError(f"degradation {name!r}: a photo is compressed once; give one quality")
+        return replace(parse(match["base"], scale=scale, size=size), jpeg=_jpeg_of(match))
     noise, base = 0.0, text
     if match := _NOISE.fullmatch(text):
         base, noise = match["base"], float(match["noise"])
@@ -166,7 +184,8 @@ def expand(wanted: Iterable[str], scale: float) -> list[str]:
     """Put the members of named sets in their place, each name once, in order.
 
     Args:
-        wanted: short names of degradations and of sets, the latter with ``_n<std>`` for noise in each member.
+        wanted: short names of degradations and of sets, the latter with ``_n<std>`` and ``_q<quality>`` for each
+            member.
         scale: the factor between HR and LR, which the sets depend on.
 
     Raises:
@@ -187,19 +206,34 @@ def sets_in(wanted: Iterable[str], scale: float) -> dict[str, tuple[str, ...]]:
     sets: dict[str, tuple[str, ...]] = {}
     for name in wanted:
         text = str(name).strip()
-        noisy = _NOISE.fullmatch(text)
-        base, suffix = (noisy["base"], f"_n{noisy['noise']}") if noisy else (text, "")
+        base, suffix = _split(text)
         if base in SETS:
-            _check_noise(float(noisy["noise"]) if noisy else 0.0, name=text)
+            if noisy := _NOISE.fullmatch(base + suffix.partition("_q")[0]):
+                _check_noise(float(noisy["noise"]), name=text)
             members = members_of(base, scale=scale)
             sets[text] = tuple(str(parse(member + suffix, scale=scale)) for member in members)
     return sets
 
 
+def _jpeg_of(match: re.Match[str]) -> Jpeg:
+    quality = int(match["quality"])
+    if not 1 <= quality <= 100:
+        raise InputError(f"degradation {match.string!r}: a JPEG's quality is 1 to 100, got {quality}")
+    return of_quality(quality, subsampling=_SUBSAMPLING[match["colour"]])
+
+
 def _file_of(text: str) -> re.Match[str] | None:
-    """The parts of a kernel file's name; the match ends before the noise."""
-    noisy = _NOISE.fullmatch(text)
-    return _FILE.fullmatch(text, 0, len(noisy["base"]) if noisy else len(text))
+    """The parts of a kernel file's name; the match ends before noise and compression."""
+    return _FILE.fullmatch(text, 0, len(_split(text)[0]))
+
+
+def _split(text: str) -> tuple[str, str]:
+    """A name without what it says of noise and compression, and that."""
+    base = text
+    for suffix in (_JPEG, _NOISE):
+        if match := suffix.fullmatch(base):
+            base = match["base"]
+    return base, text[len(base) :]
 
 
 def _check_noise(noise: float, *, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The degradation: y = m · ((x * k)↓s + n), as one frozen object."""
+"""The degradation: y = JPEG(quantise(m · ((x * k)↓s + n))), as one frozen object."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from torch import Tensor
 
 from metasr.checks import check_image, check_kernel, check_scale
 from metasr.degradation.blur import Padding, blur
+from metasr.degradation.jpeg import Jpegs, JpegSampler, compress
 from metasr.degradation.kernel_samplers import KernelSampler
 from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.noise import Quantise, add_gaussian_noise, quantise_8bit
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError, require_one_of
+from metasr.io.jpeg import Jpeg
 
 Downsample = Literal["direct", "bicubic", "area"]
 Per = Literal["kernel", "image", "batch"]
@@ -40,8 +42,9 @@ class Degradation:
         mask: ``(1 or B, 1, h, w)`` at LR size, 1 where the image is seen.
         gain: brightness factor in (0, 1].
         quantise: 8-bit rounding at the end; without it the result is only clipped to [0, 1].
-        name: short name, if it has one; ``degradation.names.parse`` reads it back. A copy with another kernel
-            (``dataclasses.replace``) does not keep it, since it would tell of the old one.
+        jpeg: compression after that, which rounds in any case: one for all images, or one or none for each.
+        name: short name of all but the compression, if it has one; ``degradation.names.parse`` reads it back. A copy
+            with another kernel (``dataclasses.replace``) does not keep it, since it would tell of the old one.
     """
 
     scale: float
@@ -52,6 +55,7 @@ class Degradation:
     mask: Tensor | None = None
     gain: float = 1.0
     quantise: Quantise | None = "round"
+    jpeg: Jpegs | None = None
     name: str = ""
     _named: tuple[str, Tensor | None] = ("", None)  # the name of what this is a copy of, and the kernel that it told of
 
@@ -75,6 +79,9 @@ class Degradation:
             raise InputError(f"gain must be in (0, 1], got {self.gain}")
 
     def __str__(self) -> str:
+        return self._uncompressed() + _told_jpeg(self.jpeg)
+
+    def _uncompressed(self) -> str:
         if self.name:
             return self.name
         noise = f"_n{_told(self.noise_std)}" if self.noisy else ""
@@ -129,7 +136,8 @@ class Degradation:
                     f"mask must have the LR size {tuple(lr.shape[-2:])}, got {tuple(self.mask.shape[-2:])}"
                 )
             lr = lr * self.mask.to(lr)
-        return quantise_8bit(lr, self.quantise) if self.quantise else lr.clamp(0, 1)
+        lr = quantise_8bit(lr, self.quantise) if self.quantise else lr.clamp(0, 1)
+        return lr if self.jpeg is None else compress(lr, self.jpeg)
 
     def linear(self, hr: Tensor) -> Tensor:
         """The noiseless, unmasked, unclipped part: gain · (x * k)↓s. Differentiable, linear in ``hr``."""
@@ -188,10 +196,16 @@ class Degradation:
         )
         noise = float(self.noise_std[index]) if isinstance(self.noise_std, Tensor) else self.noise_std
         mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[index : index + 1]
-        return replace(self, kernel=kernel, noise_std=noise, mask=mask)
+        jpeg = self.jpeg
+        if jpeg is not None and not isinstance(jpeg, Jpeg):
+            jpeg = jpeg[index % len(jpeg)]
+        return replace(self, kernel=kernel, noise_std=noise, mask=mask, jpeg=jpeg)
 
     def for_son(self, *, noise_std: float = 0.0) -> Degradation:
-        """The same degradation as applied to the LR itself, to make its "son": clipped only, other noise, no mask."""
+        """The same degradation as applied to the LR itself, to make its "son": clipped only, other noise, no mask.
+
+        Where the LR was compressed, its son is too, by the very same tables, and so has 256 levels.
+        """
         same = not isinstance(self.noise_std, Tensor) and noise_std == self.noise_std
         name = self.name if same else ""
         return replace(self, quantise=None, noise_std=noise_std, mask=None, gain=1.0, name=name)
@@ -208,8 +222,9 @@ class DegradationSampler:
             sampler's own (MZSR: 2.5).
         downsample: as in ``Degradation``; of several, one is drawn for each batch.
         noise_std: range of the noise's standard deviation on the [0, 1] scale.
-        clean_share: probability of a batch without any noise.
+        clean_share: probability of a batch without any noise; with ``per="image"``, of each image.
         quantise: as in ``Degradation``.
+        jpeg: where each image's compression comes from, with ``per="batch"`` that of all; none for no compression.
         padding: as in ``Degradation``.
         per: what a draw holds for. ``kernel``: every image of the batch has a kernel of its own, the noise level is the
             same for all; ``image``: every image has a noise level of its own too (DASR); ``batch``: one kernel and one
@@ -224,6 +239,7 @@ class DegradationSampler:
     noise_std: tuple[float, float] = (0.0, 0.0)
     clean_share: float = 0.0
     quantise: Quantise | None = None
+    jpeg: JpegSampler | None = None
     padding: Padding = "symmetric"
     per: Per = "kernel"
 
@@ -265,8 +281,10 @@ class DegradationSampler:
         else:
             turn = float(torch.rand(1, generator=generator, dtype=torch.float64))
             grid = self.downsample[min(int(turn * len(self.downsample)), len(self.downsample) - 1)]
-        if self.clean_share and float(torch.rand(1, generator=generator, dtype=torch.float64)) < self.clean_share:
-            noise = 0.0
+        if self.clean_share:
+            clean = torch.rand(count if self.per == "image" else 1, generator=generator, dtype=torch.float64)
+            quiet = clean < self.clean_share
+            noise = torch.where(quiet, 0.0, noise) if self.per == "image" else 0.0 if bool(quiet) else noise
         return Degradation(
             scale=scale,
             kernel=kernel,
@@ -274,6 +292,7 @@ class DegradationSampler:
             padding=self.padding,
             noise_std=noise,
             quantise=self.quantise,
+            jpeg=None if self.jpeg is None else self.jpeg.sample(each, generator=generator),
         )
 
 
@@ -296,3 +315,13 @@ def _told(std: float | Tensor) -> str:
     """Noise levels on the 0-255 scale, a range of them where the images have different ones."""
     low, high = (float(std.min()), float(std.max())) if isinstance(std, Tensor) else (std, std)
     return f"{low * 255:.12g}" if low == high else f"{low * 255:.4g}to{high * 255:.4g}"
+
+
+def _told_jpeg(jpeg: Jpegs | None) -> str:
+    """What a name tells of compression: nothing, one quality, or a range of them."""
+    if jpeg is None or isinstance(jpeg, Jpeg):
+        return f"_{jpeg}" if jpeg else ""
+    known = [one.quality for one in jpeg if one is not None]
+    if len(jpeg) == 1 and jpeg[0] is not None:
+        return f"_{jpeg[0]}"
+    return f"_q{min(known)}to{max(known)}" if known else ""

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 
 from metasr.errors import DataError
 from metasr.io import deep, exif, heif, jpeg_frames, png_chunks, whole_pixels
+from metasr.io.jpeg import Jpeg, read_header
 from metasr.io.quiet import captured_stderr
 
 MAX_PIXELS = 200_000_000
@@ -58,6 +59,7 @@ class Samples(NamedTuple):
         colour_chunks: a PNG's chunks about colour, names and bytes.
         exif: EXIF data (``io.exif.carried``), if the file has any.
         frames: how many pictures the file holds.
+        jpeg: how the file was compressed, if it is a JPEG.
     """
 
     values: np.ndarray
@@ -68,6 +70,7 @@ class Samples(NamedTuple):
     colour_chunks: tuple[tuple[str, bytes], ...] = ()
     exif: bytes | None = None
     frames: int = 1
+    jpeg: Jpeg | None = None
 
 
 def decode(handle: IO[bytes], *, frame: int = 0, max_pixels: int = MAX_PIXELS, is_tga: bool = False) -> Samples:
@@ -102,11 +105,14 @@ def decode(handle: IO[bytes], *, frame: int = 0, max_pixels: int = MAX_PIXELS, i
         whole_pixels.before_loading(image, handle)
         values, full, cut = _read(image, handle, png if frame == 0 else None, frame)
         orientation = _orientation(image)
+        jpeg = read_header(image) if frame == 0 else None
+        if jpeg is not None:
+            jpeg = jpeg.seen(orientation, size=values.shape[:2])
         profile = _matching_profile(image.info.get("icc_profile"), grey=values.shape[2] < 3)
         dpi = _dpi(image)
         metadata = exif.carried(image)
     colour = png.colour if png is not None else ()
-    return Samples(_upright(values, orientation), full, profile, cut, dpi, colour, metadata, frames)
+    return Samples(_upright(values, orientation), full, profile, cut, dpi, colour, metadata, frames, jpeg)
 
 
 def encode(samples: Samples, suffix: str, *, quality: int | None = None) -> bytes:

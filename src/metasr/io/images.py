@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -32,6 +33,8 @@ from metasr.io.codec import (
     upright_size,
 )
 from metasr.io.files import PathLike, check_new_file, write_bytes
+from metasr.io.jpeg import Jpeg
+from metasr.io.jpeg_traces import traces_of
 from metasr.io.levels import to_levels
 from metasr.io.listing import IMAGE_SUFFIXES, list_images, natural_key
 from metasr.io.png_chunks import is_unusual
@@ -108,6 +111,8 @@ class Photo:
         dpi: pixels per inch across and down, if the file says so.
         colour_chunks: names and bytes of a PNG's chunks about colour (``gAMA`` and the like); not applied to ``rgb``.
         exif: EXIF data: date, camera, place (``io.exif.carried``).
+        jpeg: how the file was compressed, as its header tells, if it was a JPEG; it says nothing of how it is written
+            (see ``compression``).
 
     Raises:
         InputError: if shapes, types or bits are not these.
@@ -121,6 +126,7 @@ class Photo:
     dpi: tuple[float, float] | None = None
     colour_chunks: tuple[tuple[str, bytes], ...] = ()
     exif: bytes | None = None
+    jpeg: Jpeg | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.rgb.shape)
@@ -132,6 +138,13 @@ class Photo:
             raise InputError(f"alpha must be floating point of shape {want}, as rgb has, got {got}")
         if self.bits not in (8, 16):
             raise InputError(f"bits must be 8 or 16, got {self.bits!r}")
+
+    @cached_property
+    def compression(self) -> Jpeg | None:
+        """How the photo was compressed: as its file's header tells, else as its pixels do, if they show it clearly."""
+        if self.jpeg is not None or self.bits != 8:
+            return self.jpeg
+        return traces_of(to_uint8(self.rgb).movedim(0, -1).cpu().numpy())
 
     @property
     def colourless(self) -> bool:
@@ -208,6 +221,7 @@ def read_photo(path: PathLike, *, frame: int | None = None, max_pixels: int = MA
         dpi=samples.dpi,
         colour_chunks=samples.colour_chunks,
         exif=samples.exif,
+        jpeg=samples.jpeg,
     )
 
 

@@ -53,6 +53,7 @@ class Upscaled:
         assumed: what was estimated, where the kernel was.
         cut_short: why the solver was ended, where it would have gone on.
         stopped: why it took no further step, where it ended by itself.
+        chosen: what was seen of the photo and chosen for it, where that was not typed.
         place: its number among the photos of the job, and how many these are.
     """
 
@@ -64,12 +65,14 @@ class Upscaled:
     assumed: str = ""
     cut_short: str = ""
     stopped: str = ""
+    chosen: str = ""
     place: tuple[int, int] = (1, 1)
 
     def __str__(self) -> str:
         assumption = f", kernel {self.assumed}" if self.assumed else ""
         assumption += f"; cut short: {self.cut_short}" if self.cut_short else ""
         assumption += f"; {self.stopped}" if self.stopped else ""
+        assumption += f"; {self.chosen}" if self.chosen else ""
         number = "{} of {}: ".format(*self.place) if self.place[1] > 1 else ""
         return (
             f"{number}{self.output}  ({self.seconds:.1f} s, {pluralize(self.updates, 'update')}, "
@@ -112,6 +115,8 @@ def upscale_files(
     if skip_existing and plan.overwrite:
         raise InputError("skip_existing (--skip-existing) and overwrite (--overwrite) exclude each other: give one")
     suffix = f".{plan.file.format or 'png'}"
+    if not plan.target.is_fixed and plan.target.scale <= 1:
+        raise InputError(f"upscaling needs a scale above 1, got {plan.target.scale:g}")
     pairs = pairs_of_files(sources, output, ending=plan.target.ending, suffix=suffix, recursive=recursive)
     for _, target in pairs:
         plan.file.check(target)
@@ -234,15 +239,26 @@ def upscale(
             continue
         seconds = time.perf_counter() - start
         size, new = photo.rgb.shape[-2:], enlarged.rgb.shape[-2:]
+        used = solution.weights or label
         log.info(
             "%s (%dx%d) -> %s (%dx%d), kernel %s, weights %s, %s, %.1f s", source, size[1], size[0], output,
-            new[1], new[0], solution.assumed or degradation, label, pluralize(solution.updates, "update"), seconds,
+            new[1], new[0], solution.assumed or degradation, used, pluralize(solution.updates, "update"), seconds,
         )  # fmt: skip
         ended = {"cut_short" if was_cut_short(solution) else "stopped": solution.stopped}
         place = (i + 1, len(files))
         with listening(heard):
             tell(*place, "photos", share=shares[i + 1])
-        yield Upscaled(source, output, seconds, solution.updates, label, solution.assumed, place=place, **ended)
+        yield Upscaled(
+            source,
+            output,
+            seconds,
+            solution.updates,
+            used,
+            solution.assumed,
+            place=place,
+            chosen=solution.chosen,
+            **ended,
+        )
         if was_interrupted(solution) and i + 1 < len(files):
             raise KeyboardInterrupt  # what was meant is all of them
     if failed:
@@ -258,9 +274,12 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
     Args:
         solver: the solver.
         photo: of any size.
-        degradation: how the photo is taken to have come about; its scale is the factor.
+        degradation: how the photo is taken to have come about; its scale is the factor. Where it says nothing of
+            compression, that of the photo's file belongs to it.
         seed: of the solver's draws.
     """
+    if degradation.jpeg is None:
+        degradation = replace(degradation, jpeg=photo.compression)
     rgb = photo.rgb if photo.alpha is None else fill_transparent(photo.rgb, photo.alpha)
     solution = solver.solve(rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
     sr = solution.sr[0].cpu()
@@ -271,7 +290,7 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
     alpha: Tensor | None = None
     if photo.alpha is not None:
         alpha = imresize(photo.alpha[None], degradation.scale, shift=degradation.shift)[0].clamp(0, 1)
-    return replace(photo, rgb=sr.contiguous(), alpha=alpha), solution
+    return replace(photo, rgb=sr.contiguous(), alpha=alpha, jpeg=None), solution
 
 
 def _shows_all(solver: Solver, degradation: Degradation) -> bool:

@@ -36,11 +36,11 @@ class ResUNet(nn.Module):
         self.conditions = conditions
         self.receptive_radius = 2 * (2 * 2 * blocks + 2) + 4 * (2 * blocks + 2)
         self.head = Conv2d(12 + conditions, fine, 3, padding=1)
-        self.down = nn.Sequential(*(_Residual(fine) for _ in range(blocks)))
+        self.down = nn.Sequential(*(Residual(fine) for _ in range(blocks)))
         self.shrink = Conv2d(fine, coarse, 2, stride=2)
-        self.below = nn.Sequential(*(_Residual(coarse) for _ in range(blocks)))
+        self.below = nn.Sequential(*(Residual(coarse) for _ in range(blocks)))
         self.enlarge = ConvTranspose2d(coarse, fine, 2, stride=2)
-        self.up = nn.Sequential(*(_Residual(fine) for _ in range(blocks)))
+        self.up = nn.Sequential(*(Residual(fine) for _ in range(blocks)))
         self.tail = Conv2d(fine, 12, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
@@ -66,8 +66,12 @@ class ResUNet(nn.Module):
         return image + F.pixel_shuffle(residual, 2)[..., :height, :width]
 
 
-class _Residual(nn.Module):
-    """conv 3×3 - ReLU - conv 3×3, added to its input; the second begins at a tenth of He's size."""
+class Residual(nn.Module):
+    """conv 3×3 - ReLU - conv 3×3, added to its input; the second begins at a tenth of He's size.
+
+    Args:
+        width: channels.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -80,4 +84,5 @@ class _Residual(nn.Module):
             self.second.weight.mul_(0.1)
 
     def forward(self, features: Tensor) -> Tensor:
+        """``(B, width, H, W)`` to the same."""
         return features + self.second(F.relu(self.first(features)))

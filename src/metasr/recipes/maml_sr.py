@@ -19,6 +19,7 @@ from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.recipes.base import Recipe, Schedule
 
 TrainingOrder = Literal["second", "first", "notebook"]
+InnerLoss = Literal["deep", "image"]
 
 
 class MAMLSRRecipe(Recipe):
@@ -36,6 +37,10 @@ class MAMLSRRecipe(Recipe):
     images need learn through the second-order term alone (with ``order="first"`` not at all), and those images drift
     away from the truth, to which the adaptation to a test image then draws the final one.
 
+    With ``inner_loss="image"`` the inner step is instead the one that ``solvers.maml_sr.solver`` takes on a test image
+    with ``learn_from="image"``: each LR patch is degraded once more, and the network learns to undo that; the LR patch
+    is the target, no HR is looked at.
+
     Args:
         model: the network. Without intermediate images (``deep_supervision=False``) the inner step is on the final
             loss itself, and w has no part.
@@ -45,6 +50,7 @@ class MAMLSRRecipe(Recipe):
         inner_rate: α; not published.
         order: ``second`` differentiates through the inner steps, ``first`` treats their gradients as constants,
             ``notebook`` see above.
+        inner_loss: ``deep`` (published) or ``image``.
         deep_weights: λ of the intermediate images, coarse to fine.
         outer_deep_weight: w; 0 is the published objective.
         split: the inner step is on the first half of the batch, the final loss on the rest, instead of both on all of
@@ -65,6 +71,7 @@ class MAMLSRRecipe(Recipe):
         inner_steps: int = 1,
         inner_rate: float = 1e-2,
         order: TrainingOrder = "second",
+        inner_loss: InnerLoss = "deep",
         deep_weights: Sequence[float] = (1.0, 1.0, 1.0),
         outer_deep_weight: float = 0.1,
         split: bool = False,
@@ -72,6 +79,7 @@ class MAMLSRRecipe(Recipe):
     ) -> None:
         super().__init__(model, steps=steps, schedule=schedule)
         require_one_of(order, TrainingOrder, name="order")
+        require_one_of(inner_loss, InnerLoss, name="inner_loss")
         if inner_steps < 1:
             raise InputError(f"inner_steps must be at least 1, got {inner_steps}; for plain training use Pretrain")
         if not inner_rate > 0:
@@ -80,6 +88,10 @@ class MAMLSRRecipe(Recipe):
             raise InputError(
                 "order='notebook' takes two optimiser steps on each batch, so their number must be even, got "
                 f"{steps}; set stages.maml_sr.steps"
+            )
+        if order == "notebook" and inner_loss == "image":
+            raise InputError(
+                "order='notebook' has no inner step, got inner_loss='image'; set inner_loss=deep or order=second"
             )
         if order == "notebook" and split:
             raise InputError(
@@ -96,6 +108,7 @@ class MAMLSRRecipe(Recipe):
         self.inner_steps = inner_steps
         self.rates = FixedRates((inner_rate,))
         self.order = order
+        self.inner_of = inner_loss
         self.deep_weights = tuple(float(w) for w in deep_weights)
         self.outer_deep_weight = outer_deep_weight
         self.split = split
@@ -123,7 +136,10 @@ class MAMLSRRecipe(Recipe):
     def training_step(self, batch: Pairs, batch_idx: int) -> Tensor:
         """The loss of one batch, or of one half of its pair of steps."""
         source, target = enlarge(batch.lr, batch.hr, batch.degradation.scale), batch.hr
-        loss = self._notebook_loss(source, target) if self.order == "notebook" else self._meta_loss(source, target)
+        if self.order == "notebook":
+            loss = self._notebook_loss(source, target)
+        else:
+            loss = self._meta_loss(source, target, sons=_of_sons(batch) if self.inner_of == "image" else None)
         self.require_finite(loss, of=lambda: f"degradation {batch.degradation}")
         self.log("train/loss", loss, prog_bar=True)
         return self.touching_all(loss)
@@ -142,13 +158,15 @@ class MAMLSRRecipe(Recipe):
         """The network, as what it is."""
         return self.model  # type: ignore[return-value]
 
-    def _meta_loss(self, source: Tensor, target: Tensor) -> Tensor:
+    def _meta_loss(self, source: Tensor, target: Tensor, *, sons: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The outer loss at the adapted weights, its graph reaching down to the original ones."""
         if self.split and len(source) < 2:
             raise InputError("split=true needs at least two pairs in a batch, got 1; raise batch_size")
         half = len(source) // 2 if self.split else len(source)
 
         def support_loss(clone: nn.Module) -> Tensor:
+            if sons is not None:
+                return l1_loss(clone(sons[0][:half]), sons[1][:half])
             return self.inner_loss(cast(MAMLSRNet, clone), source[:half], target[:half])
 
         assert self.order != "notebook"
@@ -175,3 +193,9 @@ class MAMLSRRecipe(Recipe):
 
     def _deep_loss(self, deep: Sequence[Tensor], target: Tensor) -> Tensor:
         return torch.stack([w * l1_loss(i, target) for w, i in zip(self.deep_weights, deep, strict=True)]).sum()
+
+
+def _of_sons(batch: Pairs) -> tuple[Tensor, Tensor]:
+    """The LR patches degraded once more and enlarged again, and the LR patches, both ``(B, 3, h, w)``."""
+    son = batch.degradation.for_son(noise_std=0.0).linear(batch.lr)
+    return enlarge(son, batch.lr, batch.degradation.scale), batch.lr

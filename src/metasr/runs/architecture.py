@@ -42,6 +42,7 @@ def networks() -> dict[str, type]:
     from metasr.models.kernel_regressor import KernelRegressor
     from metasr.models.maml_sr_net import MAMLSRNet
     from metasr.models.mln import MLN
+    from metasr.models.photo import PhotoNet
     from metasr.models.plain_cnn import ConditionedCNN, PlainCNN
     from metasr.models.rdan import RDAN
     from metasr.models.resunet import ResUNet
@@ -49,7 +50,7 @@ def networks() -> dict[str, type]:
     from metasr.models.weight_net import WeightNet
 
     return _by_name(BlindSR, ConditionedCNN, DegradationEncoder, KDSRBody, KDSREncoder, KernelRegressor, MAMLSRNet, MLN,
-                    PlainCNN, RDAN, ResUNet, UnfoldedNet, WeightNet)  # fmt: skip
+                    PhotoNet, PlainCNN, RDAN, ResUNet, UnfoldedNet, WeightNet)  # fmt: skip
 
 
 def recipes() -> dict[str, type]:
@@ -60,14 +61,15 @@ def recipes() -> dict[str, type]:
     from metasr.recipes.kernel_regression import KernelRegression
     from metasr.recipes.maml_sr import MAMLSRRecipe
     from metasr.recipes.meta_transfer import MetaTransfer
+    from metasr.recipes.photo import PhotoTraining
     from metasr.recipes.pretrain import Pretrain
     from metasr.recipes.student import Student
     from metasr.recipes.teacher import Teacher
     from metasr.recipes.unfolded import UnfoldedTraining
     from metasr.recipes.weightnet import WeightNetRecipe
 
-    return _by_name(KernelRegression, MAMLSRRecipe, MetaTransfer, Pretrain, Student, Teacher, UnfoldedTraining,
-                    WeightNetRecipe, StepWeights, AdaptedFeatures, PairView, Staircase)  # fmt: skip
+    return _by_name(KernelRegression, MAMLSRRecipe, MetaTransfer, PhotoTraining, Pretrain, Student, Teacher,
+                    UnfoldedTraining, WeightNetRecipe, StepWeights, AdaptedFeatures, PairView, Staircase)  # fmt: skip
 
 
 def _by_name(*classes: type) -> dict[str, type]:

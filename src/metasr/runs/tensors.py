@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,15 +15,15 @@ from metasr.errors import WeightsError
 
 LARGEST = 1e6
 """Of any weight; those of the networks here stay below 100."""
-_WRAPPERS = ("state_dict", "model", "params_ema", "params")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params_ema", "params-ema", "params")
 """What programs put a state dict under, beside other things."""
-_PREFIXES = ("module.", "model.", "module.model.")
-"""What programs put before the names of a network's tensors: DataParallel, Lightning, both."""
+_COMMON = ("module.", "_orig_mod.", "model.", "net.", "netG.", "generator.")
+"""What programs put before the names of all tensors of a network."""
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 _HEADS = (
-    (b"version https://git-lfs", "is a pointer of git-lfs, not the file itself; fetch it with `git lfs pull`"),
-    (b"<", "is a web page, not weights; download the file itself, by its link to the raw file"),
+    (rb"version https://git-lfs", "is a pointer of git-lfs, not the file itself; fetch it with `git lfs pull`"),
+    (rb"<[a-z!?]", "is a web page, not weights; download the file itself, by its link to the raw file"),
 )
 _TOLD = "; weights must be .safetensors, or a torch file of tensors saved with torch.save(model.state_dict(), ...)"
 
@@ -42,11 +43,26 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}; give a readable file") from error
     for begins, told in _HEADS:
-        if head.startswith(begins):
+        if re.match(begins, head):
             raise WeightsError(f"{path} cannot be read: it {told}")
     if not head:
         raise WeightsError(f"{path} cannot be read: it is empty; fetch it again")
-    tensors = _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
+    return usable(_safetensors(path) if path.suffix == ".safetensors" else _torch_file(path), path)
+
+
+def usable(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Require tensors that a network can have: of a plain kind, finite, and of a bearable size.
+
+    Args:
+        tensors: as read.
+        path: the file, for messages.
+
+    Returns:
+        The same.
+
+    Raises:
+        WeightsError: naming the first that is not.
+    """
     for name, tensor in tensors.items():
         _require_usable(name, tensor, path)
     bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
@@ -66,18 +82,31 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def without_prefix(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under a network's own names, where all that is before them is a prefix that programs put there.
+    """Tensors under a network's own names, where all that is before them is one prefix that a program put there.
+
+    DataParallel puts ``module.`` there, torch.compile ``_orig_mod.``, a LightningModule the name of its network.
 
     Args:
         given: as read.
         own: the network's, whose names are wanted.
     """
-    if given.keys() == own.keys():
-        return dict(given)
-    for prefix in _PREFIXES:
-        if given.keys() == {prefix + name for name in own}:
-            return {name.removeprefix(prefix): tensor for name, tensor in given.items()}
+    if given.keys() != own.keys() and len(given) == len(own) > 0:
+        ending = f".{next(iter(own))}"
+        for prefix in (name.removesuffix(ending) + "." for name in given if name.endswith(ending)):
+            if given.keys() == {prefix + name for name in own}:
+                return {name.removeprefix(prefix): tensor for name, tensor in given.items()}
     return dict(given)
+
+
+def without_wrapping(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors without the prefixes of DataParallel, torch.compile and Lightning that all of them bear.
+
+    For networks whose own names are not known beforehand; see ``without_prefix`` where they are.
+    """
+    names = dict(given)
+    while prefix := next((p for p in _COMMON if names and all(name.startswith(p) for name in names)), None):
+        names = {name.removeprefix(prefix): tensor for name, tensor in names.items()}
+    return names
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -100,6 +129,11 @@ def _torch_file(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # of pickle protocols and kinds of tensors: read, or refused below
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds here; none of them may lead to unpickling
+        code = re.search(r"GLOBAL ([\w.]*\w)", str(error))
+        if code is not None:
+            raise WeightsError(
+                f"{path} is a pickle with code, which was not executed: it asks for {code.group(1)[:80]}{_TOLD}"
+            ) from error
         raise WeightsError(
             f"{path} cannot be read as plain tensors and was not executed ({type(error).__name__}){_TOLD}"
         ) from error

@@ -12,6 +12,7 @@ from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
 from metasr.models.blind import BlindSR
+from metasr.models.photo import PhotoNet
 from metasr.solvers.base import Solution, check_problem, clock
 from metasr.solvers.ensemble import back_project, symmetries_of, transform, turned, undo
 from metasr.solvers.plain_steps import forward_of
@@ -68,12 +69,21 @@ class NetworkSolver:
             if self.enlarge_first:
                 enlarged = enlarge(image, degradation.scale, off_centre=off_centre)
                 return apply_tiled(forward_of(network), enlarged, tile=self.tile, overlap=overlap_of(network))
-            body, overlap = tileable(network, image)
-            trained = getattr(network, "scale", None)
-            sr = apply_scaling(body, image, scale=degradation.scale, tile=self.tile, overlap=overlap, trained=trained)
+            body, overlap = tileable(network, image, degradation)
+            sr = apply_scaling(
+                body,
+                image,
+                scale=degradation.scale,
+                tile=self.tile,
+                overlap=overlap,
+                trained=getattr(network, "scale", None),
+                multiple=getattr(network, "multiple", 1),
+            )
             return imresize(sr, 1.0, shift=(-off_centre[0], -off_centre[1])) if any(off_centre) else sr
 
         off_centre = degradation.off_centre
+        if isinstance(network, PhotoNet):  # which works on the bicubic grid
+            off_centre = (-degradation.shift[0], -degradation.shift[1])
         if self.ensemble:
             symmetries = symmetries_of(degradation, size=(lr.shape[-2], lr.shape[-1]), own_centre=True)
             copies = []
@@ -105,13 +115,37 @@ def enlarge(
     return imresize(lr, scale, size=size, shift=(-off_centre[0], -off_centre[1]))
 
 
-def tileable(network: nn.Module, lr: Tensor) -> tuple[Callable[[Tensor], Tensor], int]:
+def enlarged_son(
+    lr: Tensor, degradation: Degradation, generator: torch.Generator, *, noise_std: float | None = None
+) -> Tensor:
+    """The LR image degraded once more and enlarged again: the input from which the LR image is to be recovered.
+
+    Args:
+        lr: ``(1, 3, h, w)``.
+        degradation: the LR image's own.
+        generator: where the noise of a noisy image's copy is drawn from.
+        noise_std: of that noise, on the [0, 1] scale; none for the degradation's.
+
+    Returns:
+        ``(1, 3, h, w)``.
+    """
+    degradation = degradation.centred()  # the son need not be displaced, which would leave its border unknown
+    again = degradation.for_son(noise_std=degradation.noise_level if noise_std is None else noise_std)
+    size = (lr.shape[-2], lr.shape[-1])
+    return enlarge(again(lr, generator=generator), degradation.scale, off_centre=degradation.off_centre, size=size)
+
+
+def tileable(network: nn.Module, lr: Tensor, degradation: Degradation) -> tuple[Callable[[Tensor], Tensor], int]:
     """A network that enlarges as a function of tiles of one image, and by how much these must overlap.
 
     Args:
-        network: one with a ``body`` of (LR, vector) and a ``vector`` that looks at the whole image is given that here.
+        network: one with a ``body`` of (LR, vector) and a ``vector`` that looks at the whole image is given
+            that here, and a ``PhotoNet`` is told the degradation.
         lr: ``(1, 3, H, W)``, the whole image.
+        degradation: how it came about.
     """
+    if isinstance(network, PhotoNet):
+        return lambda piece: cast(Tensor, network(piece, degradation)), overlap_of(network)
     if not isinstance(network, BlindSR):
         return network, overlap_of(network)
     with torch.no_grad():

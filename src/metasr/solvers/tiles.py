@@ -125,6 +125,7 @@ def apply_scaling(
     tile: int | None,
     overlap: int,
     trained: float | None = None,
+    multiple: int = 1,
 ) -> Tensor:
     """Run a network that enlarges by a whole scale itself, tile by tile, without gradients.
 
@@ -135,6 +136,7 @@ def apply_scaling(
         tile: largest side of a tile's kept part, in LR pixels.
         overlap: at least the network's receptive radius in LR pixels.
         trained: the scale that the network was made for, where it is known.
+        multiple: the network looks at pixels in groups of so many along each side, which tiles do not cut.
 
     Raises:
         InputError: if the network is for another scale.
@@ -143,8 +145,11 @@ def apply_scaling(
     if scale != int(scale):
         raise InputError(f"a network that enlarges the image itself needs a whole scale, got {scale:g}")
     step = int(scale)
+    height, width = lr.shape[-2:]
+    padded = nn.functional.pad(lr, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
-    def same_size(image: Tensor) -> Tensor:
+    def same_size(cells: Tensor) -> Tensor:
+        image = _fast_layout(nn.functional.pixel_shuffle(cells, multiple)) if multiple > 1 else cells
         sr = network(image)
         want = (image.shape[-2] * step, image.shape[-1] * step)
         if tuple(sr.shape[-2:]) != want:
@@ -152,9 +157,12 @@ def apply_scaling(
                 f"the network gave {tuple(sr.shape[-2:])} for an input of {tuple(image.shape[-2:])} at scale {step}, "
                 f"expected {want}; set solver.enlarge_first=true if it takes the enlarged image"
             )
-        return nn.functional.pixel_unshuffle(sr, step)  # (1, 3 s², h, w): the tiles are cut at LR size
+        return nn.functional.pixel_unshuffle(sr, step * multiple)  # (1, 3 s², h, w): the tiles are cut at LR size
 
-    return nn.functional.pixel_shuffle(apply_tiled(same_size, lr, tile=tile, overlap=overlap), step)
+    cells = nn.functional.pixel_unshuffle(padded, multiple)
+    side, beyond = None if tile is None else max(1, tile // multiple), -(-overlap // multiple)
+    sr = nn.functional.pixel_shuffle(apply_tiled(same_size, cells, tile=side, overlap=beyond), step * multiple)
+    return sr[..., : step * height, : step * width]
 
 
 def _keeping_size(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
@@ -251,6 +259,56 @@ def spread(height: int, width: int, *, pixels: int, overlap: int, cell: int = 12
 
     across = list(places(width, wide, columns))
     return [Tile((r, c), (ro, co)) for r, ro in places(height, tall, rows) for c, co in across]
+
+
+def hold_out(tiles: Sequence[Tile], size: tuple[int, int], *, overlap: int) -> tuple[list[Tile], list[Tile]]:
+    """Take an eighth of what some tiles cover out of them: every eighth tile, or of fewer a band across the middle.
+
+    Args:
+        tiles: of an image.
+        size: its height and width.
+        overlap: how far outer parts reach beyond cores.
+
+    Returns:
+        What is left, and what is held out; the latter is empty for an image of fewer than 48 rows.
+    """
+    if len(tiles) >= 8:
+        return [t for i, t in enumerate(tiles) if i % 8 != 3], [t for i, t in enumerate(tiles) if i % 8 == 3]
+    height = size[0]
+    if height < 48:
+        return list(tiles), []
+    first, last = height * 7 // 16, height * 9 // 16
+    left: list[Tile] = []
+    held: list[Tile] = []
+    for tile in tiles:
+        rows = tile.core[0]
+        for start, stop, into in ((0, first, left), (first, last, held), (last, height, left)):
+            core = slice(max(rows.start, start), min(rows.stop, stop))
+            if core.start < core.stop:
+                outer = slice(max(0, core.start - overlap), min(height, core.stop + overlap))
+                into.append(Tile((core, tile.core[1]), (outer, tile.outer[1])))
+    return left, held
+
+
+def tiled_error(
+    network: Callable[[Tensor], Tensor] | None, source: Tensor, target: Tensor, tiles: Sequence[Tile]
+) -> float:
+    """Mean absolute error over the tiles' cores, without gradients.
+
+    Args:
+        network: what is measured; none for the source itself.
+        source: its input, ``(1, C, H, W)``.
+        target: what it should give, ``(1, C, H, W)``.
+        tiles: where to compare.
+    """
+    total = 0.0
+    with torch.no_grad():
+        for part in tiles:
+            piece = source[..., part.outer[0], part.outer[1]]
+            output = piece if network is None else network(_fast_layout(piece))
+            difference = output[..., part.inner[0], part.inner[1]] - target[..., part.core[0], part.core[1]]
+            total += float(difference.abs().sum())
+    return total / (sum(area(t.core) for t in tiles) * target.shape[1])
 
 
 def _fast_layout(image: Tensor) -> Tensor:

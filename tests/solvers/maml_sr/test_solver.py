@@ -41,6 +41,8 @@ SOLVERS: dict[str, Callable[[], MAMLSRSolver]] = {
     "consistency": lambda: solver(stop="consistency"),
     "loss_in_parts": lambda: solver(stop="loss", threshold=0.004, tile=20, adapt_pixels=400),
     "fixed_sgd": lambda: solver(stop="fixed", optimiser="sgd"),
+    "image": lambda: solver(learn_from="image"),
+    "image_in_parts": lambda: solver(learn_from="image", tile=20, adapt_pixels=400),
 }
 every_kind = pytest.mark.parametrize("name", SOLVERS)
 
@@ -99,15 +101,15 @@ def test_constant_images_stay_what_they_are(name: str) -> None:
 # --- the steps ---
 
 
-def by_hand(network: MAMLSRNet, source: Tensor, *, steps: int, rate: float, make: Any) -> list[Tensor]:
-    """The final image after 0, 1, ... steps, and the losses."""
+def by_hand(network: MAMLSRNet, source: Tensor, *, steps: int, rate: float, make: Any, head: int = 2) -> list[Tensor]:
+    """The final image after 0, 1, ... steps."""
     model = copy.deepcopy(network)
     optimiser, images = make(model.parameters(), lr=rate), []
     for _ in range(steps + 1):
         outputs = model.forward_all(source)
         images.append(outputs.final.detach())
         optimiser.zero_grad()
-        F.l1_loss(outputs.final, outputs.deep[0]).backward()
+        F.l1_loss(outputs.final, outputs.deep[head]).backward()
         optimiser.step()
     return images
 
@@ -124,11 +126,37 @@ def test_steps_by_hand(name: str, make: Any) -> None:
     assert not torch.allclose(images[3], images[0], atol=1e-4)
 
 
+@pytest.mark.parametrize(("head", "index"), [("coarsest", 0), ("middle", 1), ("finest", 2)])
+def test_which_intermediate_image_is_learned_from(head: Any, index: int) -> None:
+    network, lr = net(4).double(), picture(13, 18, dtype=torch.float64)
+    images = by_hand(network, imresize(lr, 2), steps=2, rate=0.01, make=torch.optim.Adam, head=index)
+    got = solver(network, rate=0.01, max_steps=2, stop="fixed", target_head=head).solve(lr, scale=2)
+    torch.testing.assert_close(got.sr, images[2].clamp(0, 1), rtol=0, atol=1e-9)
+
+
+def test_learning_from_the_image_by_hand() -> None:
+    """The image degraded once more is the input, the image the target; in parts the same where parts are exact."""
+    network, lr = net(4).double(), picture(14, 18, dtype=torch.float64)
+    model, son = copy.deepcopy(network), imresize(AREA.for_son().linear(lr), 2)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(3):
+        optimiser.zero_grad()
+        loss = F.l1_loss(model(son), lr)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    got = solver(network, rate=0.01, max_steps=3, stop="fixed", learn_from="image").solve(lr, scale=2, degradation=AREA)
+    torch.testing.assert_close(got.sr, model(imresize(lr, 2)).clamp(0, 1), rtol=0, atol=1e-9)
+    assert got.trace.losses == pytest.approx(losses, rel=1e-9)
+    assert losses[2] < losses[0]
+
+
 def test_the_loss_is_the_disagreement_of_the_scales_and_goes_down() -> None:
     network, lr = net(4, last_gain=1.0), picture(16, 20)
     solution = solver(network, stop="fixed", rate=1e-4, max_steps=8, optimiser="sgd").solve(lr, scale=2)
     outputs = network.forward_all(imresize(lr, 2))
-    assert solution.trace.losses[0] == pytest.approx((outputs.final - outputs.deep[0]).abs().mean().item(), rel=1e-5)
+    assert solution.trace.losses[0] == pytest.approx((outputs.final - outputs.deep[2]).abs().mean().item(), rel=1e-5)
     assert solution.trace.losses[-1] < solution.trace.losses[0]
 
 
@@ -216,10 +244,11 @@ def test_a_threshold_is_reached_or_the_bound_is() -> None:
 
 def test_no_option_is_silent() -> None:
     lr, network = picture(20, 31), net(4, last_gain=1.0)
-    slow = {"max_steps": 12, "rate": 3e-3, "adapt_pixels": None}
+    slow = {"max_steps": 12, "rate": 3e-3, "adapt_pixels": None, "target_head": "coarsest"}
     base = solver(network, **slow).solve(lr, scale=2).sr
     for option, value in {
         "rate": 1e-4, "max_steps": 1, "stop": "fixed", "optimiser": "sgd", "tile": 24, "adapt_pixels": 600,
+        "learn_from": "image", "target_head": "finest",
     }.items():  # fmt: skip
         other = solver(network, **{**slow, option: value}).solve(lr, scale=2).sr
         assert not torch.equal(other, base), option
@@ -245,14 +274,16 @@ def test_gradients_of_parts_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
             return image + self.a(image)
 
         def forward_all(self, image: Tensor, *, heads: tuple[int, ...] = ()) -> Outputs:
-            assert heads == (0,)
+            assert heads in ((), (2,))
             return Outputs(self(image), (self.b(image),))
 
     torch.manual_seed(0)
     network, lr = Pixelwise().double(), picture(17, 20, dtype=torch.float64)
-    whole, parts = (solver(network, stop="fixed", tile=t).solve(lr, scale=2) for t in (None, 9))
-    torch.testing.assert_close(parts.sr, whole.sr, rtol=0, atol=1e-10)
-    assert parts.trace.losses == pytest.approx(whole.trace.losses, rel=1e-10)
+    for kind in ("scales", "image"):
+        options: dict[str, Any] = {"stop": "fixed", "learn_from": kind}
+        whole, parts = (solver(network, tile=t, **options).solve(lr, scale=2) for t in (None, 9))
+        torch.testing.assert_close(parts.sr, whole.sr, rtol=0, atol=1e-10)
+        assert parts.trace.losses == pytest.approx(whole.trace.losses, rel=1e-10)
 
 
 def test_no_part_is_larger_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,6 +324,8 @@ def test_adaptation_looks_at_the_centre_of_a_large_image() -> None:
         ({"stop": "never"}, "stop must be one of metric, consistency, loss, fixed, got 'never'"),
         ({"mixed": "keep"}, "mixed must be one of continue, stop, got 'keep'"),
         ({"threshold": math.nan}, "threshold must be a number, got nan"),
+        ({"learn_from": "itself"}, "learn_from must be one of scales, image, got 'itself'"),
+        ({"target_head": "last"}, "target_head must be one of coarsest, middle, finest, got 'last'"),
         ({"optimiser": "rmsprop"}, "optimiser must be one of adam, sgd, got 'rmsprop'"),
         ({"rate": 0.0}, "rate must be above 0, got 0"),
         ({"rate": math.inf}, "rate must be above 0, got inf"),

@@ -61,7 +61,7 @@ class BlindSolver:
     """A solver that is told no kernel: it estimates blur and noise, then solves with them.
 
     Of the degradation that it is given, only what is no property of the blur is used: scale, sampling grid, padding,
-    gain and rounding. Kernel and noise are not looked at.
+    gain, rounding and compression. Kernel and noise are not looked at.
 
     Args:
         inner: solves once the degradation is known; it must make use of a kernel.
@@ -106,6 +106,7 @@ class BlindSolver:
             padding=problem.padding,
             gain=problem.gain,
             quantise=problem.quantise,
+            jpeg=problem.jpeg,
             noise_std=noise_std,
             name=estimate.degradation.name if noise_std == estimate.degradation.noise_std else "",
         )
