@@ -15,8 +15,8 @@ from torch import Tensor
 
 from metasr.config import build
 from metasr.config.photo_plan import PhotoPlan, given_solvers, plan_of
-from metasr.config.photo_weights import sampling_of
-from metasr.config.photos import ESTIMATE, photo_config, solver_for
+from metasr.config.photo_weights import ESTIMATE, sampling_of
+from metasr.config.photos import photo_config, solver_for
 from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation

@@ -83,6 +83,7 @@ SOLVERS: dict[str, Callable[[], Solver]] = {
     "back_project": lambda: BackProjectSolver(rounds=2),
     "data_step": DataStepSolver,
     "unfolded": lambda: UnfoldedSolver(unfolded()),
+    "unfolded_adapted": lambda: UnfoldedSolver(unfolded(), steps=3, adapt_pixels=60, least_gain=None),
     "unfolded_tiled": lambda: UnfoldedSolver(unfolded(strided=True), tile=12, ensemble=True),
     "network": lambda: NetworkSolver(tiny()),
     "network_tiled": lambda: NetworkSolver(tiny(), tile=7),

@@ -10,13 +10,18 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from metasr.config.evaluation import choose_for
+from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation, Downsample
-from metasr.errors import InputError, WeightsError, nearest
-from metasr.paths import weights_folder
-from metasr.runs.weights import Weights, released, resolve, trained_scales
+from metasr.errors import InputError, MetasrError, WeightsError, nearest
+from metasr.paths import conf_folder, weights_folder
+from metasr.runs.weights import Weights, best_released, released, resolve, trained_scales
+from metasr.solvers.base import Solver
 from metasr.solvers.own_scale import is_plain
 
 log = logging.getLogger(__name__)
+
+ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
+"""What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
 
 
 def full_name(weights: str | None) -> str | None:
@@ -51,6 +56,36 @@ def sampling_of(weights: str | None) -> Downsample:
     return "direct" if known == "direct" else "area" if known == "area" else "bicubic"
 
 
+def best_weights(kernel: str, scale: float) -> str | None:
+    """The released weights that are best where a kernel, or only that it is to be estimated, is known."""
+    try:
+        degradation = names.parse(ESTIMATE.get(kernel, kernel), scale=scale)
+    except MetasrError:  # a folder of kernels; or a mistake, which is told later
+        degradation = Degradation(scale=2.0, downsample="bicubic" if kernel.endswith("_b") else "direct")
+    name = best_released(weights_folder(), degradation)
+    return None if name is None else f"released/{name}"
+
+
+def experiment_of(weights: Weights, source: str) -> str | None:
+    """The experiment whose network and solver run some weights; none for MZSR's, which the default ones run.
+
+    Raises:
+        WeightsError: if it is none of those known here.
+    """
+    card = weights.card
+    config = card.get("config", {})
+    name = card.get("experiment") or config.get("name")
+    if (card.get("method") or config.get("method", "mzsr")) == "mzsr":
+        return None
+    if name not in {path.stem for path in (conf_folder() / "experiment").glob("*.yaml")}:  # a name, never a path
+        name = str(name)[:60]
+        raise WeightsError(
+            f"{source} was made by the experiment {name!r}, which is not known here; use it with the configuration "
+            f"that made it: metasr run --config-dir FOLDER +experiment={name} task=upscale weights={source}"
+        )
+    return str(name)
+
+
 def weights_for(cfg: DictConfig, degradation: Degradation, *, steps: int | None) -> Weights | None:
     """The configured solver's weights for one degradation; none where it has none.
 
@@ -65,17 +100,16 @@ def weights_for(cfg: DictConfig, degradation: Degradation, *, steps: int | None)
     return choose_for(cfg, cfg.weights, degradation, steps=steps, warn=not plain)
 
 
-def own_scales(cfg: DictConfig, weights: Weights | None, degradation: Degradation) -> tuple[float, ...]:
+def own_scales(cfg: DictConfig, solver: Solver, weights: Weights | None, degradation: Degradation) -> tuple[float, ...]:
     """The scales that a photo is enlarged by first, where its own is none that solver and weights know.
 
     None for a scale that is known, and where a kernel was named, which belongs to its scale.
     """
-    from hydra.utils import get_class
-
-    kind = get_class(cfg.solver._target_)
-    scales = getattr(kind, "scales", ()) if weights is None else tuple(trained_scales(weights.card))
+    network = getattr(solver, "network", None)
+    trained = () if weights is None else trained_scales(weights.card)
+    scales = tuple(trained) or tuple(filter(None, (getattr(network, "scale", None),))) or getattr(solver, "scales", ())
     scale = degradation.scale
-    whole = weights is None or cfg.solver.get("enlarge_first") is False  # enlarges by those alone, by none between them
+    whole = weights is None or not getattr(solver, "enlarge_first", True)  # by those alone, by none between them
     known = scale in scales if whole else bool(scales) and min(scales) <= scale <= max(scales)
     if not scales or known or cfg.save_kernel or not is_plain(degradation):
         return ()

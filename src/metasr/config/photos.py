@@ -11,25 +11,31 @@ from omegaconf import DictConfig, open_dict
 
 from metasr.config import build
 from metasr.config.help import EXPERIMENT_OF_SOLVER
-from metasr.config.photo_weights import full_name, own_scales, tell_beyond, weights_for
+from metasr.config.photo_weights import (
+    ESTIMATE,
+    best_weights,
+    experiment_of,
+    full_name,
+    own_scales,
+    tell_beyond,
+    weights_for,
+)
 from metasr.config.schema import register
 from metasr.degradation import names
 from metasr.degradation.kernel_files import describe_kernel, is_one_sided
-from metasr.degradation.pipeline import Degradation, Downsample
-from metasr.errors import InputError, WeightsError, nearest, require_one_of
+from metasr.degradation.pipeline import Degradation
+from metasr.errors import InputError, nearest, require_one_of
 from metasr.io.sizes import SCALE_OR_SIZE
 from metasr.paths import conf_folder, weights_folder
 from metasr.runs.folder import key_of, register_resolvers, typed_choices
-from metasr.runs.weights import Weights, resolve
+from metasr.runs.other_programs import is_of_another_program, other_network
+from metasr.runs.weights import resolve
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import BlindSolver, blind, finds_kernel, takes_kernel
 from metasr.solvers.oracle import ORACLE
 from metasr.solvers.own_scale import OwnScaleSolver
 
 log = logging.getLogger(__name__)
-
-ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
-"""What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
 
 _NO_OPTIONS = frozenset({"name", "needs_network", "blind", "snapshots", "network", "_target_"})
 """Keys of a solver's config that are none of its options."""
@@ -100,8 +106,9 @@ def photo_config(
 
     Args:
         solver: a name of ``conf/solver``; by default ``auto`` where nothing is said of kernel, weights and steps, else
-            the one that the weights were made for, ``adapt`` for the released ones.
-        weights: a released name, a file or a run folder; none for the released ones that fit.
+            the one that the weights were made for.
+        weights: a released name, a file or a run folder; none for the released ones that fit the solver, or without one
+            those that are best for the kernel (``runs.weights.best_released``).
         scale: the factor; by default that of the weights that were named, else 2.
         kernel: a degradation's name, a kernel file, or ``estimate``; none for ``bicubic``.
         estimator: a name of ``conf/estimator``, for ``estimate``.
@@ -134,9 +141,14 @@ def photo_config(
         solver = "auto"
     kernel = "bicubic" if kernel is None else kernel
     weights = full_name(weights)
+    if solver is None and weights is None and kernel != "bicubic":
+        weights = best_weights(kernel, 2.0 if scale is None else scale)
     named = None if weights in (None, "released", "last") else resolve(str(weights), folder=weights_folder())
-    experiment = None if named is None else _experiment_of(named, str(weights))
+    experiment = None if named is None else experiment_of(named, str(weights))
     choices = [f"+experiment={experiment}"] if experiment else []
+    other = None if named is None or not is_of_another_program(named) else other_network(named)
+    if other is not None and solver is None:
+        solver = "network"
     if solver is not None:
         _require_solver(solver, experiment)
         own = experiment is None and (conf_folder() / "experiment" / f"{solver}.yaml").is_file()
@@ -150,7 +162,9 @@ def photo_config(
             if any(size is not None for size in (width, height, max_side, megapixels)):
                 raise InputError(SCALE_OR_SIZE)
             cfg.scale = scale
-        elif named is not None and not experiment:
+        elif other is not None:
+            cfg.scale = float(other.scale)
+        elif named is not None:
             cfg.scale = float(named.card.get("scale") or cfg.scale)
         cfg.weights, cfg.kernel, cfg.device = verbatim(weights), verbatim(kernel), verbatim(device)
         cfg.adapt_steps, cfg.seed, cfg.save_kernel = steps, seed, save_kernel
@@ -187,13 +201,14 @@ def photo_solver(cfg: DictConfig, kernels: Sequence[str], *, made: dict[object, 
             cfg.solver.take_back = True
     degradations = tuple(parsed[kernel] for kernel in kernels)
     weights = weights_for(cfg, first, steps=adapt_steps(cfg))
-    scales = own_scales(cfg, weights, first)
     label = "-" if weights is None else weights.label
     known: dict[object, Solver] = {} if made is None else made
+    if label not in known:
+        known[label] = build.solver(cfg, weights=weights, steps=adapt_steps(cfg))
+    scales = own_scales(cfg, known[label], weights, first)
     if (label, scales) not in known:
         tell_beyond(f"solver {cfg.solver.name}" if weights is None else label, scales, first.scale)
-        solver = build.solver(cfg, weights=weights, steps=adapt_steps(cfg))
-        solver = OwnScaleSolver(solver, scales=scales) if scales else solver
+        solver = OwnScaleSolver(known[label], scales=scales) if scales else known[label]
         known[label, scales] = estimating(cfg, solver, first)
     return PhotoSolver(known[label, scales], label, degradations)
 
@@ -287,26 +302,6 @@ def verbatim(text: str | None) -> str | None:
     if text == "???":  # omegaconf's word for a missing value
         return "./???"
     return text if text is None else re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-
-
-def _experiment_of(weights: Weights, source: str) -> str | None:
-    """The experiment whose network and solver run some weights; none for MZSR's, which the default ones run.
-
-    Raises:
-        WeightsError: if it is none of those known here.
-    """
-    card = weights.card
-    config = card.get("config", {})
-    name = card.get("experiment") or config.get("name")
-    if (card.get("method") or config.get("method", "mzsr")) == "mzsr":
-        return None
-    if name not in {path.stem for path in (conf_folder() / "experiment").glob("*.yaml")}:  # a name, never a path
-        name = str(name)[:60]
-        raise WeightsError(
-            f"{source} was made by the experiment {name!r}, which is not known here; use it with the configuration "
-            f"that made it: metasr run --config-dir FOLDER +experiment={name} task=upscale weights={source}"
-        )
-    return str(name)
 
 
 def _require_solver(name: str, experiment: str | None) -> None:
