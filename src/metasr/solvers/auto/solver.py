@@ -167,7 +167,7 @@ class AutoSolver:
         plain, chosen = (image[..., : size[0], : size[1]] for image in (plain, chosen))
         change = (chosen - plain).double()
         power = float(change.square().sum())
-        if not power > 0:
+        if power == 0:
             return 1.0
         best = float(((probe - plain).double() * change).sum()) / power
         return min(1.0, best / ENOUGH) if best >= _LEAST else 0.0  # NaN too
@@ -179,7 +179,7 @@ def _mixed(lr: Tensor, problem: Degradation, used: Sequence[tuple[Method, float]
     sr = left * lanczos(lr, problem.scale, shift=problem.shift).clamp(0, 1) if left > _NOTHING else None
     for i, (method, share) in enumerate(used):
         with part(i / len(used), (i + 1) / len(used)):
-            own = share * method.enlarge(lr, problem, seed=seed)
-        sr = own if sr is None else sr + own
+            own = method.enlarge(lr, problem, seed=seed) * share
+        sr = own if sr is None else sr.add_(own)  # in place: an enlarged photo is large
     assert sr is not None
     return sr
