@@ -39,7 +39,7 @@ def test_printing_colours_go_by_the_file_s_own_profile(tmp_path: Path, monkeypat
     plain = read_photo(tmp_path / "a.jpg").rgb  # the profile is none: by rule of thumb
     asked = []
 
-    def convert(image: Image.Image, known: object, wanted: object, outputMode: str) -> Image.Image:  # noqa: N803
+    def convert(image: Image.Image, known: object, wanted: object, outputMode: str) -> Image.Image:
         asked.append((image.mode, outputMode))
         return Image.new("RGB", image.size, (10, 20, 30))
 
