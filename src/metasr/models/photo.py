@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metasr.degradation.jpeg import jpegs_of
+from metasr.degradation.jpeg import told_numbers
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
-from metasr.io.jpeg import Jpeg
 from metasr.models.conv import Conv2d, ConvTranspose2d
 from metasr.models.resunet import Residual
 
 CONDITIONS = 4
 """Numbers that the network is told of each image: see ``conditions``."""
 _SCALE_OF_NOISE = 10.0  # noise of 0.1 (25 grey levels) is shown as 1
-_SCALE_OF_STEPS = 1 / math.log(64)  # quantisation steps of 63 are shown as 1; quality 30 has 90, quality 95 has 5
 
 
 class PhotoNet(nn.Module):
@@ -96,19 +93,9 @@ class PhotoNet(nn.Module):
 
 
 def conditions(degradation: Degradation, *, count: int) -> Tensor:
-    """What a photo's network is told, ``(count, CONDITIONS)``.
+    """What a photo's network is told of each image, ``(count, CONDITIONS)``.
 
-    For each image: the noise's standard deviation over 0.1; log(1 + mean quantisation step) over log 64 of luma, and of
-    chroma, both 0 where there was no compression; and whether chroma was subsampled. Tables tell more than a quality
-    does, and those of cameras are of none.
+    The noise's standard deviation over 0.1, and the numbers of ``metasr.degradation.jpeg.told_numbers``.
     """
     noise = torch.as_tensor(degradation.noise_std, dtype=torch.float32).reshape(-1).expand(count) * _SCALE_OF_NOISE
-    coded = torch.tensor([_coded(jpeg) for jpeg in jpegs_of(degradation.jpeg, count)])
-    return torch.cat([noise[:, None], coded.to(noise.device)], 1)
-
-
-def _coded(jpeg: Jpeg | None) -> tuple[float, float, float]:
-    if jpeg is None:
-        return 0.0, 0.0, 0.0
-    luma, chroma = (math.log1p(sum(table) / 64) * _SCALE_OF_STEPS for table in (jpeg.luma, jpeg.chroma))
-    return luma, chroma, float(jpeg.subsampled)
+    return torch.cat([noise[:, None], told_numbers(degradation.jpeg, count).to(noise.device)], 1)
