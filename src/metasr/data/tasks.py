@@ -12,6 +12,7 @@ from metasr.checks import require_one_kernel
 from metasr.data.pairs import PairedPool
 from metasr.data.patches import PatchPool
 from metasr.degradation.pipeline import Degradation, DegradationSampler
+from metasr.degradation.told import told
 from metasr.errors import InputError
 
 
@@ -121,6 +122,7 @@ class TaskSampler:
         degradations: where each task's degradation comes from. A task has one, whatever ``per`` says there.
         shared_patches: all tasks of a meta-batch have the same HR patches, as in the public code of MRDA; otherwise
             each has its own.
+        tell: give LR patches with what their degradation tells behind their colours (``metasr.degradation.told``).
     """
 
     meta_batch: int
@@ -128,6 +130,7 @@ class TaskSampler:
     query: int
     degradations: DegradationSampler
     shared_patches: bool = False
+    tell: bool = False
 
     def __post_init__(self) -> None:
         if min(self.meta_batch, self.support, self.query) < 1:
@@ -146,6 +149,8 @@ class TaskSampler:
             else:
                 hr = pool.draw(self.support + self.query, generator=generator)
             lr = drawn(hr, generator=generator)
+            if self.tell:
+                lr = told(lr, drawn)
             s = self.support
             tasks.append(Task(lr[:s], hr[:s], lr[s:], hr[s:], drawn))
         return tasks

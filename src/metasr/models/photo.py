@@ -8,24 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metasr.degradation.jpeg import told_numbers
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
+from metasr.degradation.told import CONDITIONS, told
 from metasr.errors import InputError
 from metasr.models.conv import Conv2d, ConvTranspose2d
 from metasr.models.resunet import Residual
-
-CONDITIONS = 4
-"""Numbers that the network is told of each image: see ``conditions``."""
-_SCALE_OF_NOISE = 10.0  # noise of 0.1 (25 grey levels) is shown as 1
 
 
 class PhotoNet(nn.Module):
     """Residual blocks on the LR image's own pixels and on a level half as fine; pixels are shuffled up at the end.
 
     What is learned is added to the bicubic enlargement, and begins at 0. The network is told the noise level and how
-    the image was compressed (``conditions``), as even maps; blur it has to see by itself. 1.6 million parameters of
-    which the last layers alone depend on the scale.
+    the image was compressed (``metasr.degradation.told``), as even maps; blur it has to see by itself. 1.6 million
+    parameters, of which the last layers alone depend on the scale.
 
     Attributes:
         multiple: sizes are repeated at the border up to multiples of this, and cut again.
@@ -64,38 +60,29 @@ class PhotoNet(nn.Module):
             nn.init.zeros_(tail.weight)  # type: ignore[arg-type]
             nn.init.zeros_(tail.bias)  # type: ignore[arg-type]
 
-    def forward(self, lr: Tensor, degradation: Degradation) -> Tensor:
+    def forward(self, lr: Tensor, degradation: Degradation | None = None) -> Tensor:
         """Super-resolve.
 
         Args:
-            lr: ``(B, 3, h, w)`` in [0, 1], any size; a part of an image is treated as the whole would be.
+            lr: ``(B, 3, h, w)`` in [0, 1], any size; a part of an image is treated as the whole would be. Without a
+                degradation ``(B, 3 + CONDITIONS, h, w)``, as ``metasr.degradation.told.told`` makes them.
             degradation: its scale, noise and compression are looked at, one for all images or one each.
 
         Returns:
-            ``(B, 3, scale · h, scale · w)`` on the bicubic grid, not clipped.
+            ``(B, 3, scale · h, scale · w)`` on the bicubic grid, not clipped; without a degradation the first scale's.
 
         Raises:
             InputError: for a scale that the network has no layer for.
         """
-        scale = degradation.scale
+        scale = self.scales[0] if degradation is None else degradation.scale
         name = f"x{scale:g}"
         if name not in self.tails:
             known = ", ".join(f"x{one}" for one in self.scales)
             raise InputError(f"these weights enlarge by {known}, but scale {scale:g} was asked for; take others")
+        pixels = lr if degradation is None else told(lr, degradation)
         height, width = lr.shape[-2:]
-        pixels = F.pad(lr, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        maps = conditions(degradation, count=len(lr)).to(lr)[:, :, None, None].expand(-1, -1, *pixels.shape[-2:])
-        told = torch.cat([pixels, maps], 1).contiguous(memory_format=torch.channels_last)  # fast on CPUs
-        fine = self.down(self.head(told))
+        padded = F.pad(pixels, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        fine = self.down(self.head(padded.contiguous(memory_format=torch.channels_last)))  # fast on CPUs
         coarse = self.below(self.shrink(fine))  # (B, coarse, h/2, w/2)
         residual = F.pixel_shuffle(self.tails[name](self.up(fine + self.enlarge(coarse))), int(scale))
-        return imresize(lr, scale) + residual[..., : int(scale) * height, : int(scale) * width]
-
-
-def conditions(degradation: Degradation, *, count: int) -> Tensor:
-    """What a photo's network is told of each image, ``(count, CONDITIONS)``.
-
-    The noise's standard deviation over 0.1, and the numbers of ``metasr.degradation.jpeg.told_numbers``.
-    """
-    noise = torch.as_tensor(degradation.noise_std, dtype=torch.float32).reshape(-1).expand(count) * _SCALE_OF_NOISE
-    return torch.cat([noise[:, None], told_numbers(degradation.jpeg, count).to(noise.device)], 1)
+        return imresize(pixels[:, :3], scale) + residual[..., : int(scale) * height, : int(scale) * width]
