@@ -12,6 +12,7 @@ from metasr.checks import require_one_kernel
 from metasr.data.pairs import PairedPool
 from metasr.data.patches import PatchPool
 from metasr.degradation.pipeline import Degradation, DegradationSampler
+from metasr.degradation.resize import imresize
 from metasr.degradation.told import told
 from metasr.errors import InputError
 
@@ -122,6 +123,9 @@ class TaskSampler:
         degradations: where each task's degradation comes from. A task has one, whatever ``per`` says there.
         shared_patches: all tasks of a meta-batch have the same HR patches, as in the public code of MRDA; otherwise
             each has its own.
+        internal: the support pairs are made of the query's own patches, as ``solvers.unfolded.UnfoldedSolver`` makes
+            them of a test image: the HR patch shrunk bicubically to LR size, and that degraded once more. Otherwise, as
+            in MZSR, they are other patches under the same degradation.
         tell: give LR patches with what their degradation tells behind their colours (``metasr.degradation.told``).
     """
 
@@ -130,9 +134,15 @@ class TaskSampler:
     query: int
     degradations: DegradationSampler
     shared_patches: bool = False
+    internal: bool = False
     tell: bool = False
 
     def __post_init__(self) -> None:
+        if self.internal and (self.shared_patches or self.support != self.query):
+            raise InputError(
+                "internal tasks learn from the query's own patches: they need support and query of one number and "
+                f"shared_patches=false, got {self.support}, {self.query} and {self.shared_patches}"
+            )
         if min(self.meta_batch, self.support, self.query) < 1:
             raise InputError(
                 "meta_batch, support and query must each be at least 1, "
@@ -144,13 +154,24 @@ class TaskSampler:
         tasks: list[Task] = []
         for _ in range(self.meta_batch):
             drawn = self.degradations.sample(1, generator=generator)
-            if self.shared_patches and tasks:
-                hr = torch.cat([tasks[0].support_hr, tasks[0].query_hr])
+            if self.internal:
+                task = _internal(drawn, pool.draw(self.query, generator=generator), generator)
             else:
-                hr = pool.draw(self.support + self.query, generator=generator)
-            lr = drawn(hr, generator=generator)
+                if self.shared_patches and tasks:
+                    hr = torch.cat([tasks[0].support_hr, tasks[0].query_hr])
+                else:
+                    hr = pool.draw(self.support + self.query, generator=generator)
+                lr = drawn(hr, generator=generator)
+                s = self.support
+                task = Task(lr[:s], hr[:s], lr[s:], hr[s:], drawn)
             if self.tell:
-                lr = told(lr, drawn)
-            s = self.support
-            tasks.append(Task(lr[:s], hr[:s], lr[s:], hr[s:], drawn))
+                task = task._replace(support_lr=told(task.support_lr, drawn), query_lr=told(task.query_lr, drawn))
+            tasks.append(task)
         return tasks
+
+
+def _internal(drawn: Degradation, hr: Tensor, generator: torch.Generator) -> Task:
+    """The task of HR patches by themselves: from their copies at LR size, degraded, to these; then from LR to HR."""
+    father = imresize(hr, 1 / drawn.scale).clamp(0, 1)
+    son = drawn.for_son(noise_std=drawn.noise_level)(father, generator=generator)
+    return Task(son, father, drawn(hr, generator=generator), hr, drawn)

@@ -22,7 +22,11 @@ def conditions(degradation: Degradation, *, count: int) -> Tensor:
     return torch.cat([noise[:, None], told_numbers(degradation.jpeg, count).to(noise.device)], 1)
 
 
+def with_maps(lr: Tensor, numbers: Tensor) -> Tensor:
+    """Images ``(B, C, h, w)`` with numbers about each, ``(B, n)``, as even maps behind their channels."""
+    return torch.cat([lr, numbers[:, :, None, None].expand(-1, -1, *lr.shape[-2:])], 1)
+
+
 def told(lr: Tensor, degradation: Degradation) -> Tensor:
     """Images with what is told of each as even maps behind their colours: ``(B, 3 + CONDITIONS, h, w)``."""
-    maps = conditions(degradation, count=len(lr)).to(lr)[:, :, None, None]
-    return torch.cat([lr, maps.expand(-1, -1, *lr.shape[-2:])], 1)
+    return with_maps(lr, conditions(degradation, count=len(lr)).to(lr))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
-from metasr.degradation.told import CONDITIONS, told
+from metasr.degradation.told import CONDITIONS, conditions, with_maps
 from metasr.errors import InputError
 from metasr.models.conv import Conv2d, ConvTranspose2d
 from metasr.models.resunet import Residual
@@ -74,15 +74,28 @@ class PhotoNet(nn.Module):
         Raises:
             InputError: for a scale that the network has no layer for.
         """
-        scale = self.scales[0] if degradation is None else degradation.scale
+        if degradation is None:
+            image, numbers, scale = lr[:, :3], lr[:, 3:, 0, 0], float(self.scales[0])
+        else:
+            image, numbers, scale = lr, conditions(degradation, count=len(lr)).to(lr), degradation.scale
+        return imresize(image, scale) + self.residual(image, numbers, scale=scale)
+
+    def residual(self, lr: Tensor, numbers: Tensor, *, scale: float) -> Tensor:
+        """What is added to the bicubic enlargement.
+
+        Args:
+            lr: ``(B, 3, h, w)``.
+            numbers: what is told of each image (``metasr.degradation.told.conditions``), ``(B, CONDITIONS)``.
+            scale: one of the network's.
+        """
         name = f"x{scale:g}"
         if name not in self.tails:
             known = ", ".join(f"x{one}" for one in self.scales)
             raise InputError(f"these weights enlarge by {known}, but scale {scale:g} was asked for; take others")
-        pixels = lr if degradation is None else told(lr, degradation)
         height, width = lr.shape[-2:]
-        padded = F.pad(pixels, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        fine = self.down(self.head(padded.contiguous(memory_format=torch.channels_last)))  # fast on CPUs
+        padded = F.pad(lr, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        seen = with_maps(padded, numbers).contiguous(memory_format=torch.channels_last)  # fast on CPUs
+        fine = self.down(self.head(seen))
         coarse = self.below(self.shrink(fine))  # (B, coarse, h/2, w/2)
         residual = F.pixel_shuffle(self.tails[name](self.up(fine + self.enlarge(coarse))), int(scale))
-        return imresize(pixels[:, :3], scale) + residual[..., : int(scale) * height, : int(scale) * width]
+        return residual[..., : int(scale) * height, : int(scale) * width]
