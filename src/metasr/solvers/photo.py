@@ -127,9 +127,12 @@ class PhotoSolver(NetworkSolver):
         return solutions
 
     def _problem(self, lr: Tensor, degradation: Degradation, seed: int) -> tuple[Tensor, Tensor, list[Tile]]:
-        """The son, the part of the image that it came of, and where the two are compared, in the son's pixels."""
-        step = int(degradation.scale)
-        height, width = (n - n % step for n in lr.shape[-2:])
+        """The son, the part of the image that it came of, and where the two are compared, in the son's cells.
+
+        Cells are the groups of pixels that the network's coarse level sees as one: no tile cuts them.
+        """
+        step, cell = int(degradation.scale), PhotoNet.multiple
+        height, width = (n - n % (step * cell) for n in lr.shape[-2:])
         if min(height, width) < 8 * step:
             raise InputError(
                 f"an image of {lr.shape[-1]}x{lr.shape[-2]} is too small to learn from; take no updates (adapt_steps=0)"
@@ -137,11 +140,13 @@ class PhotoSolver(NetworkSolver):
         father = lr[..., :height, :width]
         known = degradation.centred().for_son(noise_std=degradation.noise_level)
         son = known(father, generator=torch.Generator().manual_seed(seed))
-        overlap = overlap_of(self.network)
+        size = (height // (step * cell), width // (step * cell))
+        overlap = -(-overlap_of(self.network) // cell)
         if self.adapt_pixels is None or height * width <= self.adapt_pixels:
-            return son, father, split(height // step, width // step, tile=self.tile, overlap=overlap)
-        pixels = max(1, self.adapt_pixels // step**2)
-        return son, father, spread(height // step, width // step, pixels=pixels, overlap=overlap)
+            tile = None if self.tile is None else max(1, self.tile // cell)
+            return son, father, split(*size, tile=tile, overlap=overlap)
+        pixels = max(1, self.adapt_pixels // (step * cell) ** 2)
+        return son, father, spread(*size, pixels=pixels, overlap=overlap, cell=64)
 
 
 def _loss_and_gradients(
@@ -153,15 +158,19 @@ def _loss_and_gradients(
     degradation: Degradation,
 ) -> tuple[float, list[Tensor]]:
     """Mean absolute error over some parts, one in memory at a time, and its gradient."""
-    step = int(degradation.scale)
-    count = sum(area(part.core) for part in parts) * step**2 * father.shape[1]
+    cell, whole = PhotoNet.multiple, PhotoNet.multiple * int(degradation.scale)
+    count = sum(area(part.core) for part in parts) * whole**2 * father.shape[1]
     total, sums = 0.0, [torch.zeros_like(p, requires_grad=False) for p in parameters]
     for part in parts:
-        rows, columns = (slice(step * s.start, step * s.stop) for s in part.inner)
-        output = learner(son[..., part.outer[0], part.outer[1]], degradation)[..., rows, columns]
-        rows, columns = (slice(step * s.start, step * s.stop) for s in part.core)
-        loss = (output - father[..., rows, columns]).abs().sum() / count
+        output = learner(_cut(son, part.outer, cell), degradation)
+        loss = (_cut(output, part.inner, whole) - _cut(father, part.core, whole)).abs().sum() / count
         total += float(loss.detach())
         for into, gradient in zip(sums, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True):
             into += gradient
     return total, sums
+
+
+def _cut(image: Tensor, part: tuple[slice, slice], cell: int) -> Tensor:
+    """A part of an image that is told in cells of so many pixels."""
+    rows, columns = (slice(cell * s.start, cell * s.stop) for s in part)
+    return image[..., rows, columns]

@@ -320,8 +320,8 @@ def test_scales_are_those_of_the_weights() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weakest": -1.0}, "weakest, quietest and doubtful must be at least 0, got -1.0, 2.0 and 2.0"),
-        ({"quietest": -1.0}, "weakest, quietest and doubtful must be at least 0, got 0.07, -1.0 and 2.0"),
+        ({"weakest": -1.0}, "weakest must be at least 0, got -1.0"),
+        ({"quietest": -1.0}, "quietest must be at least 0, got -1.0"),
         ({"look": 20}, "look must be at least 24 pixels, got 20"),
     ],
 )
@@ -370,10 +370,18 @@ def test_where_it_doubts_it_says_bicubic() -> None:
 
 
 def test_compression_is_told_to_the_network_and_stays_in_the_problem() -> None:
-    network, jpeg = Telling(log_of(3.0, 3.0, 0.0)), of_quality(60)
+    network, jpeg = Telling(log_of(3.0, 3.0, 0.0)), of_quality(85)
     problem = replace(parse("bicubic", scale=2), jpeg=jpeg)
     solver = BlindSolver(BackProjectSolver(rounds=1), ParametricEstimator(network))
     estimate = solver.estimate(picture(33, 41), scale=2, degradation=problem)
     assert set(network.asked) == {jpeg}
     assert estimate.degradation.jpeg == jpeg
-    assert str(estimate.degradation) == "iso_3_b_q60"
+    assert str(estimate.degradation) == "iso_3_b_q85"
+
+
+@pytest.mark.parametrize(("quality", "fallback"), [(85, False), (80, False), (75, True), (40, True)])
+def test_a_blur_before_strong_compression_is_not_undone(quality: int, *, fallback: bool) -> None:
+    estimator = ParametricEstimator(Telling(log_of(3.0, 3.0, 0.0), 5 / 255))
+    found = estimator.estimate(picture(33, 41), scale=2, jpeg=of_quality(quality))
+    assert found.fallback == fallback
+    assert found.told.startswith("too strongly compressed to undo a blur: bicubic_n5") == fallback

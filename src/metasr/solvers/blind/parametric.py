@@ -11,7 +11,7 @@ from torch import Tensor
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.degradation.resize import middle
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least
 from metasr.io.jpeg import Jpeg
 from metasr.io.levels import to_levels
 from metasr.models.kernel_regressor import Blur, KernelRegressor, axes_of
@@ -38,6 +38,8 @@ class ParametricEstimator:
         scales: the range of scales that it was trained for.
         weakest: variance in LR pixels² (the mean of both axes') below which bicubic subsampling is taken to be all.
         doubtful: doubt (see ``models.kernel_regressor.Blur``) above which it is, too.
+        coarsest: mean quantisation step of luma above which it is, too: to undo a blur then magnifies what compression
+            left. Quality 80 has 23.
         quietest: noise on the 0-255 scale below which the image is taken to be clean.
         look: side in LR pixels of the image's middle that is looked at.
 
@@ -51,7 +53,8 @@ class ParametricEstimator:
         *,
         scales: Sequence[float] = (2.0, 4.0),
         weakest: float = 0.07,
-        doubtful: float = 2.0,
+        doubtful: float = 0.7,
+        coarsest: float = 23.5,
         quietest: float = 2.0,
         look: int = 512,
     ) -> None:
@@ -60,10 +63,7 @@ class ParametricEstimator:
                 f"kernels are told by a KernelRegressor, got {type(network).__name__}; choose "
                 "+experiment=kernel_regressor, or model=kernel_regressor"
             )
-        if min(weakest, quietest, doubtful) < 0:
-            raise InputError(
-                f"weakest, quietest and doubtful must be at least 0, got {weakest}, {quietest} and {doubtful}"
-            )
+        require_at_least(0, weakest=weakest, quietest=quietest, doubtful=doubtful, coarsest=coarsest)
         if look < network.smallest:
             raise InputError(f"look must be at least {network.smallest} pixels, got {look}")
         self.network = network
@@ -71,6 +71,7 @@ class ParametricEstimator:
         self.weakest = weakest
         self.quietest = quietest
         self.doubtful = doubtful
+        self.coarsest = coarsest
         self.look = look
 
     def estimate(
@@ -105,8 +106,10 @@ class ParametricEstimator:
         seen = look(self.network, part, scale=scale, direct=downsample == "direct", jpeg=jpeg)
         noise = float(seen.noise_std) * 255
         noise = round(noise, 1) if noise >= self.quietest else 0.0
-        degradation, fallback = self._decide(seen.log_covariance[0], float(seen.doubt), plain, noise)
-        verdict = "no blur found" if fallback else "estimated"
+        coarse = jpeg is not None and sum(jpeg.luma) / 64 > self.coarsest
+        doubt = math.inf if coarse else float(seen.doubt)
+        degradation, fallback = self._decide(seen.log_covariance[0], doubt, plain, noise)
+        verdict = "too strongly compressed to undo a blur" if coarse else "no blur found" if fallback else "estimated"
         return Estimate(
             degradation=degradation, noise_std=degradation.noise_level, seconds=clock(lr.device) - start,
             fallback=fallback, told=f"{verdict}: {degradation}",
