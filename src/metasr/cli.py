@@ -96,7 +96,11 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     up.add_argument("-s", "--scale", type=_factor, help="factor of enlargement (default: the weights', else 2)")
     up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (default: 10; 0 for none)")
     up.add_argument("--solver", metavar=f"{{{','.join(_solvers())}}}", help="how (default: adapt, or the weights' own)")
-    up.add_argument("-w", "--weights", help="a released name, a file, or a run folder (default: those that fit)")
+    up.add_argument(
+        "-w",
+        "--weights",
+        help="a released name, a file (ESRGAN's and others' too), or a run folder (default: those that fit)",
+    )
     up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
     up.add_argument("--son-noise", type=float, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)")
     up.add_argument("--back-projection", type=int, metavar="N", help="rounds of back-projection (default: 0)")

@@ -13,15 +13,15 @@ import torch
 from omegaconf import DictConfig, open_dict
 
 from metasr.config import build
+from metasr.config.compose import compose
 from metasr.config.evaluation import choose_for
 from metasr.config.help import EXPERIMENT_OF_SOLVER
-from metasr.config.schema import register
 from metasr.degradation import names
 from metasr.degradation.kernel_files import describe_kernel, is_one_sided
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError, WeightsError, nearest
 from metasr.paths import conf_folder, weights_folder
-from metasr.runs.folder import key_of, register_resolvers, typed_choices
+from metasr.runs.folder import key_of, typed_choices
 from metasr.runs.other_programs import is_of_another_program, other_network
 from metasr.runs.weights import Weights, released, resolve
 from metasr.solvers.base import Solver
@@ -112,17 +112,6 @@ def typed_scale(cfg: DictConfig) -> float | None:
     """The scale, if the command line or an experiment asks for one."""
     typed = "scale" in {key_of(choice) for choice in typed_choices(cfg.name)}
     return float(cfg.scale) if typed or cfg.name is not None else None
-
-
-def compose(*choices: str) -> DictConfig:
-    """The config that a command line of these choices would compose, without any logger."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
-    register()
-    register_resolvers()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra_compose("config", overrides=[*choices, "logger=none"])
 
 
 def photo_config(

@@ -1,4 +1,4 @@
-"""Networks of other programs' files, told from the tensors alone by spandrel: ESRGAN, RCAN, SwinIR and some forty more."""
+"""Networks of other programs' files, told from the tensors by spandrel: ESRGAN, RCAN, SwinIR and some forty more."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def _spandrel(origin: str) -> Any:
         if missing.split(".")[0] == "torchvision" or "torchvision" in str(error):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
             raise WeightsError(
-                f"{told}, which needs torchvision, and that cannot be imported here ({reason}); install the torchvision "
-                f"that belongs to torch {torch.__version__}, from the index that torch came from"
+                f"{told}, which needs torchvision, and that cannot be imported here ({reason}); install the "
+                f"torchvision that belongs to torch {torch.__version__}, from the index that torch came from"
             ) from error
         raise WeightsError(
             f"{told}, which cannot be imported here ({error}); pip install 'metasr[spandrel]'"
