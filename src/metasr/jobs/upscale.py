@@ -234,7 +234,7 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
         seed: of the solver's draws.
     """
     if degradation.jpeg is None:
-        degradation = replace(degradation, jpeg=photo.jpeg)
+        degradation = replace(degradation, jpeg=photo.compression)
     rgb = photo.rgb if photo.alpha is None else fill_transparent(photo.rgb, photo.alpha)
     solution = solver.solve(rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
     sr = solution.sr[0].cpu()
