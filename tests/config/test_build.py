@@ -84,7 +84,7 @@ def test_rates_of_the_solver() -> None:
 def test_weights_without_learned_rates_say_so(caplog: pytest.LogCaptureFixture) -> None:
     weights = from_release(weights_folder(), "mzsr_x2_pretrain")
     assert build.solver(compose(*SMOKE), weights=weights).rates is None  # type: ignore[attr-defined]
-    assert "released/mzsr_x2_pretrain has no learned rates: the published schedule is used" in caplog.text
+    assert "released/mzsr_x2_pretrain has no learned rates: the solver's own are used" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x", "meta?", "tpu"])

@@ -15,7 +15,9 @@ from metasr.solvers.ddsr.solver import DDSRSolver
 from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.progress import Progress, is_heard, listening, part, tell
+from metasr.solvers.unfolded import UnfoldedSolver
 from metasr.solvers.zssr.solver import ZSSRSolver
+from solvers.solver_list import unfolded
 
 LR = torch.rand(1, 3, 24, 31, generator=torch.Generator().manual_seed(0))
 PLAIN = Degradation(scale=2.0, downsample="bicubic")
@@ -32,6 +34,8 @@ SOLVERS: dict[str, Solver] = {
     "adapt_ensemble": MZSRSolver(PlainCNN(8, 3), steps=2, ensemble=True),
     "zssr": ZSSRSolver(channels=8, layers=3, max_steps=5, crop=16, back_projection=0),
     "zssr_gradual": ZSSRSolver(channels=8, layers=3, max_steps=6, crop=16, gradual=(1.5,)),
+    "unfolded_adapted": UnfoldedSolver(unfolded(), steps=2, least_gain=None),
+    "unfolded_in_vain": UnfoldedSolver(unfolded(strided=True), steps=2, tile=20, least_gain=0.5),
     "ddsr": _ddsr(),
     "ddsr_windows": _ddsr(kernel_size=3, max_pixels=2704),
 }

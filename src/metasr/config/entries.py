@@ -98,7 +98,7 @@ def entry(cfg: DictConfig, node: DictConfig, weights: Weights, *, updates: Seque
     """One solver with weights, as rows of the table."""
     if "steps" not in node:
         return Entry(node.name, weights.label, build.solver(cfg, weights=weights, node=node), digest=weights.digest)
-    counts = steps_of(cfg) if updates is None else tuple(updates)
+    counts = steps_of(cfg, node) if updates is None else tuple(updates)
     solver = build.solver(cfg, weights=weights, node=node, steps=max(counts))
     return Entry(node.name, weights.label, solver, counts, weights.digest)
 

@@ -12,6 +12,7 @@ from metasr.checks import require_one_kernel
 from metasr.data.pairs import PairedPool
 from metasr.data.patches import PatchPool
 from metasr.degradation.pipeline import Degradation, DegradationSampler
+from metasr.degradation.resize import imresize
 from metasr.errors import InputError
 
 
@@ -121,6 +122,9 @@ class TaskSampler:
         degradations: where each task's degradation comes from. A task has one, whatever ``per`` says there.
         shared_patches: all tasks of a meta-batch have the same HR patches, as in the public code of MRDA; otherwise
             each has its own.
+        internal: the support pairs are made of the query's own patches, as ``solvers.unfolded.UnfoldedSolver`` makes
+            them of a test image: the HR patch shrunk bicubically to LR size, and that degraded once more. Otherwise, as
+            in MZSR, they are other patches under the same degradation.
     """
 
     meta_batch: int
@@ -128,8 +132,14 @@ class TaskSampler:
     query: int
     degradations: DegradationSampler
     shared_patches: bool = False
+    internal: bool = False
 
     def __post_init__(self) -> None:
+        if self.internal and (self.shared_patches or self.support != self.query):
+            raise InputError(
+                "internal tasks learn from the query's own patches: they need support and query of one number and "
+                f"shared_patches=false, got {self.support}, {self.query} and {self.shared_patches}"
+            )
         if min(self.meta_batch, self.support, self.query) < 1:
             raise InputError(
                 "meta_batch, support and query must each be at least 1, "
@@ -141,6 +151,9 @@ class TaskSampler:
         tasks: list[Task] = []
         for _ in range(self.meta_batch):
             drawn = self.degradations.sample(1, generator=generator)
+            if self.internal:
+                tasks.append(_internal(drawn, pool.draw(self.query, generator=generator), generator))
+                continue
             if self.shared_patches and tasks:
                 hr = torch.cat([tasks[0].support_hr, tasks[0].query_hr])
             else:
@@ -149,3 +162,10 @@ class TaskSampler:
             s = self.support
             tasks.append(Task(lr[:s], hr[:s], lr[s:], hr[s:], drawn))
         return tasks
+
+
+def _internal(drawn: Degradation, hr: Tensor, generator: torch.Generator) -> Task:
+    """The task of HR patches by themselves: from their copies at LR size, degraded, to these; then from LR to HR."""
+    father = imresize(hr, 1 / drawn.scale).clamp(0, 1)
+    son = drawn.for_son(noise_std=drawn.noise_level)(father, generator=generator)
+    return Task(son, father, drawn(hr, generator=generator), hr, drawn)

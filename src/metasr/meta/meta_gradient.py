@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metasr.checks import check_pair, check_whole_pair
 from metasr.data.tasks import Task
+from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError, require_one_of
 from metasr.meta.cuda_graph import Engine
@@ -28,12 +29,16 @@ EAGER = Engine("eager")
 
 
 class Problem(NamedTuple):
-    """A task's tensors as the network sees them: ``*_in`` are the LR patches, enlarged where that is its input."""
+    """A task's tensors as the network sees them: ``*_in`` are the LR patches, enlarged where that is its input.
+
+    ``told`` is the degradation of both, for a network that takes it beside the patches.
+    """
 
     support_in: Tensor
     support_hr: Tensor
     query_in: Tensor
     query_hr: Tensor
+    told: Degradation | None = None
 
 
 def enlarge(lr: Tensor, like: Tensor, scale: float) -> Tensor:
@@ -63,6 +68,11 @@ def network_input(lr: Tensor, hr: Tensor, scale: float, *, enlarge_first: bool) 
         return enlarge(lr, hr, scale)
     check_whole_pair(lr, hr, scale)
     return lr
+
+
+def takes_degradation(network: nn.Module) -> bool:
+    """Whether a network is told the degradation beside the LR image: its class says ``takes_degradation = True``."""
+    return bool(getattr(network, "takes_degradation", False))
 
 
 def meta_parameters(model: nn.Module, rates: Rates) -> list[nn.Parameter]:
@@ -106,7 +116,8 @@ def meta_gradient(
 ) -> MetaGradient:
     """Differentiate the query losses after the inner steps by weights and rates (MZSR, algorithm 1; MAML++).
 
-    Run eagerly, one task's graph is in memory at a time; captured, those of all tasks.
+    Run eagerly, one task's graph is in memory at a time; captured, those of all tasks. A network that takes the
+    degradation is told each task's, and always run eagerly: what is made of a kernel waits for the device.
 
     Args:
         model: the network θ.
@@ -120,7 +131,8 @@ def meta_gradient(
         loss: of (output, target), for support and query.
         precision: arithmetic and layout.
         engine: captures the step where it can; none to run it eagerly. The same one for all steps of a training.
-        enlarge_first: the network's input is the enlarged LR; otherwise the LR, which it enlarges itself.
+        enlarge_first: the network's input is the enlarged LR; otherwise the LR, which it enlarges itself, as one that
+            takes the degradation always does.
 
     Returns:
         Gradient and losses, averaged over the tasks.
@@ -138,19 +150,24 @@ def meta_gradient(
     parameters = meta_parameters(model, rates)
     after = [before, *step_weights] if steps else list(step_weights)  # 0, 1, ..., steps steps
     counted = tuple(step for step, weight in enumerate(after) if weight != 0)
+    told = [task.degradation if takes_degradation(model) else None for task in tasks]
+    enlarge_first = enlarge_first and told[0] is None
     problems = [problem_of(task, precision, enlarge_first=enlarge_first) for task in tasks]
     weights = torch.tensor(after, dtype=parameters[0].dtype, device=parameters[0].device)
 
     def step(inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
-        problems = [Problem(*inputs[i : i + 4]) for i in range(0, len(inputs) - 1, 4)]
+        problems = []
+        for index, known in enumerate(told):
+            support_in, support_hr, query_in, query_hr = inputs[4 * index : 4 * index + 4]
+            problems.append(Problem(support_in, support_hr, query_in, query_hr, known))
         return differentiate(
             model, rates, problems, inputs[-1], counted=counted, steps=steps, order=order, loss=loss,
             precision=precision, side_by_side=side_by_side,
         )  # fmt: skip
 
-    outputs = (engine or EAGER).run(
+    outputs = (EAGER if engine is None or told[0] is not None else engine).run(
         step,
-        [*(tensor for problem in problems for tensor in problem), weights],
+        [*(tensor for problem in problems for tensor in problem[:4]), weights],
         parameters=[*model.parameters(), *model.buffers(), *rates.parameters()],
         key=(steps, order, counted, loss, precision),
     )
@@ -175,7 +192,8 @@ def problem_of(task: Task, precision: Precision, *, enlarge_first: bool = True) 
         task.query_hr,
     )
     layout = precision.memory_format(task.support_lr.device)
-    return Problem(*(t.contiguous(memory_format=layout) for t in tensors))
+    support_in, support_hr, query_in, query_hr = (t.contiguous(memory_format=layout) for t in tensors)
+    return Problem(support_in, support_hr, query_in, query_hr)
 
 
 def differentiate(
@@ -249,7 +267,7 @@ def _of_one_task(
 
     def loss_of(net: nn.Module, source: Tensor, target: Tensor) -> Tensor:
         with precision.autocast(source.device):
-            output = net(source)
+            output = net(source) if problem.told is None else net(source, problem.told)
         return loss(output.to(target.dtype), target)
 
     def after_step(step: int, net: nn.Module) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from metasr.data.tasks import Pairs
+from metasr.degradation.pipeline import Degradation
 from metasr.meta.cuda_graph import Engine, EngineKind
-from metasr.meta.meta_gradient import network_input, surrogate_loss, with_leaves
+from metasr.meta.meta_gradient import EAGER, network_input, surrogate_loss, takes_degradation, with_leaves
 from metasr.meta.precision import Arithmetic, Layout, Precision
 from metasr.recipes.base import Recipe, Schedule
 
 
 class Pretrain(Recipe):
     """Minimise E‖HR - f_θ(bicubic↑ LR)‖₁ with Adam, or of a network that enlarges itself E‖HR - f_θ(LR)‖₁.
+
+    A network that takes the degradation is told each batch's, and run eagerly.
 
     Args:
         model: the network.
@@ -55,9 +59,11 @@ class Pretrain(Recipe):
     def training_step(self, batch: Pairs, batch_idx: int) -> Tensor:
         """The gradient of one batch's L1 loss, handed on as a surrogate loss."""
         layout = self.precision.memory_format(batch.hr.device)
-        source = network_input(batch.lr, batch.hr, batch.degradation.scale, enlarge_first=self.enlarge_first)
-        loss, *gradients = self.engine.run(
-            self._differentiate,
+        told = batch.degradation if takes_degradation(self.model) else None
+        enlarge_first = self.enlarge_first and told is None
+        source = network_input(batch.lr, batch.hr, batch.degradation.scale, enlarge_first=enlarge_first)
+        loss, *gradients = (self.engine if told is None else EAGER).run(
+            partial(self._differentiate, told=told),
             [source.contiguous(memory_format=layout), batch.hr.contiguous(memory_format=layout)],
             parameters=[*self.model.parameters(), *self.model.buffers()],
         )
@@ -65,13 +71,13 @@ class Pretrain(Recipe):
         self.log("train/loss", loss, prog_bar=True)
         return surrogate_loss([p for p in self.model.parameters() if p.requires_grad], gradients)
 
-    def _differentiate(self, inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
+    def _differentiate(self, inputs: Sequence[Tensor], side_by_side: bool, *, told: Degradation | None) -> list[Tensor]:
         """Loss and gradients; a pure function of tensors, with no copy from the host."""
         source, target = inputs
         with self.precision.region(source.device):
             network = with_leaves(self.model, self.precision.memory_format(source.device))
             with self.precision.autocast(source.device):
-                output = network(source)
+                output = network(source) if told is None else network(source, told)
             loss = nn.functional.l1_loss(output.to(target.dtype), target)
             trained = [p for p in network.parameters() if p.requires_grad]  # of which some may not make the output
             gradients = torch.autograd.grad(loss, trained, materialize_grads=True)

@@ -153,13 +153,13 @@ _WHOLE = ("a whole number", lambda value: value is None or (isinstance(value, in
 _ENTRIES = {
     **dict.fromkeys(
         ("status", "stage", "experiment", "method", "name", "model", "downsample", "sha256", "weights", "hash",
-         "weights_from", "profile", "config.name", "config.method", "config.profile_name"), _TEXT,
+         "weights_from", "profile", "library", "config.name", "config.method", "config.profile_name"), _TEXT,
     ),
     **dict.fromkeys(
         ("config", "identity", "identity.data", "identity.trainer", "meta_set", "metrics", "versions", "config.data",
          "config.evaluation", "config.evaluation.protocol", "config.stages", "config.stages.*",
          "config.stages.*.recipe", "config.stages.*.sampler", "config.stages.*.sampler.degradations",
-         "extended", "retried"), _OBJECT,
+         "extended", "retried", "validation"), _OBJECT,
     ),
     **dict.fromkeys(("config.model", "config.mln", "config.stages.*.recipe.model"), _OBJECT_OR_NULL),
     "scale": _SCALE,

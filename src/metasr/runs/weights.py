@@ -19,6 +19,7 @@ from metasr.models.weight_net import WEIGHT_NET_PREFIX
 from metasr.paths import program
 from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, config_hash, read_card, tensors_hash
 from metasr.runs.folder import run_folders
+from metasr.runs.hub import HUB_CARD, HUB_WEIGHTS, LIBRARY, fetch, is_hub
 from metasr.runs.reading import check_card, read_object
 from metasr.runs.renames import renamed_card
 from metasr.runs.tensors import read_tensors, without_prefix
@@ -81,6 +82,21 @@ def from_file(path: Path) -> Weights:
     state = read_tensors(path)
     card_path = path.with_suffix(".json")
     return Weights(label=str(path), state=state, card=_card(card_path) if card_path.is_file() else {})
+
+
+def from_hub(source: str) -> Weights:
+    """Weights of a repository on the Hugging Face hub, ``hf://USER/REPO`` (see ``runs.hub.fetch``).
+
+    Raises:
+        InputError: where the extra is not installed.
+        WeightsError: if they cannot be had, or are not what ``metasr push`` made.
+    """
+    folder = fetch(source)
+    card = _card(folder / HUB_CARD)
+    if card.get("library") != LIBRARY:
+        raise WeightsError(f"{source}: its {HUB_CARD} is not of `metasr push`; download its weights and give the file")
+    _require_hash(folder / HUB_WEIGHTS, card.get("sha256"))
+    return Weights(label=source, state=read_tensors(folder / HUB_WEIGHTS), card=card)
 
 
 def from_run(folder: Path) -> Weights:
@@ -229,6 +245,28 @@ def released_feed_forward(folder: Path, degradation: Degradation, *, method: str
     return from_release(folder, _nearest_scale(fitting, degradation.scale))
 
 
+def best_released(folder: Path, degradation: Degradation) -> str | None:
+    """The name of the released weights that scored best on validation images in a degradation's case.
+
+    A card tells that in its table ``validation``, by ``case_of``; weights without one, and with none for the case, have
+    no part in it.
+
+    Args:
+        folder: of released weights.
+        degradation: what is known of the image.
+    """
+    case = case_of(degradation)
+    scores = {name: card.get("validation", {}).get(case) for name, card in released(folder).items()}
+    measured = {name: float(score) for name, score in scores.items() if isinstance(score, int | float)}
+    return max(measured, key=lambda name: measured[name], default=None)
+
+
+def case_of(degradation: Degradation) -> str:
+    """The case, of those that cards tell scores for, that a degradation is nearest to: ``bicubic x4 noisy``."""
+    grid = "direct" if degradation.downsample == "direct" else "bicubic"
+    return f"{grid} x{min(max(round(degradation.scale), 2), 4)}{' noisy' if degradation.noisy else ''}"
+
+
 def _nearest_scale(cards: dict[str, dict[str, Any]], scale: float) -> str:
     return min(cards, key=lambda name: (abs(float(cards[name].get("scale") or 2) - scale), name))
 
@@ -247,7 +285,7 @@ def choose(
     """The weights that a user asks for, for one degradation.
 
     Args:
-        source: ``released`` (or none), ``released/<name>``, ``last``, a file, or a run folder.
+        source: ``released`` (or none), ``released/<name>``, ``last``, a file, a run folder, or ``hf://USER/REPO``.
         degradation: what ``released`` is chosen by.
         store: the folder of released weights.
         outputs: the folder of outputs, where ``last`` is looked for.
@@ -280,13 +318,15 @@ def choose(
 
 
 def resolve(source: str, *, folder: Path) -> Weights:
-    """Weights by what a user writes: a file, a run folder, or ``released/<name>``.
+    """Weights by what a user writes: a file, a run folder, ``released/<name>``, or ``hf://USER/REPO``.
 
     Raises:
         WeightsError: if it is none of these.
     """
     if source.startswith("released/"):
         return from_release(folder, source.removeprefix("released/"))
+    if is_hub(source):
+        return from_hub(source)
     path = Path(source).expanduser()
     if path.is_dir():
         return from_run(path)
