@@ -168,7 +168,9 @@ def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
 
 def test_without_spandrel_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "spandrel")
-    with pytest.raises(WeightsError, match=r"f\.pth is of no network of .* spandrel: pip install 'metasr\[spandrel\]'"):
+    with pytest.raises(
+        WeightsError, match=r"f\.pth holds the weights of another .* spandrel: pip install 'metasr\[spandrel\]'"
+    ):
         spandrel_network({"a": torch.zeros(1)}, origin="f.pth")
 
 

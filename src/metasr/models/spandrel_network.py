@@ -89,7 +89,7 @@ def _spandrel(origin: str) -> Any:
     Raises:
         WeightsError: naming what is missing.
     """
-    told = f"{origin} is of no network of this package's, and others are told by spandrel"
+    told = f"{origin} holds the weights of another network than this package has; such are told by spandrel"
     try:
         import spandrel
     except (ImportError, RuntimeError) as error:  # a torchvision of another torch fails with the latter
