@@ -107,7 +107,9 @@ def is_known_set(name: str) -> bool:
     return name in CATALOG and name != "image_folder"
 
 
-def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *, steps: int | None = None) -> Weights:
+def choose_for(
+    cfg: DictConfig, source: str | None, degradation: Degradation, *, steps: int | None = None, warn: bool = True
+) -> Weights:
     """The weights that a user asks for, as they fit the configured solver (see ``runs.weights.choose``)."""
     return choose(
         source,
@@ -118,6 +120,7 @@ def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *,
         method=cfg.method,
         adapts=cfg.method != "mzsr" or "steps" in cfg.solver,
         steps=steps if cfg.method == "mzsr" else None,  # whose meta-weights are of no use without any
+        warn=warn,
     )
 
 
