@@ -110,7 +110,10 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar=f"{{{','.join(_solvers())}}}",
         help="how (default: by what is seen; with -k or -n adapt)",
     )
-    up.add_argument("-w", "--weights", help="a released name, a file, or a run folder (default: those that fit)")
+    up.add_argument(
+        "-w", "--weights", metavar="NAME|FILE|FOLDER",
+        help="a released name, a file (ESRGAN's and others' too), or a run folder (default: those that fit)",
+    )  # fmt: skip
     up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
     up.add_argument("--son-noise", type=float, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)")
     up.add_argument("--back-projection", type=int, metavar="N", help="rounds of back-projection (default: 0)")

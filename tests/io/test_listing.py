@@ -63,9 +63,7 @@ def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert [path.name for path in list_images(tmp_path)] == ["a.png"]
     (pictures, others) = caplog.records
     assert pictures.levelname == "WARNING"
-    assert (
-        "2 files left out (of formats that are not read, convert them to PNG): b.jxl, c.NEF" in pictures.getMessage()
-    )
+    assert "2 files left out (of formats that are not read, convert them to PNG): b.jxl, c.NEF" in pictures.getMessage()
     assert others.levelname == "INFO"
     assert "2 files left out (no images): notes.txt, Thumbs.db" in others.getMessage()
 

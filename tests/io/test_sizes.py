@@ -52,5 +52,5 @@ def test_a_scale_excludes_a_size() -> None:
     assert target_size(None, 3.0, width=None).scale == 3
     assert target_size(4.0, 3.0).scale == 4
     assert target_size(None, 3.0, width=7).factor(1, 14) == 0.5
-    with pytest.raises(InputError, match="a scale and a size .* exclude each other"):
+    with pytest.raises(InputError, match=r"a scale and a size .* exclude each other"):
         target_size(2.0, 2.0, width=7)

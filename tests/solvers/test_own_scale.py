@@ -17,7 +17,9 @@ LR = torch.rand(1, 3, 15, 22, generator=torch.Generator().manual_seed(0))
 class Asked(InterpolateSolver):
     """Remembers what it was asked for."""
 
-    def solve(self, lr: torch.Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
+    def solve(
+        self, lr: torch.Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0
+    ) -> Solution:
         asked.append((scale, degradation.scale if degradation else None, seed))
         return super().solve(lr, scale=scale, degradation=degradation, seed=seed)
 
