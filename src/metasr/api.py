@@ -14,7 +14,8 @@ from torch import Tensor
 
 from metasr.checks import check_image
 from metasr.config import build
-from metasr.config.photos import ESTIMATE, photo_config, plan_of, sampling_of, solver_for
+from metasr.config.photo_weights import ESTIMATE, sampling_of
+from metasr.config.photos import photo_config, plan_of, solver_for
 from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
@@ -185,7 +186,7 @@ def upscale(
     output: PathLike | None = None,
     *,
     scale: float | None = None,
-    kernel: str = "bicubic",
+    kernel: str | None = None,
     solver: str | Solver | None = None,
     weights: str | None = None,
     steps: int | None = None,
@@ -203,9 +204,11 @@ def upscale(
         source: an image file, a folder of them, or several.
         output: a file or folder; by default ``<name>_x2.png`` beside each photo.
         scale: the factor; by default that of the weights, else 2.
-        kernel: how the photos came to be small: ``bicubic``, ``estimate`` (from each photo), a short name, a kernel
-            file, or a folder of kernels of the photos' names.
-        solver: a name of ``conf/solver``, or what ``load`` gave; by default ``adapt``, or the weights' own.
+        kernel: how the photos came to be small; by default that is looked for in each photo (see ``plan``).
+            ``bicubic``, ``estimate`` (blur and noise, from each photo), a short name, a kernel file, or a folder of
+            kernels of the photos' names.
+        solver: a name of ``conf/solver``, or what ``load`` gave; by default ``auto``, which chooses by what it sees of
+            the photo; with kernel, steps or options it is ``adapt``, with weights what these were made for.
         weights: released weights, a file or a run folder; by default the released ones that fit the kernel.
         steps: gradient steps on each photo; by default the solver's own number.
         recursive: take the photos of sub-folders too.
@@ -255,12 +258,15 @@ def upscale(
     factor = scale or (loaded.scale if loaded else 2.0)
     pairs = pairs_of_files(sources, output, scale=factor, recursive=recursive)
     pairs = without_existing(pairs) if skip_existing else pairs
+    photos = [photo for photo, _ in pairs]
     return list(
         upscale_photos(
             solver,
-            [photo for photo, _ in pairs],
+            photos,
             [target for _, target in pairs],
-            degradations=[names.parse(k, scale=factor) for k in kernels_for(kernel, [photo for photo, _ in pairs])],
+            degradations=[
+                names.parse(k, scale=factor) for k in kernels_for(kernel or "bicubic", [p for p, _ in pairs])
+            ],
             weights=loaded.weights if loaded else "-",
             seed=seed,
             overwrite=overwrite,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from metasr import __version__
+from metasr.config.console import add_export, add_import, add_push, factor
 from metasr.config.help import EXPERIMENT_OF_SOLVER
 from metasr.errors import InputError, MetasrError
 from metasr.paths import conf_folder
@@ -54,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
     _add_upscale(commands)
     _add_prepare(commands)
     _add_offset(commands)
-    _add_import(commands)
+    add_import(commands)
+    add_export(commands)
+    add_push(commands)
     for name, (what, _) in PROGRAMS.items():
         commands.add_parser(name, help=f"{what}: metasr {name} [+experiment=NAME] [KEY=VALUE ...]", add_help=False)
     commands.add_parser("kernels", help="list the kernels that have names, for -k")
@@ -78,8 +80,8 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="file or folder to write, or - for standard output (default: NAME_x2.png beside each photo)",
     )  # fmt: skip
     up.add_argument(
-        "-k", "--kernel", default="bicubic", metavar="NAME|FILE|FOLDER",
-        help="how the photo came to be small: bicubic (default), estimate (blur and noise, from each photo; estimate_d "
+        "-k", "--kernel", metavar="NAME|FILE|FOLDER",
+        help="how the photo came to be small: bicubic, estimate (blur and noise, from each photo; estimate_d "
         "where every second pixel was kept), g2.0d, iso_1.5_b, aniso_4_1_0.5_d, a kernel file, or a folder of kernels "
         "of the photos' names; `metasr kernels` lists more",
     )  # fmt: skip
@@ -93,9 +95,13 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--save-kernel", action="store_true",
         help="write the kernel of -k estimate, or of --solver ddsr, beside the output, as .npy",
     )  # fmt: skip
-    up.add_argument("-s", "--scale", type=_factor, help="factor of enlargement (default: the weights', else 2)")
-    up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (default: 10; 0 for none)")
-    up.add_argument("--solver", metavar=f"{{{','.join(_solvers())}}}", help="how (default: adapt, or the weights' own)")
+    up.add_argument("-s", "--scale", type=factor, help="factor of enlargement (default: the weights', else 2)")
+    up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (0 for none)")
+    up.add_argument(
+        "--solver",
+        metavar=f"{{{','.join(_solvers())}}}",
+        help="how (default: by what is seen; with -k or -n adapt)",
+    )
     up.add_argument("-w", "--weights", help="a released name, a file, or a run folder (default: those that fit)")
     up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
     up.add_argument("--son-noise", type=float, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)")
@@ -130,7 +136,7 @@ def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "-d", "--degradation", metavar="NAME", required=True,
         help="bicubic, g2.0d, sig_1.6_b_n10, disc_3_d, a kernel file, a set (gaussian8), or published draws (ddsr_x4)",
     )  # fmt: skip
-    prep.add_argument("-s", "--scale", type=_factor, help="factor (default: 2, or the name's)")
+    prep.add_argument("-s", "--scale", type=factor, help="factor (default: 2, or the name's)")
     prep.add_argument("--shift", default="published", help="of ddsr_...: published (default, displaced), or centre")
     prep.add_argument("--hr", action="store_true", help="also write the HR images, cut to a multiple of the scale")
     prep.add_argument("--multiple", type=int, metavar="N", help="cut HR sides to multiples of N")
@@ -153,24 +159,7 @@ def _add_offset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "-k", "--kernel", default="bicubic", metavar="NAME|FILE|FOLDER",
         help="degradation to try whether it explains the LR image (default: bicubic)",
     )  # fmt: skip
-    off.add_argument("-s", "--scale", type=_factor, help="factor (default: told from the sizes)")
-
-
-def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    imp = commands.add_parser(
-        "import",
-        help="make weights for this program of a file of MZSR's, MRDA's or KDSR's public program",
-        description="Read a file of MZSR's, MRDA's or KDSR's public program, and write its tensors for this one.",
-    )
-    imp.add_argument("path", metavar="FILE", help="a PyTorch file, or a TensorFlow checkpoint's .index")
-    imp.add_argument(
-        "--as", dest="name", metavar="NAME", required=True,
-        help="mrda_x4, kdsr_m_x4, kdsr_l_x4 (and _x2, _x3), mzsr_x2, mzsr_x2_bicubic, mzsr_x2_pretrain, mzsr_x4, "
-        "mzsr_multiscale",
-    )  # fmt: skip
-    imp.add_argument("-o", "--output", metavar="FILE", help="to write (default: NAME.safetensors, and NAME.json)")
-    imp.add_argument("--mln", metavar="FILE", help="of MRDA's second stage, for a teacher of MRDA")
-    imp.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    off.add_argument("-s", "--scale", type=factor, help="factor (default: told from the sizes)")
 
 
 def _choices(group: str) -> list[str]:
@@ -179,14 +168,6 @@ def _choices(group: str) -> list[str]:
 
 def _solvers() -> list[str]:
     return [name for name in _choices("solver") if name not in EXPERIMENT_OF_SOLVER and not name.endswith("oracle")]
-
-
-def _factor(text: str) -> float:
-    """A factor of enlargement, for argparse: ``2``, ``1.5``, ``2x``, ``x2``."""
-    try:
-        return float(re.sub(r"^[x×]|[x×]$", "", text.strip().lower()))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number such as 2 or x2, got {text!r}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -305,7 +286,26 @@ def _info(options: argparse.Namespace) -> Iterator[object]:
     yield from photo_info(options.path)
 
 
+def _export(options: argparse.Namespace) -> Iterator[object]:
+    from metasr.jobs.export import export
+
+    chosen = {key: getattr(options, key) for key in ("stage", "scale", "downsample", "overwrite")}
+    yield export(options.weights, options.path, **chosen)
+
+
+def _push(options: argparse.Namespace) -> Iterator[object]:
+    from metasr.jobs.push import push
+
+    licence = options.licence
+    if licence is None:
+        if not sys.stdin.isatty():
+            raise InputError("weights are published under a licence: add --licence mit, apache-2.0, cc-by-4.0, ...")
+        licence = input("licence of the weights (mit, apache-2.0, cc-by-4.0, ...): ").strip()
+    chosen = {key: getattr(options, key) for key in ("private", "overwrite", "output")}
+    yield push(options.run, options.repository, licence=licence, **chosen)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], Iterator[object]]] = {
     "upscale": _upscale, "prepare": _prepare, "offset": _offset, "kernels": _kernels, "weights": _weights,
-    "info": _info, "import": _import,
+    "info": _info, "import": _import, "export": _export, "push": _push,
 }  # fmt: skip

@@ -8,6 +8,7 @@ latter a traceback.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import get_args
@@ -101,3 +102,23 @@ def require_at_least(least: float, **values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value >= least:
             raise InputError(f"{name} must be at least {least:g}, got {value}")
+
+
+def require_extra(extra: str, *packages: str, asked: str) -> None:
+    """Require that the packages of an extra are installed, before any work.
+
+    Args:
+        extra: its name in ``pyproject.toml``, as in ``pip install 'metasr[onnx]'``.
+        *packages: as they are imported.
+        asked: what the user typed that needs them.
+
+    Raises:
+        InputError: naming what is missing and how to install it.
+    """
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise InputError(
+            f"{asked}: {' and '.join(missing)} {verb} not installed: pip install 'metasr[{extra}]', or "
+            f"pip install {' '.join(packages)}"
+        )

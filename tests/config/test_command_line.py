@@ -20,7 +20,7 @@ from running import compose
         ("profile=smok", r"no profile 'smok': did you mean 'smoke'\? known: .*gpu.*paper.*quick"),
         ("solver=adpat", r"no solver 'adpat': did you mean 'adapt'"),
         ("data=div2", r"no data 'div2': did you mean 'div2k'"),
-        ("logger=tensorboard", r"no logger 'tensorboard': known: csv, none, wandb"),
+        ("logger=tensorbord", r"no logger 'tensorbord': did you mean 'tensorboard'\? known: csv, none, tensor"),
         ("+experiment=mzsr_x2,mzsr_y", r"no experiment 'mzsr_y'"),
         ("profil=smoke", r"no key 'profil': did you mean 'profile'"),
         ("mode=faithful", r"^no key 'mode': it is an option of solvers \(ddsr\); write solver\.mode=faithful$"),

@@ -8,7 +8,8 @@ import pytest
 from safetensors.torch import save_file
 
 from metasr.config import build
-from metasr.config.photos import full_name, photo_config, photo_solver, sampling_of
+from metasr.config.photo_weights import full_name, sampling_of
+from metasr.config.photos import photo_config, photo_solver
 from metasr.errors import InputError, WeightsError
 from metasr.paths import weights_folder
 from metasr.solvers.maml_sr.solver import MAMLSRSolver

@@ -66,6 +66,30 @@ def test_a_batch_is_compressed_image_by_image() -> None:
         compress(images[:, :1], each)
 
 
+@pytest.mark.parametrize(("quality", "most"), [(50, 4.0), (75, 3.0), (95, 2.0)])
+def test_kornias_codec_is_near_the_codec_and_not_the_same(quality: int, most: float) -> None:
+    """Mean difference in grey levels; why values are the codec's own, and gradients alone kornia's."""
+    from kornia.enhance import jpeg_codec_differentiable
+
+    image = to_levels(picture(64, 64)) / 255
+    jpeg = of_quality(quality, subsampling="4:2:0")
+    luma, chroma = (torch.tensor(table, dtype=torch.float32).reshape(8, 8) for table in (jpeg.luma, jpeg.chroma))
+    other = jpeg_codec_differentiable(image, torch.tensor([50.0]), luma, chroma)
+    assert 0.2 < 255 * float((compress(image, jpeg) - other).abs().mean()) < most
+
+
+def test_gradients_pass_and_values_stay_the_codecs() -> None:
+    images = torch.cat([picture(32, 40)] * 3).requires_grad_()
+    each = (of_quality(40, subsampling="4:2:0", corner=(3, 5)), of_quality(40), None)
+    coded = compress(images, each)
+    assert torch.equal(coded.detach(), compress(images.detach(), each))
+    target = torch.rand(images.shape, generator=generator())
+    (gradient,) = torch.autograd.grad((coded * target).sum(), images)
+    torch.testing.assert_close(gradient[1:], target[1:])
+    assert float(gradient[0].abs().mean()) > 0.02
+    assert float((gradient[0] - target[0]).abs().mean()) > 0.02
+
+
 def test_the_lower_the_quality_the_farther_from_the_image() -> None:
     image = picture(64, 64)
     errors = [float((compress(image, of_quality(q)) - image).square().mean()) for q in (100, 90, 70, 40, 10)]

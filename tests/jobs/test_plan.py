@@ -1,13 +1,15 @@
 """What would be done with a photo is what is done."""
 
+import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import metasr
 from metasr.errors import DataError
-from metasr.io.images import Photo, write_photo
+from metasr.io.images import Photo, read_photo, write_photo
 
 
 @pytest.fixture
@@ -21,6 +23,30 @@ def test_a_plan_tells_what_is_done(source: Path) -> None:
     (done,) = metasr.upscale(source, solver="adapt", steps=1)
     assert (found.output, found.weights, found.updates) == (done.output, done.weights, done.updates)
     assert metasr.plan(done.output).size == found.output_size == (82, 60)
+
+
+def test_the_default_looks_at_the_photo(source: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photo = read_photo(source)
+    small = Photo(photo.rgb.mean(0, keepdim=True).expand(3, -1, -1) * 0.2 + 0.4)
+    path = write_photo(small, source.with_suffix(".jpg"))
+    found = metasr.plan(path)
+    assert "JPEG of quality 95" in found.seen[1]
+    assert found.degradation.endswith("_q95")
+    assert found.updates == 0
+    with caplog.at_level(logging.INFO, logger="metasr"):
+        (done,) = metasr.upscale(path)
+    assert done.updates == 0
+    assert "JPEG of quality 95" in done.chosen
+    assert done.chosen in str(done)
+    assert found.why[0] in caplog.text
+
+
+@pytest.mark.parametrize(
+    "typed", [{"kernel": "bicubic"}, {"steps": 2}, {"weights": "mzsr_x2_bicubic_meta"}, {"rates": "learned"}]
+)
+def test_what_is_typed_is_done(source: Path, typed: dict[str, Any]) -> None:
+    found = metasr.plan(source, **typed)
+    assert (found.solver, found.updates) == ("adapt", typed.get("steps", 10))
 
 
 def test_nothing_is_written(source: Path) -> None:

@@ -8,16 +8,19 @@ from torch import Tensor, nn
 from metasr.meta.rates import FixedRates, MetaSGDRates, PerStepRates
 from metasr.models.blind import BlindSR
 from metasr.models.den import DegradationEncoder
+from metasr.models.kernel_regressor import KernelRegressor
 from metasr.models.maml_sr_net import MAMLSRNet
 from metasr.models.plain_cnn import ConditionedCNN, PlainCNN
 from metasr.models.rdan import RDAN
 from metasr.models.resunet import ResUNet
 from metasr.models.unfolded import UnfoldedNet
+from metasr.solvers.auto.solver import AutoSolver, Method
 from metasr.solvers.back_project import BackProjectSolver
 from metasr.solvers.base import Solver
+from metasr.solvers.blind.parametric import ParametricEstimator
 from metasr.solvers.data_step import DataStepSolver
 from metasr.solvers.ddsr.solver import DDSRSolver
-from metasr.solvers.interpolate import InterpolateSolver
+from metasr.solvers.interpolate import InterpolateSolver, LanczosSolver
 from metasr.solvers.maml_sr.solver import MAMLSRSolver
 from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.solvers.network import NetworkSolver
@@ -63,12 +66,20 @@ def unfolded(*, strided: bool = False) -> UnfoldedNet:
     return UnfoldedNet(ResUNet((4, 6), blocks=1) if strided else ConditionedCNN(4, 3), rounds=2)
 
 
+def auto() -> AutoSolver:
+    torch.manual_seed(0)
+    estimator = ParametricEstimator(KernelRegressor(width=4), scales=(1.0, 9.0))
+    return AutoSolver([Method("network", "tiny", 2, lambda: NetworkSolver(tiny(), tile=7))], estimator)
+
+
 DDSR_TINY = {"width": 4, "skip": 2, "levels": 1, "hidden": 8, "warmup_steps": 2}
 RATES = FixedRates((0.05, 0.02))
 
 SOLVERS: dict[str, Callable[[], Solver]] = {
     "interpolate": InterpolateSolver,
     "interpolate_aligned": lambda: InterpolateSolver(aligned=True),
+    "lanczos": LanczosSolver,
+    "auto": auto,
     "back_project": lambda: BackProjectSolver(rounds=2),
     "data_step": DataStepSolver,
     "unfolded": lambda: UnfoldedSolver(unfolded()),

@@ -30,6 +30,25 @@ def test_loggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [v for v in os.environ if v.startswith("WANDB_")]
 
 
+def test_tensorboard_stands_beside_the_others(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
+    chosen = build.logging(compose(*SMOKE, "logger=tensorboard")).settled()
+    opened = chosen.open(tmp_path / "stage", run=tmp_path, job="stage")
+    assert [type(logger).__name__ for logger in opened] == ["CSVLogger", "TensorBoardLogger"]
+    assert Path(opened[1].log_dir).is_relative_to(tmp_path / "stage" / "tensorboard")
+    both = build.logging(compose(*SMOKE, "logger=wandb", "logger.tensorboard=true"))
+    assert both.tensorboard
+    assert both.wandb is not None
+
+
+def test_tensorboard_that_is_missing_is_named_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(InputError) as told:
+        build.logging(compose(*SMOKE, "logger=tensorboard")).settled()
+    install = "pip install 'metasr[tensorboard]', or pip install tensorboard"
+    assert str(told.value) == f"logger=tensorboard: tensorboard is not installed: {install}"
+
+
 class FakeWandb:
     """Takes what ``wandb.init`` is given."""
 
@@ -189,7 +208,7 @@ def test_a_whole_run_without_wandb(tmp_path: Path) -> None:
     # the smoke profile logs to CSV files alone: another one's logger is the default
     done = run_py(*(c for c in small if c != "profile=smoke"), "profile=quick", "stages.pretrain.steps=2",
                   "stages.meta_transfer.steps=1", "stages.pretrain.sampler.batch_size=2",
-                  "stages.meta_transfer.sampler.meta_batch=1",
+                  "stages.meta_transfer.sampler.meta_batch=1", "trainer.log_every_n_steps=1",
                   outputs=tmp_path / "out", PYTHONPATH=path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wandb is not installed") == 1

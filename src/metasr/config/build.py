@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from logging import getLogger
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -18,16 +20,22 @@ from torch import nn
 
 from metasr.checks import check_seed
 from metasr.data.catalog import ImageSet, image_set
+from metasr.data.hf_dataset import HFDataset, laid_down
 from metasr.data.pairs import with_lr
 from metasr.errors import InputError, MetasrError, nearest
 from metasr.meta.rates import FixedRates, Rates, rates_from_state
 from metasr.models.kernel_regressor import KernelRegressor
+from metasr.models.spandrel_network import SpandrelNetwork
 from metasr.paths import weights_folder
 from metasr.runs.architecture import is_known, make_network, make_recipe, network_choices
-from metasr.runs.weights import Weights, resolve
+from metasr.runs.other_programs import is_of_another_program, other_network
+from metasr.runs.weights import Weights, released, resolve
+from metasr.solvers.auto.solver import Method
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import Estimator, blind
+from metasr.solvers.network import NetworkSolver
 from metasr.solvers.oracle import ORACLE, OracleMaker
+from metasr.solvers.tiles import check_tiling, check_trained
 from metasr.training.loggers import Logging, WandbOptions
 
 if TYPE_CHECKING:
@@ -36,6 +44,9 @@ if TYPE_CHECKING:
     from metasr.recipes.base import Recipe
 
 log = getLogger(__name__)
+
+HF_DATASET = "hf_dataset"
+"""The data set that is no set of the catalog: ``data.path`` says where it lies."""
 
 _OWN_MODEL = (
     "for a network of your own write model=own model._target_=package.Class, and its arguments as +model.NAME=VALUE"
@@ -88,10 +99,29 @@ def recipe(cfg: DictConfig, stage: str) -> Recipe:
 
 def images(cfg: DictConfig, split: Any) -> ImageSet:
     """Training or validation images of the run."""
-    data = cfg.data
-    images = image_set(data.name, split=split, root=data.root, download=data.download, val_fraction=data.val_fraction)
+    data, name, root = cfg.data, cfg.data.name, cfg.data.root
+    if name == HF_DATASET:
+        name, root = "image_folder", _laid_down(cfg)
+    elif data.path is not None:
+        raise InputError(
+            f"data.path={data.path} is of data=hf_dataset, got data={name}; a folder is given as data.root"
+        )
+    images = image_set(name, split=split, root=root, download=data.download, val_fraction=data.val_fraction)
     images = images.subset(data.max_images)
     return with_lr(images, data.lr_root) if data.lr_root and split == "train" else images
+
+
+def _laid_down(cfg: DictConfig) -> Path:
+    """The folder of a Hugging Face dataset's images."""
+    data = cfg.data
+    if data.path is None:
+        raise InputError(
+            "data=hf_dataset needs to know which: data.path=USER/NAME of the hub, a .parquet file or a folder of such"
+        )
+    if data.root is not None:
+        raise InputError(f"data.root={data.root}: data=hf_dataset takes data.path=..., a folder is data=image_folder")
+    chosen = {key: data[key] for key in ("path", "column", "subset", "split", "max_images")}
+    return laid_down(HFDataset(**chosen), Path(cfg.paths.outputs) / "datasets")
 
 
 def sampler(cfg: DictConfig, stage: str) -> Any:
@@ -162,7 +192,9 @@ def accelerator(cfg: DictConfig) -> dict[str, Any]:
 def logging(cfg: DictConfig) -> Logging:
     """Where an experiment's metrics go."""
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-    return Logging(cfg.name, cfg.logger.csv, wandb_options(cfg), config)
+    return Logging(
+        cfg.name, cfg.logger.csv, wandb_options(cfg), config, tensorboard=bool(cfg.logger.get("tensorboard", False))
+    )
 
 
 def wandb_options(cfg: DictConfig) -> WandbOptions | None:
@@ -222,10 +254,17 @@ def solver(
     kind = choices.pop("rates", None)
     is_blind = choices.pop("blind", False)
     extra: dict[str, Any] = {}
+    if "methods" in choices:
+        extra = {"methods": methods(cfg, cast(dict[str, Any], choices)), "estimator": estimator(cfg)}
     if choices.pop("needs_network", False):
-        network = model(cfg)
-        if weights is not None:
-            weights.load_into(network)
+        network = _network(cfg, weights)
+        if isinstance(network, SpandrelNetwork):
+            if "enlarge_first" not in choices:
+                raise InputError(
+                    f"solver {name} does not run networks such as {network.architecture}, of which {cfg.weights} is; "
+                    "take solver=network"
+                )
+            choices["enlarge_first"] = False
         extra["network"] = network.to(device(cfg.device)).eval()
     if kind is not None:
         chosen = _rates(kind, weights if steps != 0 else None)  # without updates nobody asks for them
@@ -236,6 +275,50 @@ def solver(
     if not isinstance(instance, Solver):
         raise InputError(f"solver._target_ must make a metasr Solver, got {type(instance).__name__}")
     return blind(instance, estimator(cfg)) if is_blind else instance
+
+
+def _network(cfg: DictConfig, weights: Weights | None) -> nn.Module:
+    """The configured network with some weights, or the one of another program that the weights are of."""
+    network = model(cfg)
+    if weights is None:
+        return network
+    if is_known(cfg.model) and is_of_another_program(weights, network.state_dict()):
+        other = other_network(weights)
+        if other is not None:
+            check_trained(other.scale, cfg.scale)
+            return other
+    return weights.load_into(network)
+
+
+def methods(cfg: DictConfig, choices: dict[str, Any]) -> list[Method]:
+    """The networks that a solver may choose among; released ones that are not there are left out.
+
+    Args:
+        cfg: the run's config.
+        choices: the solver's own, of which ``methods`` and what is for networks are taken out.
+    """
+    tiling = {key: choices.pop(key) for key in ("tile", "ensemble")}
+    check_tiling(tiling["tile"])
+    there = {f"released/{name}" for name in released(weights_folder())}
+    found = []
+    for node in choices.pop("methods").values():
+        source = str(node["weights"])
+        if source.startswith("released/") and source not in there:
+            log.info("no weights %s: the choice is among the others", source)
+            continue
+        found.append(Method(node["name"], source, float(node["scale"]), partial(_method, cfg, node, tiling)))
+    return found
+
+
+def _method(cfg: DictConfig, node: dict[str, Any], tiling: dict[str, Any]) -> Solver:
+    weights = resolve(str(node["weights"]), folder=weights_folder())
+    if weights.architecture:
+        origin = f"the card of {weights.origin}"
+        network = make_network(weights.architecture, origin=origin, state=weights.network, kind=nn.Module)
+    else:
+        network = _instantiate(node["network"])
+    network = weights.load_into(network).to(device(cfg.device)).eval()
+    return NetworkSolver(network, enlarge_first=node["enlarge_first"], **tiling)
 
 
 def estimator(cfg: DictConfig) -> Estimator:

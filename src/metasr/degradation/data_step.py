@@ -142,7 +142,7 @@ def transfer(degradation: Degradation, size: tuple[int, int], *, like: Tensor) -
     otf = torch.full((1, 1, size[0], size[1] // 2 + 1), degradation.gain, dtype=like.dtype, device=like.device) + 0j
     filters = [] if degradation.kernel is None else [degradation.kernel.to(like)]
     if scale > 1 and degradation.downsample != "direct":
-        filters.append(_resize_filter(scale, degradation.downsample).to(like))
+        filters.append(resize_filter(scale, degradation.downsample).to(like))
     for taps in filters:
         height, width = taps.shape[-2:]
         if height > size[0] or width > size[1]:
@@ -158,7 +158,7 @@ def transfer(degradation: Degradation, size: tuple[int, int], *, like: Tensor) -
 
 
 @lru_cache(maxsize=16)
-def _resize_filter(scale: int, downsample: Downsample) -> Tensor:
+def resize_filter(scale: int, downsample: Downsample) -> Tensor:
     """The filter of bicubic or area resizing, as taps before direct subsampling."""
     taps = direct_kernel(Degradation(scale=scale, downsample=downsample), size=6 * scale + 1)
     assert taps is not None

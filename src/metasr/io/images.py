@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -32,6 +33,7 @@ from metasr.io.codec import (
 )
 from metasr.io.files import PathLike, check_new_file, write_bytes
 from metasr.io.jpeg import Jpeg
+from metasr.io.jpeg_traces import traces_of
 from metasr.io.levels import to_levels
 from metasr.io.listing import IMAGE_SUFFIXES, list_images, natural_key
 from metasr.io.png_chunks import is_unusual
@@ -62,7 +64,8 @@ class Photo:
         icc_profile: the colour profile's bytes; the values of ``rgb`` are in that profile's space, not converted.
         dpi: pixels per inch across and down, if the file says so.
         colour_chunks: names and bytes of a PNG's chunks about colour (``gAMA`` and the like); not applied to ``rgb``.
-        jpeg: how the file was compressed, as its header tells, if it was a JPEG; it says nothing of how it is written.
+        jpeg: how the file was compressed, as its header tells, if it was a JPEG; it says nothing of how it is written
+            (see ``compression``).
 
     Raises:
         InputError: if shapes, types or bits are not these.
@@ -87,6 +90,13 @@ class Photo:
             raise InputError(f"alpha must be floating point of shape {want}, as rgb has, got {got}")
         if self.bits not in (8, 16):
             raise InputError(f"bits must be 8 or 16, got {self.bits!r}")
+
+    @cached_property
+    def compression(self) -> Jpeg | None:
+        """How the photo was compressed: as its file's header tells, else as its pixels do, if they show it clearly."""
+        if self.jpeg is not None or self.bits != 8:
+            return self.jpeg
+        return traces_of(to_uint8(self.rgb).movedim(0, -1).cpu().numpy())
 
     @property
     def colourless(self) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from metasr.config.photos import ESTIMATE, adapt_steps, photo_config, photo_solver
+from metasr.config.photo_weights import ESTIMATE
+from metasr.config.photos import adapt_steps, photo_config, photo_solver
 from metasr.degradation.resize import output_size
 from metasr.errors import told_of
 from metasr.io.images import Photo, read_photo
+from metasr.io.transparency import fill_transparent
 from metasr.jobs.photo_files import PathLike, home_path, kernels_for, pairs_of_files
+from metasr.solvers.auto.solver import AutoSolver
 from metasr.solvers.blind.base import BlindSolver
 from metasr.text import pluralize
 
@@ -58,7 +61,7 @@ def plan(
     source: PathLike,
     *,
     scale: float | None = None,
-    kernel: str = "bicubic",
+    kernel: str | None = None,
     solver: str | None = None,
     weights: str | None = None,
     steps: int | None = None,
@@ -70,7 +73,7 @@ def plan(
     Args:
         source: an image file.
         scale: as for ``upscale``, and so are the others.
-        kernel: how the photo came to be small.
+        kernel: how the photo came to be small; by default that is looked for in the photo.
         solver: a name of ``conf/solver``.
         weights: released weights, a file or a run folder.
         steps: gradient steps on the photo.
@@ -89,15 +92,32 @@ def plan(
     """
     source = home_path(source)
     photo = read_photo(source)
+    rgb = (photo.rgb if photo.alpha is None else fill_transparent(photo.rgb, photo.alpha))[None]
     cfg = photo_config(
         solver=solver, weights=weights, scale=scale, kernel=kernel, steps=steps, device=device, options=options
     )
     choice = photo_solver(cfg, kernels_for(cfg.kernel, [source]))
     degradation = choice.degradations[0]
-    seen, why = [_described(source, photo)], []
-    if isinstance(choice.solver, BlindSolver):
+    if degradation.jpeg is None:
+        degradation = replace(degradation, jpeg=photo.compression)
+    name, used = str(cfg.solver.name), choice.weights
+    how = f"solver {name}"
+    seen = [_described(source, photo)]
+    why: list[str] = []
+    if isinstance(choice.solver, AutoSolver):
         with told_of(source):
-            estimate = choice.solver.estimate(photo.rgb[None], scale=cfg.scale, degradation=degradation)
+            evidence, chosen = choice.solver.look(rgb, scale=cfg.scale, degradation=degradation)
+        degradation = choice.solver.problem(degradation, chosen)
+        used = " + ".join(method.weights for method, _ in choice.solver.used(chosen, cfg.scale)) or "-"
+        name = chosen.method
+        how = f"{chosen}, solver {name} the most" if len(chosen.parts) > 1 else f"solver {name}"
+        seen += [str(evidence), evidence.content]
+        why += chosen.why
+        if cfg.solver.guard and used != "-":
+            why.append("tried on the photo made small once more first: what is worse than Lanczos there is taken back")
+    elif isinstance(choice.solver, BlindSolver):
+        with told_of(source):
+            estimate = choice.solver.estimate(rgb, scale=cfg.scale, degradation=degradation)
         degradation = estimate.degradation
         why.append(f"kernel {degradation}, {estimate.told}")
     elif kernel in ESTIMATE or cfg.solver.get("blind", False):
@@ -111,20 +131,20 @@ def plan(
         why.append(f"larger than {limit} pixels: adaptation looks at cells spread evenly over it, not at all of it")
     ((_, output),) = pairs_of_files([source], None, scale=cfg.scale)
     high, wide = output_size((height, width), cfg.scale)
-    by = f"weights {choice.weights} and {pluralize(updates, 'update')}" if choice.weights != "-" else "no weights"
+    by = f"weights {used} and {pluralize(updates, 'update')}" if used != "-" else "no weights"
     return Plan(
         source=source,
         output=output,
         size=(width, height),
         output_size=(wide, high),
         scale=float(cfg.scale),
-        solver=str(cfg.solver.name),
-        weights=choice.weights,
+        solver=name,
+        weights=used,
         updates=updates,
         degradation=str(degradation),
         noise=degradation.noise_level * 255,
         seen=tuple(seen),
-        chosen=(f"to {output}, {wide}x{high} pixels, by solver {cfg.solver.name} with {by}",),
+        chosen=(f"to {output}, {wide}x{high} pixels, by {how} with {by}",),
         why=tuple(why),
     )
 

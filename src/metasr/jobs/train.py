@@ -25,12 +25,14 @@ from metasr.evaluation.solved import Entry
 from metasr.jobs.evaluate import measure, table_path
 from metasr.jobs.search import validation_psnr
 from metasr.paths import conf_folder, program, weights_folder
-from metasr.report.wandb.results import log_results
+from metasr.report import tensorboard
+from metasr.report.wandb import results as wandb_results
 from metasr.runs.folder import evaluate_command, is_stamp, link_latest
 from metasr.runs.wandb_names import EVALUATION
 from metasr.runs.weights import has_released
 from metasr.training.callbacks import Watch
 from metasr.training.chain import is_rank_zero, run_chain
+from metasr.training.loggers import close
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +84,12 @@ def run_experiment(cfg: DictConfig, folder: Path, *, watch: Watch | None = None)
     recipe = None if trained is None else maps_recipe(cfg, trained)
     measured = measure(plan, learned, folder, target, recipe=recipe)
     table = measured.table
-    for logger in replace(loggers, csv=False).open(folder / "evaluation", run=folder, job=EVALUATION):
+    opened = replace(loggers, csv=False).open(folder / "evaluation", run=folder, job=EVALUATION)
+    for logger in opened:
+        to_wandb = type(logger).__name__ == "WandbLogger"
+        log_results = wandb_results.log_results if to_wandb else tensorboard.log_results
         log_results(logger, table=table, losses=measured.losses, pictures=measured.pictures)
-        logger.experiment.finish()
+    close(opened)
     ours = [row.key for row in table.rows if row.weights == "run" and row.solver == plan.solver]
     title = f"{cfg.name}: PSNR on Y in dB, {plan}, x{plan.scale:g}"
     print()

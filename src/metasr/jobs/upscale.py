@@ -53,6 +53,7 @@ class Upscaled:
         assumed: what was estimated, where the kernel was.
         cut_short: why the solver was ended, where it would have gone on.
         stopped: why it took no further step, where it ended by itself.
+        chosen: what was seen of the photo and chosen for it, where that was not typed.
         place: its number among the photos of the job, and how many these are.
     """
 
@@ -64,12 +65,14 @@ class Upscaled:
     assumed: str = ""
     cut_short: str = ""
     stopped: str = ""
+    chosen: str = ""
     place: tuple[int, int] = (1, 1)
 
     def __str__(self) -> str:
         assumption = f", kernel {self.assumed}" if self.assumed else ""
         assumption += f"; cut short: {self.cut_short}" if self.cut_short else ""
         assumption += f"; {self.stopped}" if self.stopped else ""
+        assumption += f"; {self.chosen}" if self.chosen else ""
         number = "{} of {}: ".format(*self.place) if self.place[1] > 1 else ""
         return (
             f"{number}{self.output}  ({self.seconds:.1f} s, {pluralize(self.updates, 'update')}, "
@@ -205,15 +208,26 @@ def upscale(
             continue
         seconds = time.perf_counter() - start
         size, new = photo.rgb.shape[-2:], enlarged.rgb.shape[-2:]
+        used = solution.weights or weights
         log.info(
             "%s (%dx%d) -> %s (%dx%d), kernel %s, weights %s, %s, %.1f s", source, size[1], size[0], output,
-            new[1], new[0], solution.assumed or degradation, weights, pluralize(solution.updates, "update"), seconds,
+            new[1], new[0], solution.assumed or degradation, used, pluralize(solution.updates, "update"), seconds,
         )  # fmt: skip
         ended = {"cut_short" if was_cut_short(solution) else "stopped": solution.stopped}
         place = (i + 1, len(files))
         with listening(heard):
             tell(*place, "photos", share=shares[i + 1])
-        yield Upscaled(source, output, seconds, solution.updates, weights, solution.assumed, place=place, **ended)
+        yield Upscaled(
+            source,
+            output,
+            seconds,
+            solution.updates,
+            used,
+            solution.assumed,
+            place=place,
+            chosen=solution.chosen,
+            **ended,
+        )
         if was_interrupted(solution) and i + 1 < len(files):
             raise KeyboardInterrupt  # what was meant is all of them
     if failed:
@@ -234,7 +248,7 @@ def upscale_photo(solver: Solver, photo: Photo, degradation: Degradation, *, see
         seed: of the solver's draws.
     """
     if degradation.jpeg is None:
-        degradation = replace(degradation, jpeg=photo.jpeg)
+        degradation = replace(degradation, jpeg=photo.compression)
     rgb = photo.rgb if photo.alpha is None else fill_transparent(photo.rgb, photo.alpha)
     solution = solver.solve(rgb[None], scale=degradation.scale, degradation=degradation, seed=seed)
     sr = solution.sr[0].cpu()

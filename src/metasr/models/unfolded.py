@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from metasr.degradation.data_step import FourierStep, prepare
+from metasr.degradation.data_step import Step, prepare
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError
@@ -64,13 +64,27 @@ class UnfoldedNet(nn.Module):
         noise = torch.as_tensor(degradation.noise_std, dtype=lr.dtype, device=lr.device).reshape(-1)  # (1 or B,)
         step = prepare(lr, degradation)
         image = _enlarged(lr / degradation.gain, degradation)
+        return self.refine(image, step, noise, scale=degradation.scale, run_prior=run_prior)
+
+    def refine(
+        self, image: Tensor, step: Step, noise: Tensor, *, scale: float, run_prior: Prior | None = None
+    ) -> Tensor:
+        """All rounds from a first guess.
+
+        Args:
+            image: the guess, ``(B, 3, H, W)``.
+            step: the data step of the LR image; one that tells its ``blind_share`` is asked for it.
+            noise: levels on the [0, 1] scale, ``(1 or B,)``.
+            scale: factor between LR and HR.
+            run_prior: as in ``forward``.
+        """
         for index in range(self.rounds):
             prior = self.priors[index % len(self.priors)]
-            mu = self.mu(index, noise, degradation.scale)
+            mu = self.mu(index, noise, scale)
             image = step(image, mu)
-            share = step.blind_share(mu) if isinstance(step, FourierStep) else 1 - 1 / degradation.scale**2 + 0 * mu
+            share = step.blind_share(mu) if hasattr(step, "blind_share") else 1 - 1 / scale**2 + 0 * mu
             shown = torch.stack(torch.broadcast_tensors(noise * SCALE_OF_NOISE, share), 1)  # (1 or B, 2)
-            condition = shown.expand(len(lr), -1)
+            condition = shown.expand(len(image), -1)
             image = prior(image, condition) if run_prior is None else run_prior(prior, image, condition)
         return image
 

@@ -153,7 +153,7 @@ _WHOLE = ("a whole number", lambda value: value is None or (isinstance(value, in
 _ENTRIES = {
     **dict.fromkeys(
         ("status", "stage", "experiment", "method", "name", "model", "downsample", "sha256", "weights", "hash",
-         "weights_from", "profile", "config.name", "config.method", "config.profile_name"), _TEXT,
+         "weights_from", "profile", "library", "config.name", "config.method", "config.profile_name"), _TEXT,
     ),
     **dict.fromkeys(
         ("config", "identity", "identity.data", "identity.trainer", "meta_set", "metrics", "versions", "config.data",

@@ -19,6 +19,7 @@ from metasr.models.weight_net import WEIGHT_NET_PREFIX
 from metasr.paths import program
 from metasr.runs.card import CARD_NAME, WEIGHTS_NAME, config_hash, read_card, tensors_hash
 from metasr.runs.folder import run_folders
+from metasr.runs.hub import HUB_CARD, HUB_WEIGHTS, LIBRARY, fetch, is_hub
 from metasr.runs.reading import check_card, read_object
 from metasr.runs.renames import renamed_card
 from metasr.runs.tensors import read_tensors, without_prefix
@@ -81,6 +82,21 @@ def from_file(path: Path) -> Weights:
     state = read_tensors(path)
     card_path = path.with_suffix(".json")
     return Weights(label=str(path), state=state, card=_card(card_path) if card_path.is_file() else {})
+
+
+def from_hub(source: str) -> Weights:
+    """Weights of a repository on the Hugging Face hub, ``hf://USER/REPO`` (see ``runs.hub.fetch``).
+
+    Raises:
+        InputError: where the extra is not installed.
+        WeightsError: if they cannot be had, or are not what ``metasr push`` made.
+    """
+    folder = fetch(source)
+    card = _card(folder / HUB_CARD)
+    if card.get("library") != LIBRARY:
+        raise WeightsError(f"{source}: its {HUB_CARD} is not of `metasr push`; download its weights and give the file")
+    _require_hash(folder / HUB_WEIGHTS, card.get("sha256"))
+    return Weights(label=source, state=read_tensors(folder / HUB_WEIGHTS), card=card)
 
 
 def from_run(folder: Path) -> Weights:
@@ -269,7 +285,7 @@ def choose(
     """The weights that a user asks for, for one degradation.
 
     Args:
-        source: ``released`` (or none), ``released/<name>``, ``last``, a file, or a run folder.
+        source: ``released`` (or none), ``released/<name>``, ``last``, a file, a run folder, or ``hf://USER/REPO``.
         degradation: what ``released`` is chosen by.
         store: the folder of released weights.
         outputs: the folder of outputs, where ``last`` is looked for.
@@ -302,13 +318,15 @@ def choose(
 
 
 def resolve(source: str, *, folder: Path) -> Weights:
-    """Weights by what a user writes: a file, a run folder, or ``released/<name>``.
+    """Weights by what a user writes: a file, a run folder, ``released/<name>``, or ``hf://USER/REPO``.
 
     Raises:
         WeightsError: if it is none of these.
     """
     if source.startswith("released/"):
         return from_release(folder, source.removeprefix("released/"))
+    if is_hub(source):
+        return from_hub(source)
     path = Path(source).expanduser()
     if path.is_dir():
         return from_run(path)

@@ -37,6 +37,8 @@ class Solution:
         stopped: why the solver took no further step, in a few words; empty where the number of steps was given.
         cut_short: who ended it before the solver would have; none where nobody did.
         assumed: what a blind solver took blur and noise to be; empty where they were given.
+        chosen: what a solver that chooses among others saw and chose; empty where there was no choice.
+        weights: the weights that it chose; empty where there was no choice.
         direct: whether ``kernel`` stands before direct subsampling, whatever the degradation's own is: blur and
             resizing in one (see ``degradation.direct_kernel.direct_kernel``).
     """
@@ -49,6 +51,8 @@ class Solution:
     stopped: str = ""
     cut_short: CutShort | None = None
     assumed: str = ""
+    chosen: str = ""
+    weights: str = ""
     direct: bool = False
 
 

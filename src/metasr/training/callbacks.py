@@ -10,11 +10,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ProgressBar
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torch.optim.lr_scheduler import LambdaLR
 
 from metasr.io.files import put_in_place
 from metasr.recipes.base import Recipe, require_finite_weights
+from metasr.training.loggers import add_picture
 from metasr.training.progress import Pace, StageTable, duration
 from metasr.training.stage import Stage
 from metasr.training.validation import Validator
@@ -229,6 +230,8 @@ class Validation(Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_image(name, [str(picture)], step=step)
+                elif isinstance(logger, TensorBoardLogger):
+                    add_picture(logger.experiment, name, picture, step=step)
         self.seconds += time.perf_counter() - start
         shown = ", ".join(f"{k.removeprefix('val/psnr_y/')} {v:.2f}" for k, v in self.latest.items() if "psnr" in k)
         if shown:

@@ -1,4 +1,4 @@
-"""Where a run's metrics go: CSV files, and Weights & Biases with all its files in the run folder. Light to import."""
+"""Where a run's metrics go: CSV, TensorBoard, Weights & Biases, all their files in the run folder. Light to import."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from metasr.errors import InputError, require_one_of
+from metasr.errors import InputError, require_extra, require_one_of
 from metasr.runs.folder import typed_choices
 from metasr.runs.wandb_names import group_of, sweep_of
 
@@ -52,12 +52,14 @@ class Logging:
         csv: whether CSV files are written.
         wandb: what goes to Weights & Biases; none for nothing.
         config: the whole configuration as plain values, for wandb.
+        tensorboard: whether TensorBoard's event files are written.
     """
 
     experiment: str
     csv: bool = False
     wandb: WandbOptions | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    tensorboard: bool = False
 
     def settled(self) -> Logging:
         """The same, as far as it can be had here.
@@ -67,8 +69,11 @@ class Logging:
 
         Raises:
             InputError: if wandb is not installed and was asked for: ``logger=wandb`` or ``logger.wandb...`` on the
-                command line, or the mode ``online``; or if WANDB_MODE is no mode of wandb's.
+                command line, or the mode ``online``; if WANDB_MODE is no mode of wandb's; or if TensorBoard is not
+                installed and was asked for.
         """
+        if self.tensorboard:
+            require_extra("tensorboard", "tensorboard", asked="logger=tensorboard")
         if self.wandb is None:
             return self
         if (variable := os.environ.get("WANDB_MODE", "").strip()) == "":
@@ -101,6 +106,10 @@ class Logging:
             from pytorch_lightning.loggers import CSVLogger
 
             loggers.append(CSVLogger(save_dir=str(folder), name="csv"))
+        if self.tensorboard:
+            from pytorch_lightning.loggers import TensorBoardLogger
+
+            loggers.append(TensorBoardLogger(save_dir=str(folder), name="tensorboard", default_hp_metric=False))
         if self.wandb is not None:
             loggers.append(self._open_wandb(self.wandb, folder, run=run, job=job))
         return loggers
@@ -137,6 +146,13 @@ def close(loggers: Sequence[Any]) -> None:
         logger.finalize("success")
         if type(logger).__name__ == "WandbLogger":
             logger.experiment.finish()
+
+
+def add_picture(writer: Any, name: str, path: Path, *, step: int = 0) -> None:
+    """Show an image file in TensorBoard, by its event writer."""
+    from metasr.io.images import read_image
+
+    writer.add_image(name, read_image(path), step)
 
 
 def confine_wandb(folder: Path) -> None:

@@ -20,7 +20,7 @@ _SET_ELSEWHERE = {
     "min_epochs": "stages.NAME.steps",
     "max_time": "max_minutes",
     "gradient_clip_val": "stages.NAME.clip",
-    "logger": "logger=csv, wandb or none",
+    "logger": "logger=csv, tensorboard, wandb or none",
     "default_root_dir": "run=FOLDER",
 }
 """Options of Lightning's that a key of the stage or the run decides."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, cast, get_args
 
 import torch
@@ -20,7 +20,18 @@ from metasr.solvers.ensemble import back_project, symmetries_of
 from metasr.solvers.network import NetworkSolver, enlarge, enlarged_son
 from metasr.solvers.plain_steps import BackwardPrecision, forward_of, layers_of
 from metasr.solvers.progress import is_heard, part, tell
-from metasr.solvers.tiles import Tile, apply_tiled, area, check_tiling, overlap_of, split, spread, tiled_l1
+from metasr.solvers.tiles import (
+    Tile,
+    apply_tiled,
+    area,
+    check_tiling,
+    hold_out,
+    overlap_of,
+    split,
+    spread,
+    tiled_error,
+    tiled_l1,
+)
 
 
 class MZSRSolver(NetworkSolver):
@@ -47,6 +58,9 @@ class MZSRSolver(NetworkSolver):
             degradation (for real, noisy images give what it seems to be).
         ensemble: average over the turns and flips that commute with the degradation.
         back_projection: rounds of back-projection.
+        take_back: hold an eighth of the LR image out of adaptation, and see by it whether that helped. Where the
+            adapted network is further from it than the weights as they were, or than bicubic enlargement, the better of
+            these two is the result; ``stopped`` of the solution says so. For photos; a table is of what was asked for.
     """
 
     uses_kernel: ClassVar[bool] = True
@@ -63,6 +77,7 @@ class MZSRSolver(NetworkSolver):
         son_noise: float | None = None,
         ensemble: bool = False,
         back_projection: int = 0,
+        take_back: bool | None = False,
     ) -> None:
         super().__init__(network, tile=tile, ensemble=ensemble, back_projection=back_projection)
         require_at_least(0, adapt_steps=steps)
@@ -76,6 +91,7 @@ class MZSRSolver(NetworkSolver):
         self.adapt_pixels = adapt_pixels
         self.backward_precision = backward_precision
         self.son_noise = son_noise
+        self.take_back = bool(take_back)
         self._engine = Engine()
         self._sizes: set[Hashable] = set()  # that came before, on a GPU
 
@@ -106,8 +122,12 @@ class MZSRSolver(NetworkSolver):
         noise_std = None if self.son_noise is None else self.son_noise / 255
         draws = torch.Generator().manual_seed(seed)
         source = enlarged_son(lr, degradation, draws, noise_std=noise_std) if wanted[-1] > 0 else lr
-        problem = _Problem(source, lr, degradation, rates, self._parts(lr))
-        if _works_ahead(lr.device) and not is_heard():  # nothing is waited for but outputs
+        parts = self._parts(lr)
+        held: list[Tile] = []
+        if self.take_back and wanted[-1] > 0:
+            parts, held = hold_out(parts, (lr.shape[-2], lr.shape[-1]), overlap=overlap_of(self.network))
+        problem = _Problem(source, lr, degradation, rates, parts, held)
+        if _works_ahead(lr.device) and not is_heard() and not held:  # nothing is waited for but outputs
             solutions = self._captured(problem, wanted, start) or self._run(problem, wanted, start, watched=False)
             if solutions is not None:
                 return solutions
@@ -142,15 +162,17 @@ class MZSRSolver(NetworkSolver):
             before = clock(lr.device)
             if not watched:
                 _fill(trace, losses, problem.rates, seconds=before - start - rendering)
+            better, stopped = self._taken_back(problem, learner) if step else (learner, "")
             with part(now, rendered):
-                sr = self.render(learner, lr, degradation)
+                sr = _enlarged(lr, degradation) if better is None else self.render(better, lr, degradation)
             after = clock(lr.device)
             if watched:
                 _require_finite(sr, step, degradation)
             so_far = replace(trace, losses=list(trace.losses), rates=list(trace.rates), seconds=list(trace.seconds))
             solutions[step] = Solution(
-                sr=sr, kernel=degradation.kernel, trace=so_far, updates=step, seconds=after - start - rendering
-            )
+                sr=sr, kernel=degradation.kernel, trace=so_far, updates=step, seconds=after - start - rendering,
+                stopped=stopped,
+            )  # fmt: skip
             rendering += after - before
 
         def gradients(learner: nn.Module, parameters: list[nn.Parameter]) -> tuple[float | None, list[Tensor]]:
@@ -243,6 +265,20 @@ class MZSRSolver(NetworkSolver):
             learner, parameters, problem.source, problem.target, problem.parts, backward=self.backward_precision
         )
 
+    def _taken_back(self, problem: _Problem, learner: nn.Module) -> tuple[nn.Module | None, str]:
+        """What to render by, the adapted network or what is better without its updates (none: bicubic), and why."""
+        if not problem.held:
+            return learner, ""
+        names: dict[str, nn.Module | None] = {"": learner, "the weights as they were": self.network, "bicubic": None}
+        errors = {
+            name: tiled_error(None if one is None else forward_of(one), problem.source, problem.target, problem.held)
+            for name, one in names.items()
+        }
+        best = min(errors, key=lambda name: errors[name])
+        if not best:
+            return learner, ""
+        return names[best], f"updates taken back: on the part of the photo held out of them, {best} came nearer"
+
     def _parts(self, lr: Tensor) -> list[Tile]:
         """Where the image is looked at: everywhere, or in cells spread over it."""
         height, width = lr.shape[-2:]
@@ -261,6 +297,16 @@ class _Problem:
     degradation: Degradation
     rates: Rates
     parts: list[Tile]
+    held: list[Tile] = field(default_factory=list)
+
+
+def _enlarged(lr: Tensor, degradation: Degradation) -> Tensor:
+    return enlarge(lr, degradation.scale, off_centre=_all_of(degradation)).clamp(0, 1)
+
+
+def _all_of(degradation: Degradation) -> tuple[float, float]:
+    """What bicubic enlargement, which has learned nothing, is to put back: of subsampling too."""
+    return -degradation.shift[0], -degradation.shift[1]
 
 
 def _works_ahead(device: torch.device) -> bool:

@@ -1,0 +1,1 @@
+"""The solver that looks at a photo and takes what suits it."""

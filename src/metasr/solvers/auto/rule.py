@@ -1,0 +1,100 @@
+"""How a photo is enlarged, by what was seen of it: the rule, learned on validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from metasr.solvers.auto.evidence import Evidence
+
+Kind = Literal["drawn", "drawn, compressed", "clean", "soft", "lightly compressed", "compressed", "noisy"]
+"""What a photo is taken for."""
+
+PLAIN = "lanczos"
+"""The method that needs no weights; what is left of the shares is its own."""
+
+SHARES: dict[Kind, dict[str, float]] = {
+    "drawn": {"network": 1.0},
+    "drawn, compressed": {"network": 0.75},
+    "clean": {"network": 1.0},
+    "soft": {"network": 0.75},
+    "lightly compressed": {"network": 0.5},
+    "compressed": {},
+    "noisy": {},
+}
+"""Each method's share in the result, by kind: see ``benchmarks/photo_rule.py``, which makes this table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is done with a photo.
+
+    Attributes:
+        kind: what it is taken for.
+        shares: each method's share in the result; what is left is Lanczos interpolation's.
+        noise: that the methods are told, a standard deviation on the 0-255 scale.
+        updates: gradient steps on the photo.
+        why: the reasons, in lines.
+    """
+
+    kind: Kind
+    shares: dict[str, float]
+    noise: float
+    updates: int
+    why: tuple[str, ...]
+
+    @property
+    def method(self) -> str:
+        """The method with the largest share."""
+        return next(iter(self.parts))
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """All shares above half a hundredth, Lanczos' too, the largest first."""
+        every = {**self.shares, PLAIN: 1 - sum(self.shares.values())}
+        return {name: share for name, share in sorted(every.items(), key=lambda item: -item[1]) if share > 0.005}
+
+    def __str__(self) -> str:
+        return " + ".join(name if share > 0.995 else f"{share:.0%} {name}" for name, share in self.parts.items())
+
+
+def kind_of(evidence: Evidence) -> Kind:
+    """What a photo is taken for."""
+    compressed = evidence.quality is not None and evidence.quality < 97
+    if evidence.drawn:
+        return "drawn, compressed" if compressed else "drawn"
+    if evidence.noise:
+        return "noisy"
+    if compressed:
+        return "lightly compressed" if evidence.quality >= 88 else "compressed"  # type: ignore[operator]
+    return "soft" if evidence.blur else "clean"
+
+
+_REASONS: dict[Kind, str] = {
+    "drawn": "few colours and steep edges: the photo is a drawing, or a picture of text",
+    "drawn, compressed": "few colours and steep edges: the photo is a drawing, or a picture of text, saved as JPEG",
+    "clean": "neither compression nor noise was seen",
+    "soft": "the photo is blurred beyond what making it small does; no compression or noise was seen",
+    "lightly compressed": "the file says that it is compressed, but little",
+    "compressed": "the file says that it is compressed",
+    "noisy": "noise was seen, which sharpening would raise",
+}
+
+
+def decide(evidence: Evidence, methods: Collection[str]) -> Choice:
+    """The rule.
+
+    Args:
+        evidence: what was seen.
+        methods: names of the methods that are there at the scale asked for; the share of others is Lanczos'.
+    """
+    kind = kind_of(evidence)
+    shares = {name: share for name, share in SHARES[kind].items() if name in methods and share}
+    choice = Choice(kind=kind, shares=shares, noise=evidence.noise, updates=0, why=())
+    why = [_REASONS[kind], f"on such photos, {choice} was best of all choices tried on validation images"]
+    missing = [name for name in SHARES[kind] if name not in methods]
+    if missing:
+        why[1] = f"Lanczos stands in for {', '.join(missing)}, of which there are no weights for this scale"
+    why.append("no updates: adapting to the photo gained nothing there beyond the network as it is")
+    return Choice(kind=kind, shares=shares, noise=evidence.noise, updates=0, why=tuple(why))
