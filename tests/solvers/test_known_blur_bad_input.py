@@ -20,7 +20,7 @@ from solvers.solver_list import unfolded
 SOLVERS: dict[str, Callable[[], Solver]] = {
     "data_step": DataStepSolver,
     "unfolded": lambda: UnfoldedSolver(unfolded(strided=True)),
-    "unfolded_adapted": lambda: UnfoldedSolver(unfolded(), steps=1, least_gain=None),
+    "unfolded_adapted": lambda: UnfoldedSolver(unfolded(strided=True), steps=1, least_gain=None),
 }
 KERNEL = isotropic(1.0, size=7)
 

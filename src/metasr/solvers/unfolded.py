@@ -126,13 +126,12 @@ class UnfoldedSolver:
         own = Solution(sr=sr.clamp(0, 1), kernel=degradation.kernel, seconds=clock(lr.device) - start)
         if wanted == [0]:
             return {0: own}
-        taps = (1, 1) if degradation.kernel is None else degradation.kernel.shape[-2:]
-        if lr.shape[-2] < taps[0] or lr.shape[-1] < taps[1]:
-            told = (
-                f"no update taken: {lr.shape[-1]}x{lr.shape[-2]} pixels are fewer than the kernel's {taps[1]}x{taps[0]}"
-            )
-            return {n: replace(own, stopped=told if n else "") for n in wanted}
         known = degradation.centred().for_son(noise_std=degradation.noise_level)  # nothing displaced that need not be
+        taps = (1, 1) if known.kernel is None else known.kernel.shape[-2:]
+        if lr.shape[-2] < taps[0] or lr.shape[-1] < taps[1]:
+            size = f"{lr.shape[-1]}x{lr.shape[-2]}"
+            told = f"no update taken: {size} pixels are fewer than the kernel's {taps[1]}x{taps[0]}"
+            return {n: replace(own, stopped=told if n else "") for n in wanted}
 
         def family(image: Tensor) -> _Family:
             return _Family(image, known, pixels=self.adapt_pixels, seed=seed, precision=self.precision)
