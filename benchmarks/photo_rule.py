@@ -7,8 +7,8 @@ The images of FOLDER are made small as `benchmarks/photos.py` does, looked at as
 method. A mixture's squared error is a quadratic form of its shares, whose matrix is kept for each image and condition;
 so all mixtures are measured by enlarging once. For each kind of photo the mixture is printed whose mean PSNR on Y is
 highest among those that, on no image, lose more than `--margin` dB against the better of bicubic and Lanczos: the table
-SHARES of `metasr.solvers.auto.rule`. The matrix of the photo made small once more, which tells what the guard would do,
-is kept beside it.
+SHARES of `metasr.solvers.auto.rule`. What the guard makes of a mixture counts: the matrix of the photo made small once
+more is kept beside the other.
 
 A line is added to the results file for each image and condition; a command that is repeated goes on where it ended.
 """
@@ -30,8 +30,7 @@ from commands import at_least
 from metasr.config.command_line import status_of
 from photos import CONDITIONS, SCALE, images_of, known_rows, require_known, truth_of, write_small
 
-METHODS = ("bicubic", "lanczos", "network", "photo", "photo_0")
-"""What is measured; ``photo_0`` is told that there is no noise."""
+METHODS = ("bicubic", "lanczos", "network", "photo")
 STEPS = 8  # a share is a multiple of one eighth
 
 
@@ -47,7 +46,6 @@ def rows_of(
     from metasr.io.images import read_photo
     from metasr.metrics.color import luma_bt601
     from metasr.solvers.auto.evidence import look_at
-    from metasr.solvers.auto.rule import kind_of
     from metasr.solvers.interpolate import lanczos
 
     cfg = photo_config(solver="auto", scale=SCALE, device="cpu")
@@ -59,9 +57,6 @@ def rows_of(
     def results(lr: Any, problem: Any) -> dict[str, Any]:
         plain = {"bicubic": imresize(lr, SCALE), "lanczos": lanczos(lr, SCALE)}
         learned = {name: method.enlarge(lr, problem, seed=0) for name, method in methods.items()}
-        if "photo" in methods:
-            quiet = replace(problem, noise_std=0.0, name="")
-            learned["photo_0"] = methods["photo"].enlarge(lr, quiet, seed=0) if problem.noisy else learned["photo"]
         return {name: image.clamp(0, 1) for name, image in (plain | learned).items()}
 
     def errors(found: dict[str, Any], truth: Any) -> list[list[float]]:
@@ -83,20 +78,25 @@ def rows_of(
                 lr, seen = photo.rgb[None], Degradation(scale=SCALE, jpeg=photo.compression)
                 evidence = look_at(lr, seen, solver.estimator)
                 problem = replace(seen, noise_std=evidence.noise / 255)
-                son = problem.for_son(noise_std=problem.noise_level)(lr, generator=torch.Generator().manual_seed(0))
+                again = replace(problem, kernel=evidence.kernel).for_son(noise_std=problem.noise_level)
+                son = again(lr, generator=torch.Generator().manual_seed(0))
                 found = results(lr, problem)
                 yield {
-                    "image": path.name, "condition": name, "crop": options.crop, "kind": kind_of(evidence),
-                    "evidence": [evidence.quality, evidence.noise, evidence.blur, evidence.few, evidence.steep],
+                    "image": path.name, "condition": name, "crop": options.crop,
+                    "evidence": {key: value for key, value in vars(evidence).items() if key != "kernel"},
                     "methods": [m for m in METHODS if m in found],
                     "errors": errors(found, hr), "of_son": errors(results(son, problem), lr),
                 }  # fmt: skip
 
 
+def error(matrix: Sequence[Sequence[float]], weights: Sequence[float]) -> float:
+    """The mean square of a weighted sum of errors, in grey levels squared."""
+    return sum(a * b * matrix[i][j] for i, a in enumerate(weights) for j, b in enumerate(weights) if a and b)
+
+
 def psnr(matrix: Sequence[Sequence[float]], shares: Sequence[float]) -> float:
     """PSNR in dB of a mixture."""
-    error = sum(a * b * matrix[i][j] for i, a in enumerate(shares) for j, b in enumerate(shares))
-    return 10 * math.log10(255**2 / max(error, 1e-9))
+    return 10 * math.log10(255**2 / max(error(matrix, shares), 1e-9))
 
 
 def mixtures(count: int) -> list[tuple[float, ...]]:
@@ -105,33 +105,43 @@ def mixtures(count: int) -> list[tuple[float, ...]]:
     return [tuple(n / STEPS for n in some) for some in steps if sum(some) <= STEPS]
 
 
+def gain(row: dict[str, Any], shares: Sequence[float]) -> float:
+    """By how many dB a mixture is above the better of bicubic and Lanczos, once the guard has had its say."""
+    from metasr.solvers.auto.solver import ENOUGH
+
+    count = len(row["methods"])
+    plain = [[float(i == j) for j in range(count)] for i in (0, 1)]  # bicubic, Lanczos
+    whole = [0.0, 1 - sum(shares), *shares]
+    change = [a - b for a, b in zip(whole, plain[1], strict=True)]
+    power = error(row["of_son"], change)
+    toward = -sum(b * row["of_son"][1][j] for j, b in enumerate(change))
+    kept = min(1.0, max(0.0, toward / power / ENOUGH)) if power > 0 else 1.0
+    final = [b + kept * c for b, c in zip(plain[1], change, strict=True)]
+    return psnr(row["errors"], final) - max(psnr(row["errors"], one) for one in plain)
+
+
 def learn(rows: Sequence[dict[str, Any]], *, margin: float) -> list[str]:
     """For each kind of photo the best mixture, with its mean gain and its largest loss, in lines."""
+    from metasr.solvers.auto.evidence import Evidence
+    from metasr.solvers.auto.rule import kind_of
+
+    kinds = [kind_of(Evidence(**row["evidence"])) for row in rows]
     lines = []
-    for kind in sorted({row["kind"] for row in rows}):
-        some = [row for row in rows if row["kind"] == kind]
-        names = some[0]["methods"]
-        learned = [name for name in names if name not in ("bicubic", "lanczos")]
-        best: tuple[float, tuple[float, ...], float] = (-math.inf, (), 0.0)
-        single: dict[str, tuple[float, float]] = {}
-        for shares in mixtures(len(learned)):
-            whole = [0.0, 1 - sum(shares), *shares]
-            gains = [psnr(r["errors"], whole) - plain_of(r) for r in some]
-            mean, loss = sum(gains) / len(gains), -min(gains)
-            if max(shares, default=0.0) == 1:
-                single[learned[shares.index(1.0)]] = (mean, loss)
-            if loss <= margin and mean > best[0]:
-                best = (mean, shares, loss)
-        chosen = {name: share for name, share in zip(learned, best[1], strict=False) if share}
-        alone = ", ".join(f"{name} alone {mean:+.2f} (loss {loss:.2f})" for name, (mean, loss) in single.items())
-        lines.append(f"{kind!r}: {chosen},  # {best[0]:+.2f} dB, loss {best[2]:.2f}, {len(some)} photos; {alone}")
+    for kind in sorted(set(kinds)):
+        some = [row for row, its in zip(rows, kinds, strict=True) if its == kind]
+        names = [name for name in some[0]["methods"] if name not in ("bicubic", "lanczos")]
+        tried = {shares: [gain(row, shares) for row in some] for shares in mixtures(len(names))}
+        safe = {s: g for s, g in tried.items() if min(g) >= -margin} or {(0.0,) * len(names): [0.0] * len(some)}
+        best = max(safe, key=lambda shares: sum(safe[shares]))
+        chosen = {name: share for name, share in zip(names, best, strict=True) if share}
+        alone = {names[s.index(1.0)]: g for s, g in tried.items() if 1.0 in s}
+        single = ", ".join(f"{name} alone {_told(gains)}" for name, gains in alone.items())
+        lines.append(f"{kind!r}: {chosen},  # {_told(safe[best])}, {len(some)} photos; {single}")
     return lines
 
 
-def plain_of(row: dict[str, Any]) -> float:
-    """PSNR of the better of bicubic and Lanczos."""
-    return max(psnr(row["errors"], (1.0, *[0.0] * (len(row["methods"]) - 1))),
-               psnr(row["errors"], (0.0, 1.0, *[0.0] * (len(row["methods"]) - 2))))  # fmt: skip
+def _told(gains: Sequence[float]) -> str:
+    return f"{sum(gains) / len(gains):+.2f} dB, least {min(gains):+.2f}"
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from metasr.config.photos import PhotoSolver
+    from metasr.solvers.base import Solution
 
 SCALE = 2
 
@@ -82,9 +83,10 @@ CHOICES: dict[str, dict[str, Any]] = {
     "auto": {},
     "network": {"solver": "network", "weights": "released/mzsr_x2_pretrain"},
     "estimate": {"solver": "adapt", "kernel": "estimate"},
-    "photo": {"solver": "photo", "weights": "released/photo_x2"},
+    "photo": {"solver": "auto", "options": {"guard": False}},
 }
-"""Choices of ``metasr.upscale``: ``adapt`` is ten updates of the released weights, ``network`` what these came from."""
+"""Choices of ``metasr.upscale``: ``adapt`` is ten updates of the released weights, ``network`` what these came from,
+``photo`` the photo network alone, told compression and noise as the default tells it."""
 PLAIN = ("bicubic", "lanczos")
 
 THEMES = (
@@ -218,11 +220,29 @@ def solver_of(choice: str, photo: str | None) -> PhotoSolver:
     from metasr.config.photos import photo_config, photo_solver
 
     cfg = photo_config(scale=SCALE, device="cpu", **CHOICES[choice])
-    if photo and choice == "auto":
+    if photo and choice in ("auto", "photo"):
         cfg.solver.methods.photo_x2.weights = photo
-    elif photo and choice == "photo":
-        cfg.weights = photo
+    if choice == "photo":
+        made = photo_solver(cfg, [cfg.kernel])
+        return replace(made, solver=Alone(made.solver))
     return photo_solver(cfg, [cfg.kernel])
+
+
+class Alone:
+    """The photo network without the others, told what the default would tell it."""
+
+    def __init__(self, auto: Any) -> None:
+        found = [method for method in auto.methods if (method.name, method.scale) == ("photo", SCALE)]
+        if not found:
+            raise InputError("there are no released weights of the photo network; give some: --photo FILE")
+        self.auto, self.method = auto, found[0]
+
+    def solve(self, lr: Tensor, *, scale: float, degradation: Any = None, seed: int = 0) -> Solution:
+        """See ``metasr.solvers.base.Solver.solve``."""
+        from metasr.solvers.base import Solution
+
+        _, choice = self.auto.look(lr, scale=scale, degradation=degradation)
+        return Solution(sr=self.method.enlarge(lr, self.auto.problem(degradation, choice), seed=seed))
 
 
 def images_of(options: argparse.Namespace) -> list[Path]:

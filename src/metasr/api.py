@@ -14,7 +14,8 @@ from torch import Tensor
 
 from metasr.checks import check_image
 from metasr.config import build
-from metasr.config.photos import ESTIMATE, photo_config, plan_of, sampling_of, solver_for
+from metasr.config.photo_weights import ESTIMATE, sampling_of
+from metasr.config.photos import photo_config, plan_of, solver_for
 from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation

@@ -91,12 +91,15 @@ def test_the_table_tells_the_largest_loss() -> None:
 def test_the_rule_is_the_best_mixture_that_loses_nowhere() -> None:
     rule = load("photo_rule")
 
-    # errors of lanczos 1, of the network 0.6 on one photo and 1.4 on the other, all independent
-    def row(error: float) -> dict[str, Any]:
-        matrix = torch.diag(torch.tensor([1.5, 1.0, error])).tolist()
-        return {"kind": "clean", "methods": ["bicubic", "lanczos", "network"], "errors": matrix}
+    def row(error: float, of_son: float | None = None) -> dict[str, Any]:
+        """Independent errors: Lanczos' is 1, the network's another."""
+        matrix, son = (torch.diag(torch.tensor([1.5, 1.0, e])).tolist() for e in (error, of_son or error))
+        seen = {"size": [80, 60], "quality": None, "noise": 0.0, "blur": 0.0, "few": 0.1, "steep": 0.1, "estimate": ""}
+        return {"evidence": seen, "methods": ["bicubic", "lanczos", "network"], "errors": matrix, "of_son": son}
 
-    (line,) = rule["learn"]([row(0.6), row(1.4)], margin=0.0)
+    (line,) = rule["learn"]([row(0.6, 0.1), row(1.4, 0.1)], margin=0.0)
     assert line.startswith("'clean': {'network': 0.5}")  # half of each: (1 + 0.6) / 4 and (1 + 1.4) / 4
-    (line,) = rule["learn"]([row(0.6), row(9.0)], margin=0.0)
+    (line,) = rule["learn"]([row(0.6, 0.1), row(9.0, 0.1)], margin=0.0)
     assert line.startswith("'clean': {'network': 0.125}")
+    (line,) = rule["learn"]([row(0.6), row(9.0)], margin=0.0)  # where the photo itself warns of the network
+    assert line.startswith("'clean': {'network': 0.625}")

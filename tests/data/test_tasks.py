@@ -9,6 +9,7 @@ from metasr.data.patches import PatchPool
 from metasr.data.tasks import PairSampler, TaskSampler, require_drawn_as_one
 from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.pipeline import DegradationSampler
+from metasr.degradation.resize import imresize
 from metasr.errors import InputError
 from metasr.seeds import generator_from
 
@@ -152,3 +153,19 @@ def test_augmentation_of_pairs_takes_the_place_of_turns_and_flips_and_comes_befo
     torch.testing.assert_close(drawn.lr, drawn.degradation(drawn.hr))
     plain = PairSampler(batch_size=4, degradations=degradations).draw(POOL, generator=generator_from(3))
     assert not torch.equal(plain.hr, POOL.draw(4, generator=generator_from(3), augment=False))
+
+
+def test_internal_tasks_learn_from_the_query_patches_at_lr_size() -> None:
+    pool = PatchPool(
+        [torch.randint(0, 256, (3, 60, 50), generator=generator_from(1), dtype=torch.uint8)], patch_size=36
+    )
+    degradations = DegradationSampler(kernels=KERNELS, scales=(2.0, 3.0), downsample="direct", quantise="round")
+    sampler = TaskSampler(meta_batch=4, support=2, query=2, degradations=degradations, internal=True)
+    for task in sampler.draw(pool, generator=generator_from(0)):
+        degradation = task.degradation
+        torch.testing.assert_close(task.query_lr, degradation(task.query_hr), rtol=0, atol=1e-6)
+        father = imresize(task.query_hr, 1 / degradation.scale).clamp(0, 1)
+        torch.testing.assert_close(task.support_hr, father)
+        torch.testing.assert_close(task.support_lr, degradation.for_son()(father))
+    with pytest.raises(InputError, match="support and query of one number and shared_patches=false, got 3, 2"):
+        TaskSampler(meta_batch=1, support=3, query=2, degradations=degradations, internal=True)

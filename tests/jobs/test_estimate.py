@@ -9,7 +9,8 @@ import torch
 from omegaconf import DictConfig, open_dict
 
 from metasr.config import build
-from metasr.config.photos import ESTIMATE, is_estimated, problem_of
+from metasr.config.photo_weights import ESTIMATE
+from metasr.config.photos import is_estimated, problem_of
 from metasr.data.catalog import image_set
 from metasr.degradation import names
 from metasr.degradation.kernel_files import load_kernel

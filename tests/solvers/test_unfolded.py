@@ -6,12 +6,14 @@ import torch
 from metasr.degradation.kernel_samplers import moved_by
 from metasr.degradation.kernels import anisotropic, isotropic
 from metasr.degradation.pipeline import Degradation
+from metasr.degradation.resize import imresize
 from metasr.errors import InputError
+from metasr.meta.rates import PerStepRates
 from metasr.models.plain_cnn import PlainCNN
 from metasr.solvers.base import Solver
 from metasr.solvers.data_step import DataStepSolver
 from metasr.solvers.ensemble import SYMMETRIES, transform, turned_problem
-from metasr.solvers.unfolded import UnfoldedSolver
+from metasr.solvers.unfolded import RATE, UnfoldedSolver
 from small_problems import picture
 from solvers.solver_list import unfolded
 
@@ -93,3 +95,94 @@ def test_the_data_step_is_nearer_the_truth_than_its_guess_and_minds_noise() -> N
         error, of_deaf = (float((image - hr).square().mean()) for image in (sr, deaf))
         assert error <= of_deaf
     assert error < 0.5 * of_deaf
+
+
+PROBLEM = Degradation(scale=2, kernel=isotropic(1.0, size=5), downsample="direct")
+
+
+def test_adaptation_learns_to_bring_back_the_image_s_own_copy() -> None:
+    lr = PROBLEM(picture(64, 72))
+    solver = UnfoldedSolver(unfolded(), steps=8, least_gain=None)
+    found = solver.solve(lr, scale=2, degradation=PROBLEM)
+    own = UnfoldedSolver(unfolded()).solve(lr, scale=2, degradation=PROBLEM)
+    assert found.updates == 8
+    assert found.trace.losses[-1] < 0.95 * found.trace.losses[0]
+    assert not torch.equal(found.sr, own.sr)
+    assert torch.equal(solver.snapshots(lr, scale=2, updates=[0], degradation=PROBLEM)[0].sr, own.sr)
+
+
+@pytest.mark.parametrize("scale", [2, 1.5, 3])
+@pytest.mark.parametrize("father", ["result", "lr"])
+def test_what_gains_nothing_is_not_used_and_said(scale: float, father: str) -> None:
+    degradation = Degradation(scale=scale, kernel=isotropic(1.0, size=5), noise_std=0.01)
+    lr = torch.rand(1, 3, 27, 22)
+    solver = UnfoldedSolver(unfolded(strided=True), steps=2, least_gain=0.9, father=father)  # type: ignore[arg-type]
+    solved = solver.snapshots(lr, scale=scale, updates=[0, 1, 2], degradation=degradation)
+    for steps in (1, 2):
+        assert torch.equal(solved[steps].sr, solved[0].sr)
+        assert solved[steps].updates == 0
+        assert len(solved[steps].trace.losses) == steps
+        assert "not used: the loss on what was not learned from fell by" in solved[steps].stopped
+    assert solved[0].stopped == ""
+
+
+def test_snapshots_are_what_single_adaptations_give() -> None:
+    degradation = Degradation(scale=2, kernel=isotropic(1.0, size=5), downsample="direct", noise_std=0.02)
+    lr = degradation(picture(48, 40), generator=torch.Generator().manual_seed(0))
+    for rates in (None, PerStepRates(2, 17, initial=0.05)):
+        solver = UnfoldedSolver(unfolded(), steps=3, rates=rates, least_gain=None, adapt_pixels=200)
+        several = solver.snapshots(lr, scale=2, updates=[1, 3], degradation=degradation, seed=4)
+        assert torch.equal(several[3].sr, solver.solve(lr, scale=2, degradation=degradation, seed=4).sr)
+        assert not torch.equal(several[3].sr, several[1].sr)
+        other = solver.solve(lr, scale=2, degradation=degradation, seed=5)
+        assert not torch.equal(other.sr, several[3].sr)  # another noise on the copies
+
+
+def test_learned_rates_are_plain_gradient_descent() -> None:
+    """One step by hand: the copy at LR size, degraded; the L1 loss; every tensor by its own rate."""
+    lr, network = PROBLEM(picture(40, 48)), unfolded()
+    count = len(list(network.parameters()))
+    rates = PerStepRates.of(torch.linspace(0.01, 0.1, count)[None])
+    found = UnfoldedSolver(network, rates=rates, steps=1, least_gain=None, precision="fp32")
+    sr = found.solve(lr, scale=2, degradation=PROBLEM).sr
+    father = imresize(UnfoldedSolver(network).solve(lr, scale=2, degradation=PROBLEM).sr, 0.5).clamp(0, 1)
+    loss = (network(PROBLEM.for_son()(father), PROBLEM) - father).abs().mean()
+    gradients = torch.autograd.grad(loss, list(network.parameters()), materialize_grads=True)
+    with torch.no_grad():
+        for parameter, gradient, rate in zip(network.parameters(), gradients, rates.at(0), strict=True):
+            parameter -= rate * gradient
+    by_hand = UnfoldedSolver(network).solve(lr, scale=2, degradation=PROBLEM).sr
+    torch.testing.assert_close(sr, by_hand, rtol=0, atol=1e-6)
+
+
+def test_without_learned_rates_it_is_adam() -> None:
+    lr, network = PROBLEM(picture(40, 48)), unfolded()
+    solver = UnfoldedSolver(network, steps=3, least_gain=None, precision="fp32")
+    sr = solver.solve(lr, scale=2, degradation=PROBLEM).sr
+    father = imresize(UnfoldedSolver(network).solve(lr, scale=2, degradation=PROBLEM).sr, 0.5).clamp(0, 1)
+    adam = torch.optim.Adam(network.parameters(), lr=RATE, betas=(0.9, 0.99))
+    for symmetry in ((0, False), (3, False), (2, True)):
+        turned = transform(father, symmetry)
+        adam.zero_grad()
+        (network(PROBLEM.for_son()(turned), PROBLEM) - turned).abs().mean().backward()
+        adam.step()
+    by_hand = UnfoldedSolver(network).solve(lr, scale=2, degradation=PROBLEM).sr
+    torch.testing.assert_close(sr, by_hand, rtol=0, atol=1e-5)
+
+
+def test_it_adapts_in_inference_mode_too() -> None:
+    with torch.inference_mode():
+        solver = UnfoldedSolver(unfolded(), steps=1, least_gain=None)
+        assert solver.solve(PROBLEM(picture(32, 40)), scale=2, degradation=PROBLEM).updates == 1
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    for options, told in (
+        ({"steps": -1}, "adapt_steps must be at least 0"),
+        ({"least_gain": 1.0}, r"least_gain must be a share of the loss in \[0, 1\), or none, got 1.0"),
+        ({"father": "mother"}, "father must be"),
+        ({"precision": "half"}, "precision must be"),
+        ({"adapt_pixels": 0}, "adapt_pixels must be at least 1"),
+    ):
+        with pytest.raises(InputError, match=told):
+            UnfoldedSolver(unfolded(), **options)  # type: ignore[arg-type]

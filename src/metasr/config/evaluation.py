@@ -117,7 +117,7 @@ def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *,
         name=cfg.name,
         method=cfg.method,
         adapts=cfg.method != "mzsr" or "steps" in cfg.solver,
-        steps=steps,
+        steps=steps if cfg.method == "mzsr" else None,  # whose meta-weights are of no use without any
     )
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, open_dict
@@ -15,22 +14,21 @@ from omegaconf import DictConfig, open_dict
 from metasr.config import build
 from metasr.config.evaluation import choose_for
 from metasr.config.help import EXPERIMENT_OF_SOLVER
+from metasr.config.photo_weights import ESTIMATE, best_weights, experiment_of, full_name
 from metasr.config.schema import register
 from metasr.degradation import names
 from metasr.degradation.kernel_files import describe_kernel, is_one_sided
-from metasr.degradation.pipeline import Degradation, Downsample
-from metasr.errors import InputError, WeightsError, nearest
+from metasr.degradation.pipeline import Degradation
+from metasr.errors import InputError, nearest
 from metasr.paths import conf_folder, weights_folder
 from metasr.runs.folder import key_of, register_resolvers, typed_choices
-from metasr.runs.weights import Weights, released, resolve
+from metasr.runs.other_programs import is_of_another_program, other_network
+from metasr.runs.weights import resolve
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import BlindSolver, blind, finds_kernel, takes_kernel
 from metasr.solvers.oracle import ORACLE
 
 log = logging.getLogger(__name__)
-
-ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
-"""What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
 
 LEAVES_OPEN = frozenset({"tile", "ensemble"})
 """Options that leave it to the solver ``auto`` how a photo is enlarged."""
@@ -150,8 +148,9 @@ def photo_config(
 
     Args:
         solver: a name of ``conf/solver``; by default ``auto`` where nothing is said of kernel, weights and steps, else
-            the one that the weights were made for, ``adapt`` for the released ones.
-        weights: a released name, a file or a run folder; none for the released ones that fit.
+            the one that the weights were made for.
+        weights: a released name, a file or a run folder; none for the released ones that fit the solver, or without one
+            those that are best for the kernel (``runs.weights.best_released``).
         scale: the factor; by default that of the weights that were named, else 2.
         kernel: a degradation's name, a kernel file, or ``estimate``; none for ``bicubic``.
         estimator: a name of ``conf/estimator``, for ``estimate``.
@@ -176,9 +175,14 @@ def photo_config(
         solver = "auto"
     kernel = "bicubic" if kernel is None else kernel
     weights = full_name(weights)
+    if solver is None and weights is None and kernel != "bicubic":
+        weights = best_weights(kernel, 2.0 if scale is None else scale)
     named = None if weights in (None, "released", "last") else resolve(str(weights), folder=weights_folder())
-    experiment = None if named is None else _experiment_of(named, str(weights))
+    experiment = None if named is None else experiment_of(named, str(weights))
     choices = [f"+experiment={experiment}"] if experiment else []
+    other = None if named is None or not is_of_another_program(named) else other_network(named)
+    if other is not None and solver is None:
+        solver = "network"
     if solver is not None:
         _require_solver(solver, experiment)
         own = experiment is None and (conf_folder() / "experiment" / f"{solver}.yaml").is_file()
@@ -187,7 +191,9 @@ def photo_config(
     with open_dict(cfg):  # past hydra's grammar of overrides
         if scale is not None:
             cfg.scale = scale
-        elif named is not None and not experiment:
+        elif other is not None:
+            cfg.scale = float(other.scale)
+        elif named is not None:
             cfg.scale = float(named.card.get("scale") or cfg.scale)
         cfg.weights, cfg.kernel, cfg.device = verbatim(weights), verbatim(kernel), verbatim(device)
         cfg.adapt_steps, cfg.seed, cfg.save_kernel = steps, seed, save_kernel
@@ -310,63 +316,11 @@ def estimating(cfg: DictConfig, solver: Solver, degradation: Degradation) -> Sol
     return blind(solver, build.estimator(cfg))
 
 
-def full_name(weights: str | None) -> str | None:
-    """The full name of weights: ``released/mzsr_x2_meta`` for that without the folder, or for ``mzsr_x2``.
-
-    Files and run folders come before released weights of the same name. An experiment's name means its last stage.
-    """
-    if weights is None or weights in ("released", "last"):
-        return weights
-    path = Path(weights).expanduser()
-    if path.is_file() or any(path.glob("*/card.json")):
-        return weights
-    cards = released(weights_folder())
-    of_experiment = [name for name, card in cards.items() if card.get("experiment") == weights and card.get("default")]
-    for name in (weights, f"{weights}_meta", *of_experiment):
-        if name in cards:
-            return f"released/{name}"
-    if re.fullmatch(r"\w+", weights) and not path.exists():  # neither a folder nor a suffix: a name was meant
-        raise WeightsError(f"no weights {weights!r}, released or of that path: {nearest(weights, cards)}")
-    return weights
-
-
-def sampling_of(weights: str | None) -> Downsample:
-    """The sampling of the LR images that weights were trained on, as far as their card tells; else bicubic."""
-    full = full_name(weights)
-    if full in (None, "released", "last"):
-        return "bicubic"
-    card = resolve(str(full), folder=weights_folder()).card
-    stage = card.get("config", {}).get("stages", {}).get(card.get("stage"), {})
-    drawn = stage.get("sampler", {}).get("degradations", {})
-    known = card.get("downsample") or drawn.get("downsample")
-    return "direct" if known == "direct" else "area" if known == "area" else "bicubic"
-
-
 def verbatim(text: str | None) -> str | None:
     """A text as omegaconf reads it back unchanged: ``${`` is escaped, and backslashes before it doubled."""
     if text == "???":  # omegaconf's word for a missing value
         return "./???"
     return text if text is None else re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-
-
-def _experiment_of(weights: Weights, source: str) -> str | None:
-    """The experiment whose network and solver run some weights; none for MZSR's, which the default ones run.
-
-    Raises:
-        WeightsError: if it is none of those known here.
-    """
-    card = weights.card
-    config = card.get("config", {})
-    name = card.get("experiment") or config.get("name")
-    if (card.get("method") or config.get("method", "mzsr")) == "mzsr":
-        return None
-    if name not in {path.stem for path in (conf_folder() / "experiment").glob("*.yaml")}:  # a name, never a path
-        name = str(name)[:60]
-        raise WeightsError(
-            f"{source} was made by the experiment {name!r}, which is not known here; use it with the configuration "
-            f"that made it: metasr run --config-dir FOLDER +experiment={name} task=upscale weights={source}"
-        )
-    return str(name)
 
 
 def _require_solver(name: str, experiment: str | None) -> None:

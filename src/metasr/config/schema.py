@@ -127,6 +127,9 @@ class Schema:
 
     # evaluating
     weights: str | None = None
+    networks: dict[str, Any] = field(
+        default_factory=dict
+    )  # your own networks for files of weights=FOLDER, by their names
     testset: str = "samples"
     testset_root: str | None = None
     testset_lr: str | None = None  # a folder of ready LR images of the same names; none makes them

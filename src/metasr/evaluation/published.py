@@ -6,13 +6,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import nn
+
 from metasr.io.csv import parse_csv
+from metasr.models.blind import BlindSR
+from metasr.models.kdsr import KDSRBody
+from metasr.models.rdan import RDAN
 from metasr.solvers.interpolate import InterpolateSolver
 from metasr.solvers.mzsr.solver import MZSRSolver
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.zssr.solver import ZSSRSolver
 
 _FOLDER = Path(__file__).parent / "published_csv"
+_WIDTH_OF_KDSR_L = 128
 
 
 class Published(NamedTuple):
@@ -51,12 +57,21 @@ def published_as(solver: object, *, updates: int, method: str = "") -> str:
     Args:
         solver: the solver.
         updates: their number.
-        method: whose network it runs (``mrda``, ``kdsr``), where it runs one without updates.
+        method: whose experiment it is of (``mrda``, ``kdsr``), where the network does not tell.
     """
     if isinstance(solver, MZSRSolver):
         return f"MZSR({updates})"
     if isinstance(solver, NetworkSolver):
-        return {"mrda": "MRDA", "kdsr": "KDSR-M"}.get(method, "")
+        return _network_as(solver.network) or {"mrda": "MRDA", "kdsr": "KDSR-M"}.get(method, "")
     if isinstance(solver, InterpolateSolver):
         return "" if solver.aligned else "Bicubic"
     return "ZSSR" if isinstance(solver, ZSSRSolver) else ""
+
+
+def _network_as(network: nn.Module) -> str:
+    """The published method whose network it is, by what it is made of or called; nothing where it is none."""
+    if isinstance(network, BlindSR):
+        wide = isinstance(network.body, KDSRBody) and network.body.compress.out_features >= _WIDTH_OF_KDSR_L
+        return "MRDA" if isinstance(network.body, RDAN) else "KDSR-L" if wide else "KDSR-M"
+    name = str(getattr(network, "architecture", type(network).__name__))
+    return name if name in {method for method, *_ in _table()} else ""

@@ -10,7 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from metasr.config.chain import maps_recipe
-from metasr.config.evaluation import evaluation_plan, given_entries
+from metasr.config.comparison import compared_entries
+from metasr.config.evaluation import evaluation_plan
 from metasr.degradation.pipeline import Degradation
 from metasr.evaluation.evaluate import require_scores
 from metasr.evaluation.loss_curves import CURVES_NAME, LossCurves, LossPoint
@@ -32,7 +33,7 @@ def evaluate_weights(cfg: DictConfig, folder: Path) -> None:
     """Evaluate given weights and print the table."""
     target = table_path(cfg.table, folder, overwrite=cfg.overwrite)
     plan = evaluation_plan(cfg)
-    entries, weights = given_entries(cfg, plan)
+    entries, weights = compared_entries(cfg, plan)
     recipe = None if weights is None or not cfg.stages else maps_recipe(cfg, weights)
 
     measured = measure(

@@ -15,7 +15,8 @@ import torch
 
 from metasr import __version__
 from metasr.config import build
-from metasr.config.photos import full_name, photo_config, sampling_of
+from metasr.config.photo_weights import full_name, sampling_of
+from metasr.config.photos import photo_config
 from metasr.data.catalog import image_set
 from metasr.degradation.pipeline import Downsample
 from metasr.errors import InputError, OutputError, WeightsError, require_extra, require_one_of

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
+from torch import Tensor
 
 from metasr.errors import InputError, WeightsError, nearest
 from metasr.io.files import check_new_file, file_hash, write_bytes, write_text
 from metasr.jobs.photo_files import PathLike, home_path
 from metasr.runs.public_networks import ADAPTING, NAMES, Imported, from_tensorflow, from_torch
 from metasr.runs.tensorflow_bundle import index_of, is_bundle, read_bundle
-from metasr.runs.tensors import read_tensors, usable, without_wrapping
+from metasr.runs.tensors import read_tensors, unwrapped, usable
 from metasr.text import pluralize
 
 
@@ -80,8 +81,14 @@ def _read(path: Path, name: str, mln: PathLike | None) -> Imported:
         raise WeightsError(
             f"{path} is a TensorFlow checkpoint, as MZSR's are, and {name} is of a PyTorch file; import it --as mzsr_x2"
         )
-    second = None if mln is None else without_wrapping(read_tensors(home_path(mln)))
-    return from_torch(name, without_wrapping(read_tensors(path)), origin=str(path), mln=second)
+    second = None if mln is None else _plain(home_path(mln))
+    return from_torch(name, _plain(path), origin=str(path), mln=second)
+
+
+def _plain(path: Path) -> dict[str, Tensor]:
+    """A file's tensors without what DataParallel and the like put before their names."""
+    *_, tensors = unwrapped(read_tensors(path))
+    return tensors
 
 
 def _file_name(name: str, stage: str) -> str:

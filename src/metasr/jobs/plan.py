@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from metasr.config.photos import ESTIMATE, adapt_steps, photo_config, photo_solver
+from metasr.config.photo_weights import ESTIMATE
+from metasr.config.photos import adapt_steps, photo_config, photo_solver
 from metasr.degradation.resize import output_size
 from metasr.errors import told_of
 from metasr.io.images import Photo, read_photo

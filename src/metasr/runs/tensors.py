@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +98,16 @@ def without_prefix(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
     return dict(given)
 
 
-def without_wrapping(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors without the prefixes of DataParallel, torch.compile and Lightning that all of them bear.
+def unwrapped(given: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Tensors as they are, then without one prefix after the other that programs put before all of their names.
 
     For networks whose own names are not known beforehand; see ``without_prefix`` where they are.
     """
     names = dict(given)
+    yield names
     while prefix := next((p for p in _COMMON if names and all(name.startswith(p) for name in names)), None):
         names = {name.removeprefix(prefix): tensor for name, tensor in names.items()}
-    return names
+        yield names
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

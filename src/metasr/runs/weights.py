@@ -245,6 +245,28 @@ def released_feed_forward(folder: Path, degradation: Degradation, *, method: str
     return from_release(folder, _nearest_scale(fitting, degradation.scale))
 
 
+def best_released(folder: Path, degradation: Degradation) -> str | None:
+    """The name of the released weights that scored best on validation images in a degradation's case.
+
+    A card tells that in its table ``validation``, by ``case_of``; weights without one, and with none for the case, have
+    no part in it.
+
+    Args:
+        folder: of released weights.
+        degradation: what is known of the image.
+    """
+    case = case_of(degradation)
+    scores = {name: card.get("validation", {}).get(case) for name, card in released(folder).items()}
+    measured = {name: float(score) for name, score in scores.items() if isinstance(score, int | float)}
+    return max(measured, key=lambda name: measured[name], default=None)
+
+
+def case_of(degradation: Degradation) -> str:
+    """The case, of those that cards tell scores for, that a degradation is nearest to: ``bicubic x4 noisy``."""
+    grid = "direct" if degradation.downsample == "direct" else "bicubic"
+    return f"{grid} x{min(max(round(degradation.scale), 2), 4)}{' noisy' if degradation.noisy else ''}"
+
+
 def _nearest_scale(cards: dict[str, dict[str, Any]], scale: float) -> str:
     return min(cards, key=lambda name: (abs(float(cards[name].get("scale") or 2) - scale), name))
 

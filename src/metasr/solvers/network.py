@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import cast
 
@@ -18,6 +19,11 @@ from metasr.solvers.ensemble import back_project, symmetries_of, transform, turn
 from metasr.solvers.plain_steps import forward_of
 from metasr.solvers.progress import part
 from metasr.solvers.tiles import apply_scaling, apply_tiled, check_tiling, overlap_of
+
+log = logging.getLogger(__name__)
+
+WHOLE = 1024
+"""Side in LR pixels up to which a network that looks at the whole image is given all of it."""
 
 
 class NetworkSolver:
@@ -74,7 +80,7 @@ class NetworkSolver:
                 body,
                 image,
                 scale=degradation.scale,
-                tile=self.tile,
+                tile=tile_for(network, self.tile, image),
                 overlap=overlap,
                 trained=getattr(network, "scale", None),
                 multiple=getattr(network, "multiple", 1),
@@ -113,6 +119,25 @@ def enlarge(
         size: of the enlarged image; ``ceil(scale · (h, w))`` by default.
     """
     return imresize(lr, scale, size=size, shift=(-off_centre[0], -off_centre[1]))
+
+
+def tile_for(network: nn.Module, tile: int | None, lr: Tensor) -> int | None:
+    """The side of tiles for a network: at least ``WHOLE`` for one that is better not cut (its ``looks_at_all``).
+
+    Args:
+        network: any.
+        tile: the side that was asked for; none for no tiles.
+        lr: ``(1, 3, H, W)``, the whole image.
+    """
+    if tile is None or not getattr(network, "looks_at_all", False):
+        return tile
+    if max(lr.shape[-2:]) > max(tile, WHOLE):
+        log.warning(
+            "%s looks at the whole image, and one of %dx%d is too large for that: it is cut into tiles of %d, between "
+            "which there may be seams", getattr(network, "architecture", "the network"), lr.shape[-1], lr.shape[-2],
+            max(tile, WHOLE),
+        )  # fmt: skip
+    return max(tile, WHOLE)
 
 
 def enlarged_son(

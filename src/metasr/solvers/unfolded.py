@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
 from metasr.errors import InputError, require_at_least, require_one_of
-from metasr.meta.inner_loop import Trace, inner_loop
+from metasr.meta.inner_loop import GradFunction, Trace, inner_loop
 from metasr.meta.precision import Arithmetic, Precision
 from metasr.meta.rates import FixedRates, Rates
 from metasr.models.unfolded import UnfoldedNet
@@ -27,8 +27,8 @@ from metasr.text import pluralize
 
 Father = Literal["result", "lr"]
 
-RATE = 0.1
-"""Of each step where none were learned."""
+RATE = 1e-4
+"""Of Adam, where no rates were learned."""
 
 
 class UnfoldedSolver:
@@ -47,7 +47,7 @@ class UnfoldedSolver:
 
     Args:
         network: its weights are used as they are and never changed.
-        rates: of the adaptation; none for ``RATE`` throughout.
+        rates: of plain gradient descent, as meta-transfer learns them; none for Adam at ``RATE``.
         steps: gradient steps on the image; 0 to run the network as it is.
         father: what they learn to bring back: ``result``, or ``lr`` as MZSR does.
         least_gain: by what share adaptation has to bring down the loss on what it has not learned from; none to use it
@@ -72,7 +72,7 @@ class UnfoldedSolver:
         rates: Rates | None = None,
         steps: int = 0,
         father: Father = "result",
-        least_gain: float | None = 0.02,
+        least_gain: float | None = 0.03,
         tile: int | None = 256,
         adapt_pixels: int | None = 256 * 256,
         precision: Arithmetic = "auto",
@@ -89,7 +89,7 @@ class UnfoldedSolver:
                 "take +experiment=unfolded, or model=unfolded and weights made for it"
             )
         self.network = network
-        self.rates = rates or FixedRates([RATE])
+        self.rates = rates
         self.steps = steps
         self.father = father
         self.least_gain = least_gain
@@ -180,12 +180,12 @@ class UnfoldedSolver:
         inner_loop(
             self.network,
             steps=wanted[-1],
-            rates=self.rates,
+            rates=self.rates or FixedRates([RATE]),
             order="none",
             after_step=keep,
             trace=trace,
             label=f"degradation {degradation}",
-            gradients=learned.gradients,
+            gradients=learned.gradients if self.rates else _Adam(learned.gradients),
         )
         return solutions
 
@@ -278,6 +278,31 @@ class _Family:
                 found = network(son, self.degradation)
             found = found[..., : father.shape[-2], : father.shape[-1]]  # sides that are no multiple were rounded up
             yield (found.to(father.dtype) - father).abs().mean() / len(self.fathers)
+
+
+class _Adam:
+    """Adam's directions (Kingma and Ba, 2015) in place of some gradients."""
+
+    def __init__(self, gradients: GradFunction, *, betas: tuple[float, float] = (0.9, 0.99)) -> None:
+        self.gradients = gradients
+        self.betas = betas
+        self.means: list[Tensor] = []
+        self.squares: list[Tensor] = []
+        self.count = 0
+
+    def __call__(self, network: nn.Module, parameters: list[nn.Parameter]) -> tuple[float | None, list[Tensor]]:
+        loss, gradients = self.gradients(network, parameters)
+        self.means = self.means or [torch.zeros_like(g) for g in gradients]
+        self.squares = self.squares or [torch.zeros_like(g) for g in gradients]
+        self.count += 1
+        first, second = self.betas
+        directions = []
+        for mean, square, gradient in zip(self.means, self.squares, gradients, strict=True):
+            mean.mul_(first).add_(gradient, alpha=1 - first)
+            square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+            width = (square / (1 - second**self.count)).sqrt_().add_(1e-8)
+            directions.append(mean / (1 - first**self.count) / width)
+        return loss, directions
 
 
 def _told(gain: float, wanted: float, steps: int) -> str:

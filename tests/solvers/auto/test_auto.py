@@ -133,6 +133,16 @@ def test_what_spoils_the_photo_is_taken_back(caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.usefixtures("always")
+def test_numbers_that_are_none_are_taken_back() -> None:
+    class Broken:
+        def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
+            return Solution(sr=torch.full_like(imresize(lr, scale), torch.nan))
+
+    lr = picture(61, 72)
+    torch.testing.assert_close(auto(Broken()).solve(lr, scale=2).sr, lanczos(lr, 2).clamp(0, 1))
+
+
+@pytest.mark.usefixtures("always")
 def test_what_is_better_is_kept() -> None:
     hr = picture(122, 144)
     lr = parse("bicubic", scale=2)(hr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ class Evidence:
         few: share of its pixels that have one of its eight most frequent colours, to 8 levels.
         steep: share of its pixels with a step of 96 levels or more to a neighbour.
         estimate: what it is taken to have come about by, in one line.
+        kernel: that blur as a kernel of HR pixels, ``(k, k)``; none where none was seen.
     """
 
     size: tuple[int, int]
@@ -40,6 +41,7 @@ class Evidence:
     few: float
     steep: float
     estimate: str
+    kernel: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def drawn(self) -> bool:
@@ -49,7 +51,7 @@ class Evidence:
     @property
     def content(self) -> str:
         """By what drawings are told from photographs, in one line."""
-        return f"{self.few:.0%} of the pixels have one of its {_FEW} commonest colours, {self.steep:.0%} are at steep edges"
+        return f"{self.few:.0%} of its pixels have one of {_FEW} colours, {self.steep:.0%} are at steep edges"
 
     def __str__(self) -> str:
         compressed = "not compressed" if self.quality is None else f"JPEG of quality {self.quality}"
@@ -83,6 +85,7 @@ def look_at(lr: Tensor, degradation: Degradation, estimator: Estimator) -> Evide
         few=_share_of_few(levels[0]),
         steep=float((spread >= _STEEP).float().mean()),
         estimate=found.told,
+        kernel=kernel,
     )
 
 

@@ -27,6 +27,8 @@ _SMALLEST = 48  # below, there is too little to try on
 _LOOKING = 0.1  # the share of the work that looking at the photo is taken for, where progress is told
 _NOTHING = 0.005  # of a mixture: less is a rounding error
 _LEAST = 0.05  # of a choice: less is not worth the work
+ENOUGH = 0.8
+"""What a photo may show a choice to be worth and it is still kept whole: the photo itself is no perfect witness."""
 
 
 @dataclass
@@ -101,7 +103,7 @@ class AutoSolver:
         kept = 1.0
         if self.guard and used and min(lr.shape[-2:]) >= _SMALLEST:
             with part(0, _LOOKING):
-                kept = self._kept(lr, problem, used, seed=seed)
+                kept = self._kept(lr, problem, used, kernel=evidence.kernel, seed=seed)
             if kept < 1:
                 share = kept * sum(share for _, share in used)
                 why.append(
@@ -142,24 +144,33 @@ class AutoSolver:
         return list(fitting.values())
 
     @torch.no_grad()
-    def _kept(self, lr: Tensor, problem: Degradation, used: Sequence[tuple[Method, float]], *, seed: int) -> float:
+    def _kept(
+        self,
+        lr: Tensor,
+        problem: Degradation,
+        used: Sequence[tuple[Method, float]],
+        *,
+        kernel: Tensor | None,
+        seed: int,
+    ) -> float:
         """How much of the networks' shares to keep, 0 to 1: what brings the photo's middle back best.
 
         Between Lanczos interpolation p and the choice c, p + t (c - p) is nearest to the middle m itself in the mean
-        square where t = <m - p, c - p> / <c - p, c - p>.
+        square where t = <m - p, c - p> / <c - p, c - p>. A choice with a t of ``ENOUGH`` is kept whole.
         """
         probe = middle(lr, (_PROBE, _PROBE))
-        son = problem.for_son(noise_std=problem.noise_level)(probe, generator=torch.Generator().manual_seed(seed))
+        draws = torch.Generator().manual_seed(seed)
+        son = replace(problem, kernel=kernel).for_son(noise_std=problem.noise_level)(probe, generator=draws)
         plain = _mixed(son, problem, [], seed=seed).clamp(0, 1)
         chosen = _mixed(son, problem, used, seed=seed)
         size = probe.shape[-2:]
         plain, chosen = (image[..., : size[0], : size[1]] for image in (plain, chosen))
         change = (chosen - plain).double()
         power = float(change.square().sum())
-        if not power > 0:
+        if power == 0:
             return 1.0
         best = float(((probe - plain).double() * change).sum()) / power
-        return min(1.0, best) if best >= _LEAST else 0.0  # NaN too
+        return min(1.0, best / ENOUGH) if best >= _LEAST else 0.0  # NaN too
 
 
 def _mixed(lr: Tensor, problem: Degradation, used: Sequence[tuple[Method, float]], *, seed: int) -> Tensor:
@@ -168,7 +179,7 @@ def _mixed(lr: Tensor, problem: Degradation, used: Sequence[tuple[Method, float]
     sr = left * lanczos(lr, problem.scale, shift=problem.shift).clamp(0, 1) if left > _NOTHING else None
     for i, (method, share) in enumerate(used):
         with part(i / len(used), (i + 1) / len(used)):
-            own = share * method.enlarge(lr, problem, seed=seed)
-        sr = own if sr is None else sr + own
+            own = method.enlarge(lr, problem, seed=seed) * share
+        sr = own if sr is None else sr.add_(own)  # in place: an enlarged photo is large
     assert sr is not None
     return sr

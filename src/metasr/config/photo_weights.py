@@ -1,0 +1,77 @@
+"""Which weights the names mean that users give with a photo."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from metasr.degradation import names
+from metasr.degradation.pipeline import Degradation, Downsample
+from metasr.errors import MetasrError, WeightsError, nearest
+from metasr.paths import conf_folder, weights_folder
+from metasr.runs.weights import Weights, best_released, released, resolve
+
+ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
+"""What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
+
+
+def full_name(weights: str | None) -> str | None:
+    """The full name of weights: ``released/mzsr_x2_meta`` for that without the folder, or for ``mzsr_x2``.
+
+    Files and run folders come before released weights of the same name. An experiment's name means its last stage.
+    """
+    if weights is None or weights in ("released", "last"):
+        return weights
+    path = Path(weights).expanduser()
+    if path.is_file() or any(path.glob("*/card.json")):
+        return weights
+    cards = released(weights_folder())
+    of_experiment = [name for name, card in cards.items() if card.get("experiment") == weights and card.get("default")]
+    for name in (weights, f"{weights}_meta", *of_experiment):
+        if name in cards:
+            return f"released/{name}"
+    if re.fullmatch(r"\w+", weights) and not path.exists():  # neither a folder nor a suffix: a name was meant
+        raise WeightsError(f"no weights {weights!r}, released or of that path: {nearest(weights, cards)}")
+    return weights
+
+
+def sampling_of(weights: str | None) -> Downsample:
+    """The sampling of the LR images that weights were trained on, as far as their card tells; else bicubic."""
+    full = full_name(weights)
+    if full in (None, "released", "last"):
+        return "bicubic"
+    card = resolve(str(full), folder=weights_folder()).card
+    stage = card.get("config", {}).get("stages", {}).get(card.get("stage"), {})
+    drawn = stage.get("sampler", {}).get("degradations", {})
+    known = card.get("downsample") or drawn.get("downsample")
+    return "direct" if known == "direct" else "area" if known == "area" else "bicubic"
+
+
+def best_weights(kernel: str, scale: float) -> str | None:
+    """The released weights that are best where a kernel, or only that it is to be estimated, is known."""
+    try:
+        degradation = names.parse(ESTIMATE.get(kernel, kernel), scale=scale)
+    except MetasrError:  # a folder of kernels; or a mistake, which is told later
+        degradation = Degradation(scale=2.0, downsample="bicubic" if kernel.endswith("_b") else "direct")
+    name = best_released(weights_folder(), degradation)
+    return None if name is None else f"released/{name}"
+
+
+def experiment_of(weights: Weights, source: str) -> str | None:
+    """The experiment whose network and solver run some weights; none for MZSR's, which the default ones run.
+
+    Raises:
+        WeightsError: if it is none of those known here.
+    """
+    card = weights.card
+    config = card.get("config", {})
+    name = card.get("experiment") or config.get("name")
+    if (card.get("method") or config.get("method", "mzsr")) == "mzsr":
+        return None
+    if name not in {path.stem for path in (conf_folder() / "experiment").glob("*.yaml")}:  # a name, never a path
+        name = str(name)[:60]
+        raise WeightsError(
+            f"{source} was made by the experiment {name!r}, which is not known here; use it with the configuration "
+            f"that made it: metasr run --config-dir FOLDER +experiment={name} task=upscale weights={source}"
+        )
+    return str(name)
