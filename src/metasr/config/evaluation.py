@@ -25,8 +25,8 @@ from metasr.runs.folder import key_of, typed_choices
 from metasr.runs.weights import Weights, choose, has_released
 
 _NO_PART = (
-    "paths", "run", "output", "table", "input", "overwrite", "runs", "to", "task", "stages_to_run", "max_minutes",
-    "logger",
+    "paths", "run", "output", "table", "input", "overwrite", "runs", "benchmarks", "to", "task", "stages_to_run",
+    "max_minutes", "logger",
 )  # fmt: skip
 """Choices that say where files go and how long is trained at once, not what is measured."""
 

@@ -136,8 +136,9 @@ class Schema:
     max_images: int | None = None
     table: str | None = None
 
-    # reporting: folders of runs and sweeps; a file, or wandb
+    # reporting: folders of runs and sweeps, results of benchmarks; a file, or wandb
     runs: list[str] | None = None
+    benchmarks: list[str] | None = None  # files of benchmarks/photos.py (.jsonl) and benchmarks/nonblind.py (.csv)
     to: str = "html"
 
     # upscaling

@@ -141,9 +141,12 @@ class _Photo(nn.Module):
         self.scale = scale
 
     def forward(self, lr: Tensor, conditions: Tensor) -> Tensor:
+        (height, width), multiple = lr.shape[-2:], self.network.multiple
+        even = F.pad(lr, (0, -width % multiple, 0, -height % multiple), mode="replicate")  # as in solvers.tiles
         nowhere = torch.zeros((), dtype=torch.float64)
-        first = enlarged(lr, self.scale, (nowhere, nowhere))
-        return (first + self.network.residual(lr, conditions, scale=self.scale)).clamp(0, 1)
+        first = enlarged(even, self.scale, (nowhere, nowhere))
+        sr = first + self.network.residual(even, conditions, scale=self.scale)
+        return sr[..., : self.scale * height, : self.scale * width].clamp(0, 1)
 
 
 class _Unfolded(nn.Module):
