@@ -19,7 +19,7 @@ GENERAL = "photo"
 
 SHARES: dict[Kind, dict[str, float]] = {
     "drawn": {"network": 1.0},
-    "drawn, compressed": {"network": 0.875, "photo": 0.125},
+    "drawn, compressed": {"network": 0.25, "photo": 0.75},
     "clean": {"network": 1.0},
     "soft": {"photo": 1.0},
     "lightly compressed": {"network": 0.75, "photo": 0.25},
