@@ -1,6 +1,7 @@
 """What upscaling is asked for: solvers that come with weights, names of weights, plain choices of any signs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from metasr.config import build
 from metasr.config.photo_weights import full_name, sampling_of
 from metasr.config.photos import photo_config, photo_solver
 from metasr.errors import InputError, WeightsError
+from metasr.paths import weights_folder
 from metasr.solvers.maml_sr.solver import MAMLSRSolver
 from running import compose
 
@@ -80,3 +82,25 @@ def test_files_come_before_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert full_name("nowhere/x.pt") == "nowhere/x.pt"
     with pytest.raises(WeightsError, match="no weights 'mzsr_x', released or of that path: did you mean 'mzsr_x2"):
         full_name("mzsr_x")
+
+
+def test_a_kernel_brings_the_weights_that_are_best_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the cards' tables, whatever the released ones tell."""
+    store = tmp_path / "weights"
+    shutil.copytree(weights_folder(), store)
+    monkeypatch.setattr("metasr.config.photos.weights_folder", lambda: store)
+    for card_path in store.glob("*.json"):
+        card = json.loads(card_path.read_text())
+        card["validation"] = {"unfolded": {"direct x2": 30.0, "bicubic x2": 31.0}, "mzsr_x2_meta": {"direct x2": 29.0},
+                              "mzsr_x2_bicubic_meta": {"bicubic x2": 32.0}}.get(card["name"], {})  # fmt: skip
+        card_path.write_text(json.dumps(card))
+    for kernel in ("g2.0d", "estimate_d", "kernels_d/"):
+        cfg = photo_config(kernel=kernel)
+        assert (cfg.name, cfg.solver.name, cfg.weights) == ("unfolded", "unfolded", "released/unfolded")
+        assert cfg.scale == 2
+    for kernel in ("g1.3b", "estimate"):
+        cfg = photo_config(kernel=kernel)
+        assert (cfg.name, cfg.solver.name, cfg.weights) == (None, "adapt", "released/mzsr_x2_bicubic_meta")
+    for asked in ({"solver": "zssr"}, {"weights": "mzsr_x2"}, {"solver": "adapt"}):
+        assert photo_config(kernel="g2.0d", **asked).solver.name == asked.get("solver", "adapt")  # type: ignore[arg-type]
+    assert photo_config(kernel="g2.0d_n3").solver.name == "adapt"  # nothing was measured there

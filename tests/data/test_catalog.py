@@ -146,6 +146,37 @@ def test_sub_folders_of_a_plain_folder_are_honoured(tmp_path):
     ]
 
 
+def test_a_plain_folder_is_searched_with_its_sub_folders(tmp_path):
+    write(tmp_path, *(f"{trip}/{i}.png" for trip in ("alps/day1", "alps/day2", "sea") for i in range(10)))
+    train, val = (image_set("image_folder", split=s, root=tmp_path) for s in ("train", "val"))
+    assert (len(train), len(val)) == (28, 2)
+    assert not set(train.paths) & set(val.paths)
+    every = image_set("image_folder", split="all", root=tmp_path)
+    assert len(set(every.names)) == 30  # told apart by their folders
+    assert every.names[0] == "alps/day1/0.png"
+    assert image_set("image_folder", split="all", root=tmp_path / "sea").names[0] == "0"
+    write(tmp_path, "val/night/x.png", "val/y.png", "train/deep/in/z.png")
+    assert len(image_set("image_folder", split="val", root=tmp_path)) == 2
+    assert image_set("image_folder", split="train", root=tmp_path).names == ("z",)
+
+
+def test_a_download_that_fails_names_the_folders(tmp_path, monkeypatch):
+    def fetch(archive, folder):
+        raise DataError(f"{archive.url} is out of reach.")
+
+    monkeypatch.setattr("metasr.data.catalog.fetch", fetch)
+    for name, split, layout in (
+        ("div2k", "train", "ROOT/DIV2K/DIV2K_train_HR/*.png and ROOT/DIV2K/DIV2K_valid_HR/*.png"),
+        ("flickr2k", "train", "ROOT/Flickr2K/Flickr2K_HR/*.png"),
+        ("urban100", "test", "ROOT/Urban100/*.png, or in ROOT/Urban100/: HR"),
+    ):
+        with pytest.raises(DataError) as told:
+            image_set(name, split=split, root=tmp_path, download=True)
+        assert "is out of reach. Or get " in str(told.value)
+        assert layout in str(told.value)
+        assert "data.root=FOLDER" in str(told.value)
+
+
 def test_one_image_cannot_be_split(tmp_path):
     write(tmp_path, "a.png")
     assert len(image_set("image_folder", split="test", root=tmp_path)) == 1

@@ -70,6 +70,26 @@ def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert "2 files left out (no images): notes.txt, Thumbs.db" in others.getMessage()
 
 
+def test_sub_folders_are_searched_on_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for name in ("b.png", "z/2.png", "z/10.png", "a/1.png", "a/deep/x.jpg", ".hidden/h.png", "a/.h.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "round").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "a" / "notes.txt").touch()
+    (tmp_path / "z" / "raw.nef").touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path, recursive=True)]
+    assert found == ["b.png", "a/1.png", "a/deep/x.jpg", "z/2.png", "z/10.png"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: 1 file left out (of formats that are not read, convert them to PNG): {Path('z/raw.nef')}",
+        f"{tmp_path}: 1 file left out (no images): {Path('a/notes.txt')}",
+    ]
+    assert list_images(tmp_path) == [tmp_path / "b.png"]
+    (tmp_path / "empty" / "too").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"expected images .* in .*empty, found no file; give the folder that holds"):
+        list_images(tmp_path / "empty", recursive=True)
+
+
 def test_what_cannot_be_opened_is_no_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # reading it would wait for ever
     assert not is_image(tmp_path / "pipe")

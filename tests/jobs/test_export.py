@@ -15,6 +15,7 @@ from metasr.errors import InputError, OutputError
 from metasr.models.blind import BlindSR
 from metasr.models.den import DegradationEncoder
 from metasr.models.kdsr import KDSRBody, KDSREncoder
+from metasr.models.photo import PhotoNet
 from metasr.models.plain_cnn import ConditionedCNN, PlainCNN
 from metasr.models.rdan import RDAN
 from metasr.models.resunet import ResUNet
@@ -130,6 +131,18 @@ def test_what_is_no_graph_is_told() -> None:
         graph.inputs(picture(8, 8), Degradation(scale=2, kernel=torch.full((31, 31), 1 / 961), downsample="direct"))
 
 
+PHOTO = NetworkSolver(lively(PhotoNet((2, 4), widths=(4, 6), blocks=(1, 1))), enlarge_first=False, tile=None)
+
+
+@pytest.mark.parametrize(("scale", "kind"), [(2, "bicubic_n5_q85c"), (4, "bicubic_q40"), (2, "bicubic")])
+def test_the_graph_of_a_network_for_photos(scale: int, kind: str) -> None:
+    graph, degradation = graph_of(PHOTO, scale=scale, downsample="bicubic"), names.parse(kind, scale=scale)
+    lr = picture(13, 10)
+    with torch.no_grad():
+        sr = graph.module(*graph.inputs(lr, degradation).values())
+    assert torch.allclose(sr, PHOTO.solve(lr, scale=scale, degradation=degradation).sr, atol=3e-6)
+
+
 def exported(*words: str) -> int:
     return main(["export", *words])
 
@@ -204,7 +217,7 @@ def test_the_released_unfolded_network_becomes_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("solver", "scale"), KINDS[1:], ids=["kdsr", "mrda"])
+@pytest.mark.parametrize(("solver", "scale"), [*KINDS[1:], (PHOTO, 2)], ids=["kdsr", "mrda", "photo"])
 def test_students_become_files(tmp_path: Path, solver: NetworkSolver, scale: int) -> None:
     for module in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(module, reason="needs the extra onnx")

@@ -18,6 +18,7 @@ from metasr.models.plain_cnn import PlainCNN
 from metasr.paths import weights_folder
 from metasr.runs.weights import (
     Weights,
+    best_released,
     choose,
     from_file,
     from_release,
@@ -275,3 +276,27 @@ def test_released_weights_are_chosen_by_the_nearest_scale(tmp_path: Path) -> Non
     assert released_for(tmp_path, names.parse("g2.0d", scale=4)).label == "released/m_x4"
     with pytest.raises(WeightsError, match=r"no released weights of mzsr for bicubic subsampling .*give weights=FILE"):
         released_for(tmp_path, names.parse("bicubic", scale=2))
+
+
+def test_the_best_weights_are_those_whose_card_tells_the_highest_score(tmp_path: Path) -> None:
+    tables = {
+        "one": {"what": "dB", "direct x2": 30.1, "direct x2 noisy": 27.0, "bicubic x4": 25.0},
+        "two": {"what": "dB", "direct x2": 29.9, "direct x2 noisy": 27.5},
+        "untold": None,
+    }
+    for name, table in tables.items():
+        (tmp_path / f"{name}.safetensors").touch()
+        card = {"name": name} | ({} if table is None else {"validation": table})
+        (tmp_path / f"{name}.json").write_text(json.dumps(card))
+
+    def best(name: str, scale: float) -> str | None:
+        return best_released(tmp_path, names.parse(name, scale=scale))
+
+    assert best("g2.0d", 2) == "one"
+    assert best("g2.0d_n5", 2.4) == "two"
+    assert best("g1.3b", 8) == "one"
+    assert best("area", 4) == "one"
+    assert best("g1.3b", 2) is None
+    (tmp_path / "one.json").write_text(json.dumps({"validation": [1]}))
+    with pytest.raises(WeightsError, match="validation must be an object"):
+        best("g2.0d", 2)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from logging import getLogger
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -19,6 +20,7 @@ from torch import nn
 
 from metasr.checks import check_seed
 from metasr.data.catalog import ImageSet, image_set
+from metasr.data.hf_dataset import HFDataset, laid_down
 from metasr.data.pairs import with_lr
 from metasr.errors import InputError, MetasrError, nearest
 from metasr.meta.rates import FixedRates, Rates, rates_from_state
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from metasr.recipes.base import Recipe
 
 log = getLogger(__name__)
+
+HF_DATASET = "hf_dataset"
+"""The data set that is no set of the catalog: ``data.path`` says where it lies."""
 
 _OWN_MODEL = (
     "for a network of your own write model=own model._target_=package.Class, and its arguments as +model.NAME=VALUE"
@@ -94,10 +99,29 @@ def recipe(cfg: DictConfig, stage: str) -> Recipe:
 
 def images(cfg: DictConfig, split: Any) -> ImageSet:
     """Training or validation images of the run."""
-    data = cfg.data
-    images = image_set(data.name, split=split, root=data.root, download=data.download, val_fraction=data.val_fraction)
+    data, name, root = cfg.data, cfg.data.name, cfg.data.root
+    if name == HF_DATASET:
+        name, root = "image_folder", _laid_down(cfg)
+    elif data.path is not None:
+        raise InputError(
+            f"data.path={data.path} is of data=hf_dataset, got data={name}; a folder is given as data.root"
+        )
+    images = image_set(name, split=split, root=root, download=data.download, val_fraction=data.val_fraction)
     images = images.subset(data.max_images)
     return with_lr(images, data.lr_root) if data.lr_root and split == "train" else images
+
+
+def _laid_down(cfg: DictConfig) -> Path:
+    """The folder of a Hugging Face dataset's images."""
+    data = cfg.data
+    if data.path is None:
+        raise InputError(
+            "data=hf_dataset needs to know which: data.path=USER/NAME of the hub, a .parquet file or a folder of such"
+        )
+    if data.root is not None:
+        raise InputError(f"data.root={data.root}: data=hf_dataset takes data.path=..., a folder is data=image_folder")
+    chosen = {key: data[key] for key in ("path", "column", "subset", "split", "max_images")}
+    return laid_down(HFDataset(**chosen), Path(cfg.paths.outputs) / "datasets")
 
 
 def sampler(cfg: DictConfig, stage: str) -> Any:

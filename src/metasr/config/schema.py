@@ -26,7 +26,7 @@ class TaskName(Enum):
 
 @dataclass
 class DataConf:
-    """Training images: a data set of the catalog, or ``image_folder`` with its ``root``."""
+    """Training images: a data set of the catalog, ``image_folder`` with ``root``, or ``hf_dataset`` with ``path``."""
 
     name: str = MISSING
     root: str | None = None
@@ -37,6 +37,10 @@ class DataConf:
     unreadable: str = "error"  # or skip: images that cannot be read
     too_small: str = "error"  # or skip: images smaller than a patch
     memory_gb: float = 4.0  # pixels held in memory; a larger set lies in a file on disk
+    path: str | None = None  # of hf_dataset: USER/NAME | FILE.parquet | FOLDER
+    column: str | None = None
+    subset: str | None = None
+    split: str = "train"
 
 
 @dataclass

@@ -64,9 +64,14 @@ class ImageSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The file names without folder and suffix; with suffix where two files would otherwise share a name."""
+        """The file names without folder and suffix; with these where two files would otherwise share a name."""
         stems = tuple(path.stem for path in self.paths)
-        return stems if len(set(stems)) == len(stems) else tuple(path.name for path in self.paths)
+        names = tuple(path.name for path in self.paths)
+        for told in (stems, names):
+            if len(set(told)) == len(told):
+                return told
+        common = os.path.commonpath([path.absolute().parent for path in self.paths])
+        return tuple(path.absolute().relative_to(common).as_posix() for path in self.paths)
 
     def load(self, index: int) -> Tensor:
         """Read one image: ``(3, H, W)`` float32 RGB in [0, 1], cropped where the set asks for it."""
@@ -205,8 +210,9 @@ def image_set(
         name: a key of ``CATALOG``.
         split: ``"train"``, ``"val"``, ``"test"``, or ``"all"`` (every split that the set has, together).
         root: the folder that has the set's folder in it, or the set's folder itself; by default the environment
-            variable ``METASR_DATA``. For ``image_folder`` the folder of images, with or without sub-folders
-            ``train``, ``val`` and ``test``. Not needed for ``samples``.
+            variable ``METASR_DATA``. For ``image_folder`` the folder of images; where it has a sub-folder ``train``,
+            ``val`` or ``test``, these are the splits. All are searched with their sub-folders. Not needed for
+            ``samples``.
         download: fetch the set into ``root`` if it is not there.
         val_fraction: share of the training images to hold out as ``"val"``, chosen by the hash of the file name, for
             sets that have no validation images of their own; give the same to both splits. None holds out 5 % of an
@@ -320,7 +326,13 @@ def _download(entry: DatasetInfo, split: str, root: Path) -> list[Path]:
     folder = root if root.name.lower() in {name.lower() for name in entry.folders} else root / entry.folders[0]
     for archive in entry.archives:
         if not archive.splits or split in archive.splits:
-            fetch(archive, folder)
+            try:
+                fetch(archive, folder)
+            except DataError as error:
+                raise DataError(
+                    f"{error} Or get {entry.name} by other means ({entry.source}) and place its images so: "
+                    f"{entry.structure}, with ROOT as root ({_ROOT_SETTING})"
+                ) from error
     paths = _look(entry, split, root)
     if not paths:
         raise DataError(
@@ -345,10 +357,11 @@ def _missing(entry: DatasetInfo, split: str, root: Path) -> str:
 
 
 def _plain_folder(root: Path, split: str, val_fraction: float | None) -> list[Path]:
-    """List a user's folder: its sub-folder for the split, else its own images, split by name."""
+    """List a user's folder: its sub-folder for the split, else all its images, split by name."""
     subs = {sub: _match([root], sub) for sub in ("train", "val", "test")} if root.is_dir() else {}
-    listed = {sub: list_images(found[0]) for sub, found in subs.items() if found and found[0].is_dir()}
-    loose = list_images(root) if not listed else sorted(_images(root.iterdir()), key=lambda p: natural_key(p.name))
+    listed = {sub: list_images(found[0], recursive=True) for sub, found in subs.items() if found and found[0].is_dir()}
+    own = sorted(_images(root.iterdir()), key=lambda p: natural_key(p.name)) if listed else []
+    loose = own if listed else list_images(root, recursive=True)
     if split == "all":
         return [path for images in (*listed.values(), loose) for path in images]
     if split in listed and (split != "train" or "val" in listed):

@@ -123,7 +123,7 @@ _SETS = (
     DatasetInfo(
         name="image_folder",
         title="a folder of your own images",
-        structure="ROOT/*.png (or another image format), split by name; or ROOT/train, ROOT/val and ROOT/test",
+        structure="ROOT/**/*.png (or another image format), split by name; or ROOT/train, ROOT/val and ROOT/test",
         licence="yours",
         source="you",
     ),

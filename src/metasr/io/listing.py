@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from metasr.errors import DataError
@@ -57,11 +58,15 @@ def natural_key(name: str) -> tuple[list[int | str], str]:
     return [int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)], name
 
 
-def list_images(folder: PathLike) -> list[Path]:
-    """List the image files directly in a folder, in natural order (``img2`` before ``img10``).
+def list_images(folder: PathLike, *, recursive: bool = False) -> list[Path]:
+    """List the image files in a folder, in natural order (``img2`` before ``img10``).
 
-    Hidden files are left out. What else is left out is logged: as a warning where it is a picture of a format that is
-    not read.
+    Hidden files and folders are left out, and links to folders are not followed. What else is left out is logged: as a
+    warning where it is a picture of a format that is not read.
+
+    Args:
+        folder: where to look.
+        recursive: look in its sub-folders too, after its own files.
 
     Raises:
         DataError: if the folder is missing, is not a folder, cannot be read, or holds no image.
@@ -70,19 +75,17 @@ def list_images(folder: PathLike) -> list[Path]:
     if not os.path.isdir(folder):  # os.path, unlike pathlib, answers False where it may not look
         reason = "that is a file; give its folder" if os.path.exists(folder) else "there is none; check the path"
         raise DataError(f"expected a folder of images at {folder}, but {reason}")
-    try:
-        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and not os.path.isdir(entry)]
-    except OSError as error:
-        raise DataError(f"cannot list the folder {folder}: {error.strerror}; check its permissions") from error
-    entries.sort(key=lambda entry: natural_key(entry.name))
+    entries = list(_files(folder, recursive=recursive))
     images = [entry for entry in entries if is_image(entry)]
     others = [entry for entry in entries if entry not in set(images)]
     if not images:
         kinds = sorted({entry.suffix.lower() or "no suffix" for entry in others})
         reason = f"{len(others)} other file(s) ({', '.join(kinds[:8])})" if others else "no file"
+        where = "in" if recursive else "directly in"
+        searched = "" if recursive else "sub-folders are not searched: "
         raise DataError(
-            f"expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) directly in {folder}, found {reason}; "
-            "sub-folders are not searched: give the folder that holds the images"
+            f"expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) {where} {folder}, found {reason}; {searched}give "
+            "the folder that holds the images"
         )
     pictures = [entry for entry in others if entry.suffix.lower() in _OTHER_PICTURES]
     for left_out, level, why in (
@@ -90,6 +93,22 @@ def list_images(folder: PathLike) -> list[Path]:
         ([entry for entry in others if entry not in pictures], logging.INFO, "no images"),
     ):
         if left_out:
-            shown = ", ".join(entry.name for entry in left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+            shown = ", ".join(str(entry.relative_to(folder)) for entry in left_out[:5]) + (
+                ", ..." if len(left_out) > 5 else ""
+            )
             log.log(level, "%s: %s left out (%s): %s", folder, pluralize(len(left_out), "file"), why, shown)
     return images
+
+
+def _files(folder: Path, *, recursive: bool) -> Iterator[Path]:
+    """The files of a folder in natural order, then those of its sub-folders where these are wanted."""
+    try:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"cannot list the folder {folder}: {error.strerror}; check its permissions") from error
+    entries.sort(key=lambda entry: natural_key(entry.name))
+    yield from (entry for entry in entries if not os.path.isdir(entry))
+    if recursive:
+        for entry in entries:
+            if os.path.isdir(entry) and not os.path.islink(entry):
+                yield from _files(entry, recursive=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from metasr.config.photos import photo_config
 from metasr.data.catalog import image_set
 from metasr.degradation.pipeline import Downsample
 from metasr.errors import InputError, OutputError, WeightsError, require_extra, require_one_of
-from metasr.io.files import PathLike, check_new_file, whole_file
+from metasr.io.files import PathLike, check_new_file, write_bytes
 from metasr.paths import weights_folder
 from metasr.runs.weights import Weights, from_stage, resolve
 from metasr.solvers.base import Solver
@@ -118,15 +119,16 @@ def write(
         WeightsError: where the file would give other images than torch.
     """
     graph = graph_of(solver, scale=scale, downsample=downsample)
-    with whole_file(target, overwrite=overwrite) as temporary, _quietly():
-        program = _program(graph, weights)
-        program.save(temporary, external_data=False)
-        difference = _difference(graph, solver, temporary)
+    with tempfile.TemporaryDirectory() as folder, _quietly():
+        made = Path(folder) / "network.onnx"
+        _program(graph, weights).save(made, external_data=False)
+        difference = _difference(graph, solver, made)
         if not difference <= TOLERANCE:
             raise WeightsError(
                 f"{target} was not written: its images differ from torch's by {difference:.2g}, more than "
                 f"{TOLERANCE:g}; other versions of onnxruntime and torch may agree"
             )
+        write_bytes(target, made.read_bytes(), overwrite=overwrite)
     shapes = {name: _shape(name, tensor) for name, tensor in _examples(graph, 0).items()}
     return Exported(target, shapes, scale, weights.label, difference)
 
@@ -151,7 +153,8 @@ def _examples(graph: Graph, index: int) -> dict[str, torch.Tensor]:
     """Inputs for one of the images that a file is checked on."""
     height, width = (int(n * graph.degradation.scale) for n in _SIZES[index])
     hr = image_set("samples", split="test").load(index)[None, :, 40 : 40 + height, 60 : 60 + width]
-    return graph.inputs(graph.degradation(hr), graph.degradation)
+    lr = graph.degradation(hr, generator=torch.Generator().manual_seed(index))
+    return graph.inputs(lr, graph.degradation)
 
 
 def _program(graph: Graph, known: Weights) -> Any:

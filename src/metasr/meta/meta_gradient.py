@@ -156,7 +156,10 @@ def meta_gradient(
     weights = torch.tensor(after, dtype=parameters[0].dtype, device=parameters[0].device)
 
     def step(inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
-        problems = [Problem(*inputs[4 * i : 4 * i + 4], told=known) for i, known in enumerate(told)]
+        problems = []
+        for index, known in enumerate(told):
+            support_in, support_hr, query_in, query_hr = inputs[4 * index : 4 * index + 4]
+            problems.append(Problem(support_in, support_hr, query_in, query_hr, known))
         return differentiate(
             model, rates, problems, inputs[-1], counted=counted, steps=steps, order=order, loss=loss,
             precision=precision, side_by_side=side_by_side,
@@ -189,7 +192,8 @@ def problem_of(task: Task, precision: Precision, *, enlarge_first: bool = True) 
         task.query_hr,
     )
     layout = precision.memory_format(task.support_lr.device)
-    return Problem(*(t.contiguous(memory_format=layout) for t in tensors))
+    support_in, support_hr, query_in, query_hr = (t.contiguous(memory_format=layout) for t in tensors)
+    return Problem(support_in, support_hr, query_in, query_hr)
 
 
 def differentiate(

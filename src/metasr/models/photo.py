@@ -80,19 +80,29 @@ class PhotoNet(nn.Module):
         Raises:
             InputError: for a scale that the network has no layer for.
         """
-        scale = degradation.scale
+        told = conditions(degradation, count=len(lr)).to(lr)
+        return imresize(lr, degradation.scale) + self.residual(lr, told, scale=degradation.scale)
+
+    def residual(self, lr: Tensor, told: Tensor, *, scale: float) -> Tensor:
+        """What is added to the bicubic enlargement.
+
+        Args:
+            lr: as in ``forward``.
+            told: what ``conditions`` gives, ``(B, CONDITIONS)``.
+            scale: as in ``forward``.
+        """
         name = f"x{scale:g}"
         if name not in self.tails:
             known = ", ".join(f"x{one}" for one in self.scales)
             raise InputError(f"these weights enlarge by {known}, but scale {scale:g} was asked for; take others")
         height, width = lr.shape[-2:]
         pixels = F.pad(lr, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        maps = conditions(degradation, count=len(lr)).to(lr)[:, :, None, None].expand(-1, -1, *pixels.shape[-2:])
-        told = torch.cat([pixels, maps], 1).contiguous(memory_format=torch.channels_last)  # fast on CPUs
-        fine = self.down(self.head(told))
+        maps = told[:, :, None, None].expand(-1, -1, *pixels.shape[-2:])
+        seen = torch.cat([pixels, maps], 1).contiguous(memory_format=torch.channels_last)  # fast on CPUs
+        fine = self.down(self.head(seen))
         coarse = self.below(self.shrink(fine))  # (B, coarse, h/2, w/2)
         residual = F.pixel_shuffle(self.tails[name](self.up(fine + self.enlarge(coarse))), int(scale))
-        return imresize(lr, scale) + residual[..., : int(scale) * height, : int(scale) * width]
+        return residual[..., : int(scale) * height, : int(scale) * width]
 
 
 def conditions(degradation: Degradation, *, count: int) -> Tensor:

@@ -159,7 +159,7 @@ _ENTRIES = {
         ("config", "identity", "identity.data", "identity.trainer", "meta_set", "metrics", "versions", "config.data",
          "config.evaluation", "config.evaluation.protocol", "config.stages", "config.stages.*",
          "config.stages.*.recipe", "config.stages.*.sampler", "config.stages.*.sampler.degradations",
-         "extended", "retried"), _OBJECT,
+         "extended", "retried", "validation"), _OBJECT,
     ),
     **dict.fromkeys(("config.model", "config.mln", "config.stages.*.recipe.model"), _OBJECT_OR_NULL),
     "scale": _SCALE,

@@ -257,12 +257,12 @@ def best_released(folder: Path, degradation: Degradation) -> str | None:
     """
     case = case_of(degradation)
     scores = {name: card.get("validation", {}).get(case) for name, card in released(folder).items()}
-    measured = {name: score for name, score in scores.items() if isinstance(score, int | float)}
+    measured = {name: float(score) for name, score in scores.items() if isinstance(score, int | float)}
     return max(measured, key=lambda name: measured[name], default=None)
 
 
 def case_of(degradation: Degradation) -> str:
-    """Which of the cases that cards tell scores for a degradation is nearest to: ``direct x2``, ``bicubic x4 noisy``."""
+    """The case, of those that cards tell scores for, that a degradation is nearest to: ``bicubic x4 noisy``."""
     grid = "direct" if degradation.downsample == "direct" else "bicubic"
     return f"{grid} x{min(max(round(degradation.scale), 2), 4)}{' noisy' if degradation.noisy else ''}"
 

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metasr.degradation import names
 from metasr.degradation.data_step import BORDER, resize_filter
 from metasr.degradation.kernels import isotropic
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError
+from metasr.models.photo import PhotoNet, conditions
 from metasr.models.unfolded import UnfoldedNet
 from metasr.solvers.base import Solver
 from metasr.solvers.mzsr.solver import MZSRSolver
@@ -76,6 +78,9 @@ def graph_of(solver: Solver, *, scale: float, downsample: Downsample) -> Graph:
         return Graph(_Unfolded(solver.network, whole, downsample), _told_kernel, blurred)
     if solver.enlarge_first:
         return Graph(_EnlargeFirst(solver.network, whole), _told_nothing, clean)
+    if isinstance(solver.network, PhotoNet):
+        coded = names.parse("bicubic_n5_q85c", scale=scale)
+        return Graph(_Photo(solver.network, whole), _told_conditions, coded)
     trained = getattr(solver.network, "scale", None)
     if trained is not None and trained != whole:
         raise InputError(f"these weights enlarge by {trained:g}, got scale {scale:g}; leave --scale out")
@@ -84,6 +89,11 @@ def graph_of(solver: Solver, *, scale: float, downsample: Downsample) -> Graph:
 
 def _told_nothing(lr: Tensor, degradation: Degradation) -> dict[str, Tensor]:
     return {"lr": lr}
+
+
+def _told_conditions(lr: Tensor, degradation: Degradation) -> dict[str, Tensor]:
+    """Noise and compression as ``models.photo.conditions`` tells them, ``(1, 4)``."""
+    return {"lr": lr, "conditions": conditions(degradation, count=1)}
 
 
 def _told_kernel(lr: Tensor, degradation: Degradation) -> dict[str, Tensor]:
@@ -120,6 +130,20 @@ class _EnlargeFirst(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         nowhere = torch.zeros((), dtype=torch.float64)
         return self.network(enlarged(lr, self.scale, (nowhere, nowhere))).clamp(0, 1)
+
+
+class _Photo(nn.Module):
+    """A network for photos, told noise and compression."""
+
+    def __init__(self, network: PhotoNet, scale: int) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = scale
+
+    def forward(self, lr: Tensor, conditions: Tensor) -> Tensor:
+        nowhere = torch.zeros((), dtype=torch.float64)
+        first = enlarged(lr, self.scale, (nowhere, nowhere))
+        return (first + self.network.residual(lr, conditions, scale=self.scale)).clamp(0, 1)
 
 
 class _Unfolded(nn.Module):
