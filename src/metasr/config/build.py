@@ -291,12 +291,7 @@ def _network(cfg: DictConfig, weights: Weights | None) -> nn.Module:
 
 
 def methods(cfg: DictConfig, choices: dict[str, Any]) -> list[Method]:
-    """The networks that a solver may choose among; released ones that are not there are left out.
-
-    Args:
-        cfg: the run's config.
-        choices: the solver's own, of which ``methods`` and what is for networks are taken out.
-    """
+    """The networks of ``choices`` (taken out of them) that are there; released ones may not be."""
     tiling = {key: choices.pop(key) for key in ("tile", "ensemble")}
     check_tiling(tiling["tile"])
     there = {f"released/{name}" for name in released(weights_folder())}

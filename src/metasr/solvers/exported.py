@@ -157,6 +157,7 @@ class _Unfolded(nn.Module):
         self.network = network
         self.scale = scale
         self.direct = downsample == "direct"
+        self.resize: Tensor | None
         self.register_buffer("resize", None if self.direct else resize_filter(scale, downsample).float())
 
     def forward(self, lr: Tensor, kernel: Tensor, noise_std: Tensor) -> Tensor:
