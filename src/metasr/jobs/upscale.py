@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from metasr.checks import check_scale
 from metasr.config.photo_plan import PhotoPlan, plan_of
 from metasr.config.photos import at_own_scale
 from metasr.degradation import names
@@ -116,8 +117,10 @@ def upscale_files(
     if skip_existing and plan.overwrite:
         raise InputError("skip_existing (--skip-existing) and overwrite (--overwrite) exclude each other: give one")
     suffix = f".{plan.file.format or 'png'}"
-    if not plan.target.is_fixed and plan.target.scale <= 1:
-        raise InputError(f"upscaling needs a scale above 1, got {plan.target.scale:g}")
+    if not plan.target.is_fixed:
+        check_scale(plan.target.scale)
+        if plan.target.scale <= 1:
+            raise InputError(f"upscaling needs a scale above 1, got {plan.target.scale:g}")
     pairs = pairs_of_files(sources, output, ending=plan.target.ending, suffix=suffix, recursive=recursive)
     for _, target in pairs:
         plan.file.check(target)

@@ -22,7 +22,7 @@ from metasr.runs.folder import run_folders
 from metasr.runs.hub import HUB_CARD, HUB_WEIGHTS, LIBRARY, fetch, is_hub
 from metasr.runs.reading import check_card, read_object
 from metasr.runs.renames import renamed_card
-from metasr.runs.tensors import read_tensors, without_prefix
+from metasr.runs.tensors import read_tensors, unwrapped, without_prefix
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ class Weights:
 def from_file(path: Path) -> Weights:
     """Weights of a file, with the card beside it if there is one."""
     state = read_tensors(path)
+    state = next((n for n in unwrapped(state) if any(name.startswith(RATE_PREFIXES) for name in n)), state)
     card_path = path.with_suffix(".json")
     return Weights(label=str(path), state=state, card=_card(card_path) if card_path.is_file() else {})
 
