@@ -53,11 +53,11 @@ def served(folder: Path) -> Iterator[str]:
         )  # fmt: skip
         try:
             address = f"http://127.0.0.1:{port}/"
-            wait_for(lambda: address in (folder / "page.log").read_text(), 180, process=process)
+            wait_for(lambda: address in (folder / "page.log").read_text(), 300, process=process)
             yield address
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=180)
             log.flush()
 
 
@@ -85,7 +85,7 @@ def browser(downloads: Path) -> Iterator[Any]:
         opened.quit()
 
 
-def wait_for(true: Callable[[], object], seconds: float = 90, *, process: Any = None) -> Any:
+def wait_for(true: Callable[[], object], seconds: float = 180, *, process: Any = None) -> Any:
     """What a function gives once it is true.
 
     Raises:
@@ -153,7 +153,7 @@ class Tab:
     def command(self) -> str:
         return str(self.one("#command textarea").get_attribute("value"))
 
-    def done(self, seconds: float = 240) -> str:
+    def done(self, seconds: float = 400) -> str:
         """The line about what was done, once it is.
 
         Raises:

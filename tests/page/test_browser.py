@@ -96,7 +96,7 @@ def test_upload_run_slide_and_download(tab: Tab, folder: Path) -> None:
     words = shlex.split(command)
     assert words[:2] == ["metasr", "upscale"]
     subprocess.run(
-        [sys.executable, "-m", *words], cwd=own.parent, env=environment(folder), check=True, timeout=240,
+        [sys.executable, "-m", *words], cwd=own.parent, env=environment(folder), check=True, timeout=400,
         capture_output=True,
     )  # fmt: skip
     with Image.open(target) as got, Image.open(own.with_name(name)) as want:
@@ -204,7 +204,7 @@ def test_cancel(tab: Tab, folder: Path) -> None:
     wait_for(lambda: "steps" in tab.text("status"))
     assert not tab.one("#run").is_enabled()
     tab.click("stop")
-    wait_for(lambda: tab.text("status") == "cancelled", 30)
+    wait_for(lambda: tab.text("status") == "cancelled")
     tab.choose("solver", "interpolate")
     wait_for(lambda: tab.one("#run").is_enabled() and "solver interpolate" in tab.text("seen"))
     tab.click("run")
@@ -254,17 +254,17 @@ def test_a_large_photo(tab: Tab, folder: Path) -> None:
     with Image.open(image_set("samples", split="test").paths[1]) as image:
         image.convert("RGB").resize((3000, 2000)).save(folder / "large.jpg", quality=90)
     tab.give("photo", folder / "large.jpg")
-    wait_for(lambda: "3000x2000 pixels" in tab.text("seen"), 120)
+    wait_for(lambda: "3000x2000 pixels" in tab.text("seen"), 240)
     tab.number("updates", 1)
-    wait_for(lambda: "1 update" in tab.text("seen"), 120)
+    wait_for(lambda: "1 update" in tab.text("seen"), 240)
     tab.click("run")
-    wait_for(lambda: "tiles" in tab.text("status"), 300)
+    wait_for(lambda: "tiles" in tab.text("status"), 500)
     tab.done(500)
     widths = {image.get_attribute("naturalWidth") for image in tab.all("#pair img")}
     assert widths == {"1600"}
     tab.click("download")
     target = folder / "downloads" / "large_x2.png"
-    wait_for(target.is_file, 120)
+    wait_for(target.is_file, 240)
     with Image.open(target) as image:
         assert image.size == (6000, 4000)
 
@@ -277,7 +277,7 @@ def test_several_photos(tab: Tab, folder: Path) -> None:
     tab.give("photos", *files, folder / "many" / "bad.png")
     wait_for(lambda: len(tab.all("#photos tr")) >= 3)
     tab.click("run_all")
-    wait_for(lambda: "2 of 3 photos enlarged" in tab.text("status"), 180)
+    wait_for(lambda: "2 of 3 photos enlarged" in tab.text("status"), 300)
     table = tab.text("table")
     assert "a_x2.png" in table
     assert "the content is none of the known formats" in table

@@ -12,7 +12,7 @@ from metasr.paths import weights_folder
 from metasr.runs.weights import released
 
 PHOTO, ORIGINAL = "a photo to enlarge", "an original: shrink it first, then score the result"
-SHRINK_BY = ("g2.0d", *(name for name in NAMED if name != "g2.0d"), "bicubic_n5")
+SHRINK_BY = ("g2.0d", *(name for name in NAMED if name != "g2.0d"), "bicubic_n5", "bicubic_q75c")
 MAX_UPDATES = 20
 MAX_NOISE = 30
 
@@ -116,7 +116,11 @@ class Fields:
             self.updates = gr.Slider(0, MAX_UPDATES, 10, step=1, label="Updates on the photo", elem_id="updates")
             with gr.Row():
                 self.solver = gr.Dropdown(
-                    [AUTOMATIC, *solver_names()], value=AUTOMATIC, label="Solver", min_width=140, elem_id="solver"
+                    [AUTOMATIC, *(name for name in solver_names() if name != "auto")],
+                    value=AUTOMATIC,
+                    label="Solver",
+                    min_width=140,
+                    elem_id="solver",
                 )
                 self.weights = gr.Dropdown(
                     [AUTOMATIC, *released(weights_folder())], value=AUTOMATIC, label="Weights", min_width=140,
