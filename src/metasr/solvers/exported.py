@@ -207,7 +207,7 @@ class _MatrixStep:
         last = columns * 2 == width
         self.twice = torch.where((columns == 0) | last, 1.0, 2.0)  # what the other half of the spectrum adds
 
-    def __call__(self, image: Tensor, mu: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, mu: Tensor | float) -> Tensor:
         s, b, c = self.scale, self.border, self.centre
         planes = mirrored(image, c).transpose(0, 1)  # (3, 1, ...)
         seen = F.conv2d(planes, self.taps, stride=s).transpose(0, 1)
