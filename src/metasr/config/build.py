@@ -280,12 +280,7 @@ def solver(
 
 
 def methods(cfg: DictConfig, choices: dict[str, Any]) -> list[Method]:
-    """The networks that a solver may choose among; released ones that are not there are left out.
-
-    Args:
-        cfg: the run's config.
-        choices: the solver's own, of which ``methods`` and what is for networks are taken out.
-    """
+    """The networks of ``choices`` (taken out of them) that are there; released ones may not be."""
     tiling = {key: choices.pop(key) for key in ("tile", "ensemble")}
     check_tiling(tiling["tile"])
     there = {f"released/{name}" for name in released(weights_folder())}
@@ -301,13 +296,17 @@ def methods(cfg: DictConfig, choices: dict[str, Any]) -> list[Method]:
 
 def _method(cfg: DictConfig, node: dict[str, Any], tiling: dict[str, Any]) -> Solver:
     weights = resolve(str(node["weights"]), folder=weights_folder())
+    return NetworkSolver(_loaded(cfg, weights, node["network"]), enlarge_first=node["enlarge_first"], **tiling)
+
+
+def _loaded(cfg: DictConfig, weights: Weights, node: Any, *, kind: type[nn.Module] = nn.Module) -> nn.Module:
+    """A network with its weights: as their card tells it, else as configured."""
     if weights.architecture:
         origin = f"the card of {weights.origin}"
-        network = make_network(weights.architecture, origin=origin, state=weights.network, kind=nn.Module)
+        network = make_network(weights.architecture, origin=origin, state=weights.network, kind=kind)
     else:
-        network = _instantiate(node["network"])
-    network = weights.load_into(network).to(device(cfg.device)).eval()
-    return NetworkSolver(network, enlarge_first=node["enlarge_first"], **tiling)
+        network = _instantiate(node)
+    return weights.load_into(network).to(device(cfg.device)).eval()
 
 
 def estimator(cfg: DictConfig) -> Estimator:
@@ -318,13 +317,7 @@ def estimator(cfg: DictConfig) -> Estimator:
     source = choices.pop("weights", None)
     if source is not None:
         weights_found = resolve(source, folder=weights_folder())
-        architecture = weights_found.architecture
-        if architecture:
-            origin = f"the card of {weights_found.origin}"
-            network = make_network(architecture, origin=origin, state=weights_found.network, kind=KernelRegressor)
-        else:
-            network = _instantiate(choices.pop("network"))
-        extra["network"] = weights_found.load_into(network).to(device(cfg.device)).eval()
+        extra["network"] = _loaded(cfg, weights_found, choices.pop("network", None), kind=KernelRegressor)
         extra["scales"] = weights_found.card.get("scales") or [weights_found.card.get("scale", 2.0)]
     choices.pop("network", None)
     return cast(Estimator, _instantiate(choices, **extra))

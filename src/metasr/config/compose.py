@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import nullcontext
 
 from omegaconf import DictConfig
@@ -9,6 +10,8 @@ from omegaconf import DictConfig
 from metasr.config.schema import register
 from metasr.paths import conf_folder
 from metasr.runs.folder import register_resolvers
+
+_COMPOSING = threading.RLock()  # hydra composes one config at a time in a process
 
 
 def compose(*choices: str) -> DictConfig:
@@ -19,6 +22,7 @@ def compose(*choices: str) -> DictConfig:
 
     register()
     register_resolvers()
-    within = GlobalHydra.instance().is_initialized()  # a job of hydra's own, whose folders of configs count too
-    with nullcontext() if within else initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra_compose("config", overrides=[*choices, "logger=none"])
+    with _COMPOSING:
+        within = GlobalHydra.instance().is_initialized()  # a job of hydra's own, whose folders of configs count too
+        with nullcontext() if within else initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            return hydra_compose("config", overrides=[*choices, "logger=none"])

@@ -25,8 +25,8 @@ from metasr.runs.folder import key_of, typed_choices
 from metasr.runs.weights import Weights, choose, has_released
 
 _NO_PART = (
-    "paths", "run", "output", "table", "input", "overwrite", "runs", "to", "task", "stages_to_run", "max_minutes",
-    "logger",
+    "paths", "run", "output", "table", "input", "overwrite", "runs", "benchmarks", "to", "task", "stages_to_run",
+    "max_minutes", "logger",
 )  # fmt: skip
 """Choices that say where files go and how long is trained at once, not what is measured."""
 
@@ -108,7 +108,9 @@ def is_known_set(name: str) -> bool:
     return name in CATALOG and name != "image_folder"
 
 
-def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *, steps: int | None = None) -> Weights:
+def choose_for(
+    cfg: DictConfig, source: str | None, degradation: Degradation, *, steps: int | None = None, warn: bool = True
+) -> Weights:
     """The weights that a user asks for, as they fit the configured solver (see ``runs.weights.choose``)."""
     return choose(
         source,
@@ -119,6 +121,7 @@ def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *,
         method=cfg.method,
         adapts=cfg.method != "mzsr" or "steps" in cfg.solver,
         steps=steps if cfg.method == "mzsr" else None,  # whose meta-weights are of no use without any
+        warn=warn,
     )
 
 
