@@ -155,8 +155,8 @@ def photo_config(
         solver = "network"
     if solver is not None:
         _require_solver(solver, experiment)
-        own = experiment is None and (conf_folder() / "experiment" / f"{solver}.yaml").is_file()
-        choices.append(f"+experiment={solver}" if own else f"solver={solver}")  # with its network, and its weights
+        own = None if experiment is not None else _experiment_named(solver, scale)
+        choices.append(f"+experiment={own}" if own else f"solver={solver}")  # with its network, and its weights
     if estimator is not None:
         known = sorted(path.stem for path in (conf_folder() / "estimator").glob("*.yaml"))
         require_one_of(estimator, known, name="estimator")
@@ -340,3 +340,11 @@ def _require_estimate(cfg: DictConfig, estimator: str) -> None:
         raise InputError(
             f"estimator {estimator} is for the kernel estimate, got the kernel {cfg.kernel}; leave one of them out"
         )
+
+
+def _experiment_named(solver: str, scale: float | None) -> str | None:
+    """The experiment that a solver's network and weights come with, if its name, and the scale, tell one."""
+    name = solver
+    if solver == "photo":
+        name = "photo_x2" if scale is None or scale <= 2 else "photo_x4"
+    return name if (conf_folder() / "experiment" / f"{name}.yaml").is_file() else None
