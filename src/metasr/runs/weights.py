@@ -268,7 +268,11 @@ def case_of(degradation: Degradation) -> str:
 
 
 def _nearest_scale(cards: dict[str, dict[str, Any]], scale: float) -> str:
-    return min(cards, key=lambda name: (abs(float(cards[name].get("scale") or 2) - scale), name))
+    def distance(card: dict[str, Any]) -> float:
+        scales = card.get("scales") or [card.get("scale") or 2]
+        return min(abs(float(one) - scale) for one in scales)
+
+    return min(cards, key=lambda name: (distance(cards[name]), name))
 
 
 def choose(

@@ -20,8 +20,9 @@ from metasr.degradation import names
 from metasr.degradation.data_step import BORDER, resize_filter
 from metasr.degradation.kernels import isotropic
 from metasr.degradation.pipeline import Degradation, Downsample
+from metasr.degradation.told import conditions
 from metasr.errors import InputError
-from metasr.models.photo import PhotoNet, conditions
+from metasr.models.photo import PhotoNet
 from metasr.models.unfolded import UnfoldedNet
 from metasr.solvers.base import Solver
 from metasr.solvers.mzsr.solver import MZSRSolver
@@ -92,7 +93,7 @@ def _told_nothing(lr: Tensor, degradation: Degradation) -> dict[str, Tensor]:
 
 
 def _told_conditions(lr: Tensor, degradation: Degradation) -> dict[str, Tensor]:
-    """Noise and compression as ``models.photo.conditions`` tells them, ``(1, 4)``."""
+    """Noise and compression as ``degradation.told.conditions`` tells them, ``(1, 4)``."""
     return {"lr": lr, "conditions": conditions(degradation, count=1)}
 
 

@@ -31,7 +31,9 @@ class Told:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def estimate(self, lr: Tensor, *, scale: float, downsample: str = "bicubic", seed: int = 0) -> Estimate:
+    def estimate(
+        self, lr: Tensor, *, scale: float, downsample: str = "bicubic", jpeg: object = None, seed: int = 0
+    ) -> Estimate:
         known = parse(self.name, scale=scale)
         return Estimate(degradation=known, noise_std=known.noise_level, seconds=0.0, told=self.name, fallback=False)
 

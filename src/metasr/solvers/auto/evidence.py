@@ -74,12 +74,12 @@ def look_at(lr: Tensor, degradation: Degradation, estimator: Estimator) -> Evide
     lowest = -F.max_pool2d(-levels, 3, stride=1, padding=1)
     spread = (highest - lowest).amax(1)  # (1, h, w)
     grid = degradation.downsample if degradation.downsample == "direct" else "bicubic"
-    found = estimator.estimate(lr, scale=degradation.scale, downsample=grid)
+    jpeg = degradation.of_one(0).jpeg
+    found = estimator.estimate(lr, scale=degradation.scale, downsample=grid, jpeg=jpeg)
     kernel = found.kernel
-    jpeg = degradation.jpeg
     return Evidence(
         size=(lr.shape[-1], lr.shape[-2]),
-        quality=None if jpeg is None else jpeg.quality,  # type: ignore[union-attr]
+        quality=None if jpeg is None else jpeg.quality,
         noise=found.noise_std * 255,
         blur=0.0 if kernel is None else _width(kernel) / degradation.scale,
         few=_share_of_few(levels[0]),
