@@ -140,7 +140,7 @@ def blur_table(rows: Sequence[Mapping[str, Any]], name: str) -> BenchmarkTable:
 
 def _lines(text: str) -> list[dict[str, Any]]:
     """JSON objects, one a line; a last one that was cut off is left out."""
-    found = []
+    found: list[dict[str, Any]] = []
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
