@@ -91,7 +91,8 @@ def test_a_kernel_brings_the_weights_that_are_best_for_it(tmp_path: Path, monkey
     """By the cards' tables, whatever the released ones tell."""
     store = tmp_path / "weights"
     shutil.copytree(weights_folder(), store)
-    monkeypatch.setattr("metasr.config.photos.weights_folder", lambda: store)
+    for module in ("photos", "photo_weights"):
+        monkeypatch.setattr(f"metasr.config.{module}.weights_folder", lambda: store)
     for card_path in store.glob("*.json"):
         card = json.loads(card_path.read_text())
         card["validation"] = {"unfolded": {"direct x2": 30.0, "bicubic x2": 31.0}, "mzsr_x2_meta": {"direct x2": 29.0},
@@ -107,3 +108,5 @@ def test_a_kernel_brings_the_weights_that_are_best_for_it(tmp_path: Path, monkey
     for asked in ({"solver": "zssr"}, {"weights": "mzsr_x2"}, {"solver": "adapt"}):
         assert photo_config(kernel="g2.0d", **asked).solver.name == asked.get("solver", "adapt")  # type: ignore[arg-type]
     assert photo_config(kernel="g2.0d_n3").solver.name == "adapt"  # nothing was measured there
+    assert photo_config(kernel="g2.0d", options={"back_projection": 2}).weights == "released/mzsr_x2_meta"
+    assert photo_config(kernel="g2.0d", options={"ensemble": True}, steps=3).weights == "released/unfolded"

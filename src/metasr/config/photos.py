@@ -146,7 +146,8 @@ def photo_config(
     kernel = "bicubic" if kernel is None else kernel
     weights = full_name(weights)
     if solver is None and weights is None and kernel != "bicubic":
-        weights = best_weights(kernel, 2.0 if scale is None else scale)
+        needed = [*(options or {}), *(["steps"] if steps is not None else [])]
+        weights = best_weights(kernel, 2.0 if scale is None else scale, needed)
     named = None if weights in (None, "released", "last") else resolve(str(weights), folder=weights_folder())
     experiment = None if named is None else experiment_of(named, str(weights))
     choices = [f"+experiment={experiment}"] if experiment else []
