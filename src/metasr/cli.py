@@ -18,7 +18,7 @@ from pathlib import Path
 
 from metasr import __version__
 from metasr.config.console import add_export, add_import, add_push, factor
-from metasr.config.help import EXPERIMENT_OF_SOLVER
+from metasr.config.help import solver_names
 from metasr.errors import InputError, MetasrError
 from metasr.paths import conf_folder
 from metasr.text import make_output_encodable
@@ -63,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=f"{what}: metasr {name} [+experiment=NAME] [KEY=VALUE ...]", add_help=False)
     commands.add_parser("kernels", help="list the kernels that have names, for -k")
     commands.add_parser("weights", help="list the released weights, for -w")
+    page = commands.add_parser("page", help="show a page in the browser, on this machine alone, to try all of it")
+    page.add_argument("--port", type=int, default=7860, help="of 127.0.0.1 (default: 7860)")
     info = commands.add_parser("info", help="tell what upscale would do with a photo, and why")
     info.add_argument("path", metavar="FILE", help="an image file")
     return top
@@ -97,6 +99,7 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--save-kernel", action="store_true",
         help="write the kernel of -k estimate, or of --solver ddsr, beside the output, as .npy",
     )  # fmt: skip
+    solvers = ",".join(solver_names())
     up.add_argument("-s", "--scale", type=factor, help="factor of enlargement (default: the weights', else 2)")
     up.add_argument(
         "--width", type=int, metavar="N", help="of the result, instead of a factor; with --height: fit both"
@@ -107,10 +110,13 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (0 for none)")
     up.add_argument(
         "--solver",
-        metavar=f"{{{','.join(_solvers())}}}",
+        metavar=f"{{{solvers}}}",
         help="how (default: by what is seen; with -k or -n adapt)",
     )
-    up.add_argument("-w", "--weights", help="a released name, a file, or a run folder (default: those that fit)")
+    up.add_argument(
+        "-w", "--weights", metavar="NAME|FILE|FOLDER",
+        help="a released name, a file (ESRGAN's and others' too), or a run folder (default: those that fit)",
+    )  # fmt: skip
     up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
     up.add_argument("--son-noise", type=float, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)")
     up.add_argument("--back-projection", type=int, metavar="N", help="rounds of back-projection (default: 0)")
@@ -179,10 +185,6 @@ def _add_offset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
-
-
-def _solvers() -> list[str]:
-    return [name for name in _choices("solver") if name not in EXPERIMENT_OF_SOLVER and not name.endswith("oracle")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -323,7 +325,13 @@ def _push(options: argparse.Namespace) -> Iterator[object]:
     yield push(options.run, options.repository, licence=licence, **chosen)
 
 
+def _page(options: argparse.Namespace) -> Iterator[object]:
+    from metasr.page.serve import serve
+
+    yield from serve(port=options.port)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], Iterator[object]]] = {
     "upscale": _upscale, "prepare": _prepare, "offset": _offset, "kernels": _kernels, "weights": _weights,
-    "info": _info, "import": _import, "export": _export, "push": _push,
+    "info": _info, "import": _import, "export": _export, "push": _push, "page": _page,
 }  # fmt: skip

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, flag_override, open_dict
 
 from metasr.config import build
+from metasr.config.compose import compose
 from metasr.config.help import EXPERIMENT_OF_SOLVER
 from metasr.config.photo_weights import (
     ESTIMATE,
@@ -20,14 +21,14 @@ from metasr.config.photo_weights import (
     tell_beyond,
     weights_for,
 )
-from metasr.config.schema import register
 from metasr.degradation import names
 from metasr.degradation.kernel_files import describe_kernel, is_one_sided
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError, nearest, require_one_of
 from metasr.io.sizes import SCALE_OR_SIZE
 from metasr.paths import conf_folder, weights_folder
-from metasr.runs.folder import key_of, register_resolvers, typed_choices
+from metasr.runs.architecture import is_known
+from metasr.runs.folder import key_of, typed_choices
 from metasr.runs.other_programs import is_of_another_program, other_network
 from metasr.runs.weights import resolve
 from metasr.solvers.base import Solver
@@ -65,15 +66,18 @@ def typed_scale(cfg: DictConfig) -> float | None:
     return float(cfg.scale) if typed or cfg.name is not None else None
 
 
-def compose(*choices: str) -> DictConfig:
-    """The config that a command line of these choices would compose, without any logger."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
-    register()
-    register_resolvers()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra_compose("config", overrides=[*choices, "logger=none"])
+def at_own_scale(cfg: DictConfig) -> DictConfig:
+    """A job's config at the scale of another program's network, where no scale is asked for."""
+    if cfg.weights in (None, "released", "last") or typed_scale(cfg) is not None or not is_known(cfg.model):
+        return cfg
+    named = resolve(str(full_name(cfg.weights)), folder=weights_folder())
+    other = other_network(named) if is_of_another_program(named) else None
+    if other is None:
+        return cfg
+    own = cfg.copy()
+    with flag_override(own, ["readonly", "struct"], False):
+        own.scale = float(other.scale)
+    return own
 
 
 def photo_config(
@@ -142,7 +146,8 @@ def photo_config(
     kernel = "bicubic" if kernel is None else kernel
     weights = full_name(weights)
     if solver is None and weights is None and kernel != "bicubic":
-        weights = best_weights(kernel, 2.0 if scale is None else scale)
+        needed = [*(options or {}), *(["steps"] if steps is not None else [])]
+        weights = best_weights(kernel, 2.0 if scale is None else scale, needed)
     named = None if weights in (None, "released", "last") else resolve(str(weights), folder=weights_folder())
     experiment = None if named is None else experiment_of(named, str(weights))
     choices = [f"+experiment={experiment}"] if experiment else []
@@ -151,8 +156,8 @@ def photo_config(
         solver = "network"
     if solver is not None:
         _require_solver(solver, experiment)
-        own = experiment is None and (conf_folder() / "experiment" / f"{solver}.yaml").is_file()
-        choices.append(f"+experiment={solver}" if own else f"solver={solver}")  # with its network, and its weights
+        own = None if experiment is not None else _experiment_named(solver, scale)
+        choices.append(f"+experiment={own}" if own else f"solver={solver}")  # with its network, and its weights
     if estimator is not None:
         known = sorted(path.stem for path in (conf_folder() / "estimator").glob("*.yaml"))
         require_one_of(estimator, known, name="estimator")
@@ -336,3 +341,11 @@ def _require_estimate(cfg: DictConfig, estimator: str) -> None:
         raise InputError(
             f"estimator {estimator} is for the kernel estimate, got the kernel {cfg.kernel}; leave one of them out"
         )
+
+
+def _experiment_named(solver: str, scale: float | None) -> str | None:
+    """The experiment that a solver's network and weights come with, if its name, and the scale, tell one."""
+    name = solver
+    if solver == "photo":
+        name = "photo_x2" if scale is None or scale <= 2 else "photo_x4"
+    return name if (conf_folder() / "experiment" / f"{name}.yaml").is_file() else None

@@ -127,9 +127,7 @@ class Schema:
 
     # evaluating
     weights: str | None = None
-    networks: dict[str, Any] = field(
-        default_factory=dict
-    )  # your own networks for files of weights=FOLDER, by their names
+    networks: dict[str, Any] = field(default_factory=dict)  # your own, for files of weights=FOLDER, by their names
     testset: str = "samples"
     testset_root: str | None = None
     testset_lr: str | None = None  # a folder of ready LR images of the same names; none makes them
@@ -138,8 +136,9 @@ class Schema:
     max_images: int | None = None
     table: str | None = None
 
-    # reporting: folders of runs and sweeps; a file, or wandb
+    # reporting: folders of runs and sweeps, results of benchmarks; a file, or wandb
     runs: list[str] | None = None
+    benchmarks: list[str] | None = None  # files of benchmarks/photos.py (.jsonl) and benchmarks/nonblind.py (.csv)
     to: str = "html"
 
     # upscaling

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metasr.checks import check_scale
 from metasr.config.photo_plan import PhotoPlan, plan_of
+from metasr.config.photos import at_own_scale
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
@@ -86,7 +87,7 @@ def upscale_task(cfg: DictConfig, progress: Listener | None = None) -> Iterator[
     if not cfg.input:
         raise InputError("task=upscale needs input=FILE or input=FOLDER")
     return upscale_files(
-        plan_of(cfg), [cfg.input], cfg.output, recursive=cfg.recursive, skip_existing=cfg.skip_existing,
+        plan_of(at_own_scale(cfg)), [cfg.input], cfg.output, recursive=cfg.recursive, skip_existing=cfg.skip_existing,
         progress=progress,
     )  # fmt: skip
 
