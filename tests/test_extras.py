@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from metasr.cli import main, parser
 from running import PROJECT, SMALL, environment, save_picture
@@ -16,7 +17,7 @@ MODULES = (
     "hydra_plugins.hydra_joblib_launcher", "hydra_plugins.hydra_submitit_launcher", "hydra_plugins.hydra_ray_launcher",
     "hydra_plugins.hydra_optuna_sweeper", "submitit", "ray", "optuna", "wandb_workspaces", "tensorboard",
     "huggingface_hub", "onnx", "onnxruntime", "onnxscript", "datasets", "pyarrow", "pandas", "spandrel", "torchvision",
-    "gradio",
+    "gradio", "pillow_heif",
 )  # fmt: skip
 """What the extras bring."""
 RUN = PROJECT / "tests" / "runs" / "old_run" / "run"
@@ -44,10 +45,15 @@ def commands(tmp_path: Path) -> dict[str, list[tuple[list[str], str]]]:
     """Each command with what it is given, and the extra that it must name; empty where it must work."""
     photo = str(save_picture(tmp_path / "photos" / "a.png", 24, 30))
     folder = str(Path(photo).parent)
+    phone, other = tmp_path / "phone.heic", tmp_path / "other.pth"
+    phone.write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    torch.save({"body.0.weight": torch.zeros(4, 3, 3, 3)}, other)
     return {
         "upscale": [
             ([photo, "-o", f"{tmp_path}/large.png", "--solver", "interpolate"], ""),
             ([photo, "-o", f"{tmp_path}/x.png", "-w", "hf://somebody/weights"], "hub"),
+            ([photo, "-o", f"{tmp_path}/x.png", "-w", str(other), "--solver", "network"], "spandrel"),
+            ([str(phone), "-o", f"{tmp_path}/x.png", "--solver", "interpolate"], "heic"),
         ],
         "prepare": [([folder, "-o", f"{tmp_path}/small", "-d", "bicubic"], "")],
         "offset": [([f"{tmp_path}/small/lr/a.png", photo], "")],
@@ -134,7 +140,7 @@ def test_programs_work_or_name_their_extra(words: tuple[str, ...], told: str, tm
     [
         ("import metasr", ("torch", "hydra", "numpy", "PIL", "wandb")),
         ("from metasr.cli import parser; parser()", ("torch", "hydra", "wandb", "pytorch_lightning")),
-        ("import metasr; metasr.load", ("pytorch_lightning", "wandb", "torchmetrics")),
+        ("import metasr; metasr.load", ("pytorch_lightning", "wandb")),
     ],
 )
 def test_nothing_of_an_extra_is_loaded_before_it_is_asked_for(code: str, heavy: tuple[str, ...]) -> None:

@@ -216,7 +216,7 @@ class _MatrixStep:
         first, (height, width) = c + s * b, image.shape[-2:]
         return image + change[..., first : first + height, first : first + width]
 
-    def _solve(self, residual: Tensor, mu: Tensor) -> Tensor:
+    def _solve(self, residual: Tensor, mu: Tensor | float) -> Tensor:
         """(H Hᵀ + mu)⁻¹ on the periodic LR grid."""
         (cos_down, sin_down), (cos, sin) = self.down, self.across
         exact = residual.double()
