@@ -216,7 +216,8 @@ def _require_size(problem: Problem, scale: float) -> None:
     """Require a truth of the result's size, or smaller by less than the pixel of the photo that was rounded up."""
     assert problem.hr is not None
     height, width = read_image(problem.hr).shape[-2:]
-    high, wide = output_size(tuple(read_image(problem.photo).shape[-2:]), scale)
+    rows, columns = read_image(problem.photo).shape[-2:]
+    high, wide = output_size((rows, columns), scale)
     if not (0 <= high - height < scale and 0 <= wide - width < scale):
         raise InputError(
             f"the original is {width}x{height} pixels and the result will be {wide}x{high}: give the original of this "
