@@ -321,6 +321,14 @@ def test_keyboard_phone_and_dark(tab: Tab, driver: Any) -> None:
         assert driver.execute_script("return document.documentElement.scrollWidth") <= 400
         assert driver.execute_script("return getComputedStyle(document.body).backgroundColor") != light
         assert phone.one("#run").is_displayed()
+        phone.all("#samples button")[2].click()
+        wait_for(lambda: "coffee" in phone.text("seen"))
+        phone.number("updates", 2)
+        wait_for(lambda: "2 updates" in phone.text("seen"))
+        phone.click("run")
+        phone.done()
+        wait_for(lambda: phone.all("#curve canvas, #curve svg"))
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= 400
     finally:
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -21,12 +21,13 @@ MAX_NOISE = 30
 CSS = """
 .gradio-container { max-width: 1400px !important; margin: auto; }
 #title p { margin: 0; }
-#status progress { width: 100%; height: 1rem; accent-color: #ea580c; }
+#status progress { width: 100%; height: 1rem; accent-color: #ea580c; appearance: auto; }
 #status [role=alert] { border-left: 4px solid #d33; padding: .3rem .8rem; font-weight: 600; overflow-wrap: anywhere; }
 #samples .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
 #seen { overflow-wrap: anywhere; }
 #kernel img, .zoomed img { image-rendering: pixelated; }
 #scores table { width: 100%; }
+@media (max-width: 500px) { .gradio-container .block { max-width: calc(100vw - 64px); } }
 """
 
 
