@@ -161,7 +161,7 @@ class Fields:
                 self.across_at = gr.Slider(0, 100, 50, step=0.5, label="Across (%)", min_width=140, elem_id="across_at")
                 self.down_at = gr.Slider(0, 100, 50, step=0.5, label="Down (%)", min_width=140, elem_id="down_at")
                 self.zoom = gr.Slider(1, 8, 4, step=1, label="Zoom", min_width=140, elem_id="zoom")
-        with gr.Accordion("Error maps", open=True, visible=False) as self.errors:
+        with gr.Accordion("Error maps", open=True, visible=False, elem_id="errors") as self.errors:
             with gr.Row():
                 self.maps = [
                     gr.Image(label=f"{label}: error", interactive=False, buttons=[], format="png", min_width=160)
