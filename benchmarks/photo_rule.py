@@ -46,6 +46,7 @@ def rows_of(
     from metasr.io.images import read_photo
     from metasr.metrics.color import luma_bt601
     from metasr.solvers.auto.evidence import look_at
+    from metasr.solvers.auto.rule import told_noise
     from metasr.solvers.interpolate import lanczos
 
     cfg = photo_config(solver="auto", scale=SCALE, device="cpu")
@@ -77,7 +78,7 @@ def rows_of(
                 photo = read_photo(write_small(hr, condition, Path(work) / path.stem, seed=index))
                 lr, seen = photo.rgb[None], Degradation(scale=SCALE, jpeg=photo.compression)
                 evidence = look_at(lr, seen, solver.estimator)
-                problem = replace(seen, noise_std=evidence.noise / 255)
+                problem = replace(seen, noise_std=told_noise(evidence) / 255)
                 again = replace(problem, kernel=evidence.kernel).for_son(noise_std=problem.noise_level)
                 son = again(lr, generator=torch.Generator().manual_seed(0))
                 found = results(lr, problem)
