@@ -1,6 +1,6 @@
 """Which released weights are best for what is known of a photo: PSNR on Y of validation images, told in their cards.
 
-    python benchmarks/best_weights.py FOLDER [--images 4] [--crop 128] [--write]
+    python benchmarks/best_weights.py FOLDER [--images 4] [--crop 128] [--weights NAME ...] [--write]
 
 FOLDER holds the training images; the twentieth of them that training holds out is measured, never a test set. Each case
 (sampling grid, scale, without and with noise of 10 grey levels) is met with two Gaussian kernels whose variances go
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from commands import at_least, folder
 from metasr.config.command_line import status_of
+from metasr.errors import InputError
 
 if TYPE_CHECKING:
     from metasr.degradation.pipeline import Degradation
@@ -76,6 +77,11 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     images = image_set("image_folder", split="val", root=str(folder(options.folder, what="training images")))
     chosen = range(0, len(images), max(1, len(images) // options.images))[: options.images]
     cards = {n: c for n, c in released(weights_folder()).items() if c.get("method") in ("mzsr", "unfolded")}
+    if options.weights is not None:
+        missing = [name for name in options.weights if name not in cards]
+        if missing:
+            raise InputError(f"no released weights of a solver that is told the kernel: {', '.join(missing)}")
+        cards = {name: cards[name] for name in options.weights}
     solvers = {name: solver_of(from_release(weights_folder(), name)) for name in cards}
     protocol = LumaProtocol(shave=SHAVE)
     scores: dict[str, dict[str, list[float]]] = {}
@@ -89,9 +95,8 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
                 sr = solvers[name].solve(lr, scale=degradation.scale, degradation=degradation).sr
                 score = protocol(sr, hr, scale=degradation.scale).psnr_y
                 scores.setdefault(name, {}).setdefault(case_of(degradation), []).append(score)
-        if number % 2:
-            last = {name: f"{scores[name][case_of(degradation)][-1]:.2f}" for name in fitting}
-            print(f"{case_of(degradation):<18} last image: {last}", flush=True)
+        if fitting:
+            print(f"{degradation}: {', '.join(fitting)}", flush=True)
     return {
         name: {case: round(sum(values) / len(values), 2) for case, values in cases.items()}
         for name, cases in scores.items()
@@ -108,6 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", help="of training images, whose held-out part is measured")
     parser.add_argument("--images", type=int, default=4, help="of the held-out ones, evenly chosen")
     parser.add_argument("--crop", type=int, default=128, help="largest side of an image's middle that is used")
+    parser.add_argument("--weights", nargs="+", metavar="NAME", help="only these of the released ones")
     parser.add_argument("--write", action="store_true", help="enter the table into the cards")
     options = parser.parse_args(arguments)
     at_least(options, images=1, crop=2 * SHAVE + 11)

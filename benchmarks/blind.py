@@ -1,6 +1,6 @@
 """What estimating the kernel is worth: against being told it, and against assuming that there was none.
 
-    python benchmarks/blind.py --images FOLDER [--max 20] [--solver adapt|zssr|back_project]
+    python benchmarks/blind.py --images FOLDER [--max 20] [--solver adapt|unfolded|zssr|back_project]
         [--degradations iso_1.3_b ...] [--estimator parametric|ddsr] [--scale 2] [--crop 256]
         [--set estimator.weights=FILE ...]
 
@@ -81,7 +81,8 @@ def measure(options: argparse.Namespace, name: str) -> dict[str, float]:
     from metasr.seeds import generator_from, seed_from
     from metasr.solvers.blind.base import blind
 
-    cfg = composed([f"solver={options.solver}", f"estimator={options.estimator}", "logger=none", *options.choices])
+    chosen = "+experiment=unfolded" if options.solver == "unfolded" else f"solver={options.solver}"  # with its network
+    cfg = composed([chosen, f"estimator={options.estimator}", "logger=none", *options.choices])
     scale = float(options.scale)
     degradation: Degradation = parse(name, scale=scale)
     plain = {
@@ -150,11 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True, help="folder of HR images")
     parser.add_argument("--max", type=int, help="images at most")
-    parser.add_argument("--solver", default="adapt", choices=("adapt", "zssr", "back_project"))
+    parser.add_argument("--solver", default="adapt", choices=("adapt", "unfolded", "zssr", "back_project"))
     parser.add_argument("--estimator", default="parametric", choices=("parametric", "ddsr"))
     parser.add_argument("--degradations", nargs="+", default=[d for kind in KINDS.values() for d in kind])
     parser.add_argument("--scale", type=float, default=2.0)
-    parser.add_argument("--steps", type=int, default=10, help="updates, of solvers that take their number")
+    parser.add_argument("--steps", type=int, help="updates, of solvers that take their number; its own by default")
     parser.add_argument("--crop", type=int, help="side in LR pixels of the middle that is used")
     parser.add_argument("--each", action="store_true", help="a line for each image")
     parser.add_argument("--set", nargs="+", default=[], dest="choices", metavar="KEY=VALUE", help="further choices")

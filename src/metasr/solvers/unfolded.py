@@ -27,7 +27,7 @@ from metasr.text import pluralize
 
 Father = Literal["result", "lr"]
 
-RATE = 1e-4
+RATE = 3e-5
 """Of Adam, where no rates were learned."""
 
 
@@ -72,7 +72,7 @@ class UnfoldedSolver:
         rates: Rates | None = None,
         steps: int = 0,
         father: Father = "result",
-        least_gain: float | None = 0.03,
+        least_gain: float | None = 0.045,
         tile: int | None = 256,
         adapt_pixels: int | None = 256 * 256,
         precision: Arithmetic = "auto",
@@ -127,6 +127,11 @@ class UnfoldedSolver:
         if wanted == [0]:
             return {0: own}
         known = degradation.centred().for_son(noise_std=degradation.noise_level)  # nothing displaced that need not be
+        taps = (1, 1) if known.kernel is None else known.kernel.shape[-2:]
+        if lr.shape[-2] < taps[0] or lr.shape[-1] < taps[1]:
+            size = f"{lr.shape[-1]}x{lr.shape[-2]}"
+            told = f"no update taken: {size} pixels are fewer than the kernel's {taps[1]}x{taps[0]}"
+            return {n: replace(own, stopped=told if n else "") for n in wanted}
 
         def family(image: Tensor) -> _Family:
             return _Family(image, known, pixels=self.adapt_pixels, seed=seed, precision=self.precision)

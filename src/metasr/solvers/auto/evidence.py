@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metasr.degradation.jpeg import jpegs_of
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import middle
 from metasr.io.levels import to_levels
@@ -75,7 +76,7 @@ def look_at(lr: Tensor, degradation: Degradation, estimator: Estimator) -> Evide
     lowest = -F.max_pool2d(-levels, 3, stride=1, padding=1)
     spread = (highest - lowest).amax(1)  # (1, h, w)
     grid = degradation.downsample if degradation.downsample == "direct" else "bicubic"
-    jpeg = degradation.of_one(0).jpeg
+    (jpeg,) = jpegs_of(degradation.jpeg, 1)
     least, most = getattr(estimator, "scales", (0.0, math.inf))
     scale = min(max(degradation.scale, least), most)  # noise does not depend on it, nor blur in the photo's pixels
     found = estimator.estimate(lr, scale=scale, downsample=grid, jpeg=jpeg)

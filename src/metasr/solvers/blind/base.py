@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from metasr.degradation.jpeg import jpegs_of
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError
 from metasr.io.jpeg import Jpeg
@@ -109,8 +110,9 @@ class BlindSolver:
         problem = check_problem(lr, scale, degradation)
         if problem.mask is not None:
             raise InputError("the kernel of a partly covered image cannot be estimated; name the kernel, or crop it")
+        (jpeg,) = jpegs_of(problem.jpeg, 1)
         estimate = self.estimator.estimate(
-            lr / problem.gain, scale=scale, downsample=problem.downsample, jpeg=problem.of_one(0).jpeg, seed=seed
+            lr / problem.gain, scale=scale, downsample=problem.downsample, jpeg=jpeg, seed=seed
         )
         noise_std = estimate.noise_std * problem.gain if self.use_noise else 0.0
         known = replace(
