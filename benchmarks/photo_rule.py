@@ -1,7 +1,7 @@
 """Learns how `metasr upscale` decides: each network's share in the result, by what is seen of a photo.
 
     python benchmarks/photo_rule.py FOLDER [--images 10] [--crop 192] [--held-out choosing] [--photo FILE]
-                                    [--conditions clean q75] [--results photo_rule.jsonl] [--margin 0.02]
+                                    [--conditions clean q75] [--results photo_rule.jsonl] [--margin 0]
 
 The images of FOLDER are made small as `benchmarks/photos.py` does, looked at as the default does, and enlarged by every
 method. A mixture's squared error is a quadratic form of its shares, whose matrix is kept for each image and condition;
@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--conditions", nargs="+", default=list(CONDITIONS))
     parser.add_argument("--photo", metavar="FILE", help="weights of the photo network (default: the released ones)")
     parser.add_argument("--results", default="photo_rule.jsonl")
-    parser.add_argument("--margin", type=float, default=0.02)
+    parser.add_argument("--margin", type=float, default=0.0)
     options = parser.parse_args()
     at_least(options, images=1, crop=96)
     require_known(options.conditions, list(CONDITIONS), option="--conditions")

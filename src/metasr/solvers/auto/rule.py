@@ -23,8 +23,8 @@ SHARES: dict[Kind, dict[str, float]] = {
     "clean": {"network": 1.0},
     "soft": {"photo": 1.0},
     "lightly compressed": {"network": 0.75, "photo": 0.25},
-    "compressed": {"network": 0.25, "photo": 0.75},
-    "noisy": {"network": 0.375, "photo": 0.625},
+    "compressed": {"network": 0.125, "photo": 0.875},
+    "noisy": {"network": 0.25, "photo": 0.625},
 }
 """Each method's share in the result, by kind: see ``benchmarks/photo_rule.py``, which makes this table."""
 
