@@ -49,6 +49,9 @@ def test_weights_bring_the_solver_of_their_experiment(maml_run: Path) -> None:
 
 def test_solvers_of_an_experiment_come_with_it() -> None:
     assert photo_config(solver="unfolded").name == "unfolded"
+    assert [photo_config(solver="photo", scale=s).name for s in (None, 2.0, 3.0, 4.0)] == [
+        "photo_x2", "photo_x2", "photo_x4", "photo_x4",
+    ]  # fmt: skip
     with pytest.raises(InputError, match="is for the networks of the experiment maml_sr_x2 and its like"):
         photo_config(solver="metric_constrained")
 
@@ -88,7 +91,8 @@ def test_a_kernel_brings_the_weights_that_are_best_for_it(tmp_path: Path, monkey
     """By the cards' tables, whatever the released ones tell."""
     store = tmp_path / "weights"
     shutil.copytree(weights_folder(), store)
-    monkeypatch.setattr("metasr.config.photos.weights_folder", lambda: store)
+    for module in ("photos", "photo_weights"):
+        monkeypatch.setattr(f"metasr.config.{module}.weights_folder", lambda: store)
     for card_path in store.glob("*.json"):
         card = json.loads(card_path.read_text())
         card["validation"] = {"unfolded": {"direct x2": 30.0, "bicubic x2": 31.0}, "mzsr_x2_meta": {"direct x2": 29.0},
@@ -104,3 +108,5 @@ def test_a_kernel_brings_the_weights_that_are_best_for_it(tmp_path: Path, monkey
     for asked in ({"solver": "zssr"}, {"weights": "mzsr_x2"}, {"solver": "adapt"}):
         assert photo_config(kernel="g2.0d", **asked).solver.name == asked.get("solver", "adapt")  # type: ignore[arg-type]
     assert photo_config(kernel="g2.0d_n3").solver.name == "adapt"  # nothing was measured there
+    assert photo_config(kernel="g2.0d", options={"back_projection": 2}).weights == "released/mzsr_x2_meta"
+    assert photo_config(kernel="g2.0d", options={"ensemble": True}, steps=3).weights == "released/unfolded"

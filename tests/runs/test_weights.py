@@ -293,14 +293,14 @@ def test_the_best_weights_are_those_whose_card_tells_the_highest_score(tmp_path:
         card = {"name": name} | ({} if table is None else {"validation": table})
         (tmp_path / f"{name}.json").write_text(json.dumps(card))
 
-    def best(name: str, scale: float) -> str | None:
+    def best(name: str, scale: float) -> list[str]:
         return best_released(tmp_path, names.parse(name, scale=scale))
 
-    assert best("g2.0d", 2) == "one"
-    assert best("g2.0d_n5", 2.4) == "two"
-    assert best("g1.3b", 8) == "one"
-    assert best("area", 4) == "one"
-    assert best("g1.3b", 2) is None
+    assert best("g2.0d", 2) == ["one", "two"]
+    assert best("g2.0d_n5", 2.4) == ["two", "one"]
+    assert best("g1.3b", 8) == ["one"]
+    assert best("area", 4) == ["one"]
+    assert best("g1.3b", 2) == []
     (tmp_path / "one.json").write_text(json.dumps({"validation": [1]}))
     with pytest.raises(WeightsError, match="validation must be an object"):
         best("g2.0d", 2)

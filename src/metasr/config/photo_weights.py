@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from metasr.config.evaluation import choose_for
 from metasr.degradation import names
@@ -56,14 +56,30 @@ def sampling_of(weights: str | None) -> Downsample:
     return "direct" if known == "direct" else "area" if known == "area" else "bicubic"
 
 
-def best_weights(kernel: str, scale: float) -> str | None:
-    """The released weights that are best where a kernel, or only that it is to be estimated, is known."""
+def best_weights(kernel: str, scale: float, options: Collection[str] = ()) -> str | None:
+    """The released weights that are best where a kernel, or only that it is to be estimated, is known.
+
+    Args:
+        kernel: as it was typed.
+        scale: to enlarge by.
+        options: that the solver of the weights must take.
+    """
     try:
         degradation = names.parse(ESTIMATE.get(kernel, kernel), scale=scale)
     except MetasrError:  # a folder of kernels; or a mistake, which is told later
         degradation = Degradation(scale=2.0, downsample="bicubic" if kernel.endswith("_b") else "direct")
-    name = best_released(weights_folder(), degradation)
-    return None if name is None else f"released/{name}"
+    for name in best_released(weights_folder(), degradation):
+        weights = resolve(f"released/{name}", folder=weights_folder())
+        if _options_of(experiment_of(weights, name)).issuperset(options):
+            return weights.label
+    return None
+
+
+def _options_of(experiment: str | None) -> set[str]:
+    """The options of the solver that an experiment comes with."""
+    lines = [] if experiment is None else OmegaConf.load(conf_folder() / "experiment" / f"{experiment}.yaml").defaults
+    solver = next((line["override /solver"] for line in lines if "override /solver" in line), "adapt")
+    return {str(key) for key in OmegaConf.load(conf_folder() / "solver" / f"{solver}.yaml")}
 
 
 def experiment_of(weights: Weights, source: str) -> str | None:

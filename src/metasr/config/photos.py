@@ -146,7 +146,8 @@ def photo_config(
     kernel = "bicubic" if kernel is None else kernel
     weights = full_name(weights)
     if solver is None and weights is None and kernel != "bicubic":
-        weights = best_weights(kernel, 2.0 if scale is None else scale)
+        needed = [*(options or {}), *(["steps"] if steps is not None else [])]
+        weights = best_weights(kernel, 2.0 if scale is None else scale, needed)
     named = None if weights in (None, "released", "last") else resolve(str(weights), folder=weights_folder())
     experiment = None if named is None else experiment_of(named, str(weights))
     choices = [f"+experiment={experiment}"] if experiment else []
@@ -155,8 +156,8 @@ def photo_config(
         solver = "network"
     if solver is not None:
         _require_solver(solver, experiment)
-        own = experiment is None and (conf_folder() / "experiment" / f"{solver}.yaml").is_file()
-        choices.append(f"+experiment={solver}" if own else f"solver={solver}")  # with its network, and its weights
+        own = None if experiment is not None else _experiment_named(solver, scale)
+        choices.append(f"+experiment={own}" if own else f"solver={solver}")  # with its network, and its weights
     if estimator is not None:
         known = sorted(path.stem for path in (conf_folder() / "estimator").glob("*.yaml"))
         require_one_of(estimator, known, name="estimator")
@@ -340,3 +341,11 @@ def _require_estimate(cfg: DictConfig, estimator: str) -> None:
         raise InputError(
             f"estimator {estimator} is for the kernel estimate, got the kernel {cfg.kernel}; leave one of them out"
         )
+
+
+def _experiment_named(solver: str, scale: float | None) -> str | None:
+    """The experiment that a solver's network and weights come with, if its name, and the scale, tell one."""
+    name = solver
+    if solver == "photo":
+        name = "photo_x2" if scale is None or scale <= 2 else "photo_x4"
+    return name if (conf_folder() / "experiment" / f"{name}.yaml").is_file() else None

@@ -264,8 +264,8 @@ def trained_scales(card: dict[str, Any]) -> list[float]:
     return sorted({float(s) for s in scales if isinstance(s, int | float) and not isinstance(s, bool)})
 
 
-def best_released(folder: Path, degradation: Degradation) -> str | None:
-    """The name of the released weights that scored best on validation images in a degradation's case.
+def best_released(folder: Path, degradation: Degradation) -> list[str]:
+    """The names of the released weights that were measured on validation images in a degradation's case, best first.
 
     A card tells that in its table ``validation``, by ``case_of``; weights without one, and with none for the case, have
     no part in it.
@@ -277,7 +277,7 @@ def best_released(folder: Path, degradation: Degradation) -> str | None:
     case = case_of(degradation)
     scores = {name: card.get("validation", {}).get(case) for name, card in released(folder).items()}
     measured = {name: float(score) for name, score in scores.items() if isinstance(score, int | float)}
-    return max(measured, key=lambda name: measured[name], default=None)
+    return sorted(measured, key=lambda name: -measured[name])
 
 
 def case_of(degradation: Degradation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -76,17 +77,19 @@ def look_at(lr: Tensor, degradation: Degradation, estimator: Estimator) -> Evide
     spread = (highest - lowest).amax(1)  # (1, h, w)
     grid = degradation.downsample if degradation.downsample == "direct" else "bicubic"
     (jpeg,) = jpegs_of(degradation.jpeg, 1)
-    found = estimator.estimate(lr, scale=degradation.scale, downsample=grid, jpeg=jpeg)
+    least, most = getattr(estimator, "scales", (0.0, math.inf))
+    scale = min(max(degradation.scale, least), most)  # noise does not depend on it, nor blur in the photo's pixels
+    found = estimator.estimate(lr, scale=scale, downsample=grid, jpeg=jpeg)
     kernel = found.kernel
     return Evidence(
         size=(lr.shape[-1], lr.shape[-2]),
         quality=None if jpeg is None else jpeg.quality,
         noise=found.noise_std * 255,
-        blur=0.0 if kernel is None else _width(kernel) / degradation.scale,
+        blur=0.0 if kernel is None else _width(kernel) / scale,
         few=_share_of_few(levels[0]),
         steep=float((spread >= _STEEP).float().mean()),
         estimate=found.told,
-        kernel=kernel,
+        kernel=kernel if scale == degradation.scale else None,
     )
 
 
