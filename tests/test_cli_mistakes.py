@@ -46,7 +46,7 @@ QUICK = ("--solver", "interpolate")
         (["a.png", *QUICK, "--ensemble"], "ensemble is no option of solver interpolate, which has: "),
         (["a.png", *QUICK, "--tile", "256"], "tile is no option of solver interpolate, which has: "),
         (["a.png", *QUICK, "-n", "10"], "steps is no option of solver interpolate, which has: "),
-        (["a.png", *QUICK, "-w", "released"], "weights=released (--weights): solver interpolate has none"),
+        (["a.png", *QUICK, "-w", "released"], "weights=released: solver interpolate has none"),
         (["a.png", "--solver", "network", "--rates", "learned"], "rates is no option of solver network, which has: "),
         (["a.png", "--solver", "network", "--back-projection", "-1"], "error: back_projection must be at least 0"),
         (["a.png", "--solver", "network", "-k", "g1.3b"], "no released feed-forward weights for degradation g1.3b"),

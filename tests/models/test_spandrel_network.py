@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from metasr.errors import InputError, WeightsError
+from metasr.jobs.evaluate import evaluate_weights
 from metasr.jobs.upscale import upscale_task
 from metasr.models.plain_cnn import PlainCNN
 from metasr.models.spandrel_network import SpandrelNetwork, spandrel_network
@@ -230,10 +231,21 @@ class TestFromAFile:
         save_file(state_of("RCAN", 2), tmp_path / "rcan.safetensors")
         assert self.upscale(tmp_path, tmp_path / "rcan.safetensors") == (46, 40)
 
-    def test_another_scale_or_solver_is_refused(self, tmp_path: Path) -> None:
+    def test_another_scale_goes_by_way_of_its_own(self, tmp_path: Path) -> None:
+        save_file(state_of("RCAN", 4), tmp_path / "rcan.safetensors")
+        assert self.upscale(tmp_path, tmp_path / "rcan.safetensors", scale=3) == (69, 60)
+
+    def test_a_table_of_another_scale_is_refused(self, tmp_path: Path) -> None:
+        save_file(state_of("RCAN", 4), tmp_path / "rcan.safetensors")
+        cfg = compose(
+            "task=evaluate", "solver=network", f"weights={tmp_path / 'rcan.safetensors'}", "degradations=[bicubic]",
+            f"testset={save_picture(tmp_path / 'hr' / 'a.png', 20, 24).parent}", "device=cpu", "logger=none",
+        )  # fmt: skip
+        with pytest.raises(InputError, match="these weights enlarge by 4, but scale 2 was asked for; set scale=4"):
+            evaluate_weights(cfg, tmp_path)
+
+    def test_another_solver_is_refused(self, tmp_path: Path) -> None:
         save_file(state_of("RCAN", 2), tmp_path / "rcan.safetensors")
-        with pytest.raises(InputError, match="these weights enlarge by 2, but scale 3 was asked for"):
-            self.upscale(tmp_path, tmp_path / "rcan.safetensors", scale=3)
         with pytest.raises(InputError, match=r"solver adapt does not run networks such as RCAN.*take solver=network"):
             self.upscale(tmp_path, tmp_path / "rcan.safetensors", solver="adapt")
 

@@ -259,7 +259,7 @@ def solver(
     if choices.pop("needs_network", False):
         network = model(cfg)
         if weights is not None:
-            network = load(network, weights, scale=cfg.scale, replaceable=is_known(cfg.model))
+            network = load(network, weights, replaceable=is_known(cfg.model))
         if isinstance(network, SpandrelNetwork):
             if "enlarge_first" not in choices:
                 raise InputError(

@@ -11,7 +11,6 @@ from metasr.errors import WeightsError
 from metasr.models.spandrel_network import SpandrelNetwork, spandrel_network
 from metasr.runs.tensors import unwrapped
 from metasr.runs.weights import Weights
-from metasr.solvers.tiles import check_trained
 
 _PLAIN = re.compile(r"conv\d+\.(weight|bias)")
 """Names of the plain network's tensors, whose files need no card."""
@@ -33,23 +32,20 @@ def is_of_another_program(weights: Weights, own: Iterable[str] | None = None) ->
     return True
 
 
-def load(network: nn.Module, weights: Weights, *, scale: float, replaceable: bool) -> nn.Module:
+def load(network: nn.Module, weights: Weights, *, replaceable: bool) -> nn.Module:
     """A network with some weights, or in its place the one of another program that these are of.
 
     Args:
         network: freshly made.
         weights: to load into it.
-        scale: to enlarge by.
         replaceable: whether another one may take its place: it is none that the user named.
 
     Raises:
         WeightsError: if they belong to another network, and to none that spandrel knows.
-        InputError: if that one is for another scale.
     """
     if replaceable and is_of_another_program(weights, network.state_dict()):
         other = other_network(weights)
         if other is not None:
-            check_trained(other.scale, scale)
             return other
     return weights.load_into(network)
 
