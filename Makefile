@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(STAMP): pyproject.toml requirements-learn2learn.txt
+$(STAMP): pyproject.toml requirements-learn2learn.txt requirements-spandrel.txt
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON): set PYTHON=... to a Python of 3.11 or newer"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: set PYTHON=..."; exit 1; }
 	@echo "installing into $(VENV) (a minute or two) ..."
@@ -27,6 +27,7 @@ $(STAMP): pyproject.toml requirements-learn2learn.txt
 	$(if $(TORCH_INDEX),$(PIP) install --quiet --index-url $(TORCH_INDEX) 'torch>=2.6$(comma)<2.14')
 	$(PIP) install --quiet --editable '.[dev]'
 	$(PIP) install --quiet --no-deps --requirement requirements-learn2learn.txt
+	$(PIP) install --quiet --no-deps --requirement requirements-spandrel.txt
 	@touch $@
 
 comma := ,

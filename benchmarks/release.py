@@ -66,6 +66,8 @@ def card_of(run: Path, name: str, *, data: str, hardware: str, scores: dict[str,
     file = next(run.glob(f"*_{made['stage']}")) / WEIGHTS_NAME
     stage = config["stages"][made["stage"]]
     model = stage["recipe"].get("model") or config["model"]
+    drawn = stage["sampler"]["degradations"]
+    grid = drawn.get("downsample")  # of several, or where the sampler draws it itself, the card tells none
     return file, {
         "name": name,
         "method": config["method"],
@@ -74,7 +76,8 @@ def card_of(run: Path, name: str, *, data: str, hardware: str, scores: dict[str,
         "parameters": sum(t.numel() for t in found.network.values()),
         "scale": config["scale"],
         "stage": made["stage"],
-        "downsample": "none" if made["stage"] == "pretrain" else stage["sampler"]["degradations"]["downsample"],
+        "scales": sorted(set(drawn["scales"])) if isinstance(drawn["scales"][0], float) else [config["scale"]],
+        "downsample": "none" if made["stage"] == "pretrain" else grid if isinstance(grid, str) else None,
         "default": made["stage"] != "pretrain",
         "status": "made by this project's own recipe",
         "data": data,

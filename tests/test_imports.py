@@ -30,6 +30,7 @@ ROOMS = [
     {"config"},
     {"jobs"},
     {"api"},
+    {"page"},
     {"cli", "__main__", "run"},
 ]
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}

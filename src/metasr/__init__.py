@@ -19,10 +19,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metasr.api import LoadedSolver, degrade, evaluate, load, upscale
+    from metasr.api import degrade, evaluate, load, upscale
     from metasr.degradation.pipeline import Degradation
     from metasr.errors import Cancelled
     from metasr.jobs.plan import Plan, plan
+    from metasr.solvers.loaded import LoadedSolver
     from metasr.solvers.progress import Progress
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
 _HOMES = {
     "Cancelled": "metasr.errors",
     "Degradation": "metasr.degradation.pipeline",
+    "LoadedSolver": "metasr.solvers.loaded",
     "Plan": "metasr.jobs.plan",
     "Progress": "metasr.solvers.progress",
     "plan": "metasr.jobs.plan",

@@ -7,138 +7,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from metasr.checks import check_image
 from metasr.config import build
+from metasr.config.photo_plan import PhotoPlan, given_solvers, plan_of
 from metasr.config.photo_weights import ESTIMATE, sampling_of
-from metasr.config.photos import photo_config, plan_of, solver_for
+from metasr.config.photos import photo_config, solver_for
 from metasr.data.catalog import CATALOG, ImageSet, image_set
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError, nearest
 from metasr.evaluation.evaluate import evaluate as evaluate_entries
 from metasr.evaluation.solved import Entry
-from metasr.io.images import list_images
-from metasr.jobs.photo_files import PathLike, home_path, kernels_for, pairs_of_files, without_existing
+from metasr.io.images import FileChoices, list_images
+from metasr.io.sizes import target_size
+from metasr.jobs.photo_files import PathLike, home_path
 from metasr.jobs.upscale import Upscaled, upscale_files
-from metasr.jobs.upscale import upscale as upscale_photos
 from metasr.metrics.protocol import LumaProtocol
-from metasr.solvers.base import SnapshotSolver, Solution, Solver
-from metasr.solvers.progress import Listener, listening, part
+from metasr.solvers.base import SnapshotSolver, Solver
+from metasr.solvers.loaded import LoadedSolver, check_batch, require_scale
+from metasr.solvers.progress import Listener
 
 if TYPE_CHECKING:
     from metasr.evaluation.results import Table
-
-
-class LoadedSolver:
-    """A solver with its weights, for images in memory; ``load`` makes it.
-
-    It is a ``solvers.base.Solver`` itself. The weights are never changed: adaptation works on a clone.
-
-    Attributes:
-        solver: the solver behind it.
-        name: its name in tables.
-        weights: its weights' name; ``-`` for none.
-        scale: the factor that it enlarges by where none is given.
-        degradation: what images are taken to have come about by where nothing is given.
-        device: where it works.
-    """
-
-    def __init__(
-        self, solver: Solver, *, name: str, weights: str, degradation: Degradation, device: torch.device
-    ) -> None:
-        self.solver = solver
-        self.name = name
-        self.weights = weights
-        self.scale = degradation.scale
-        self.degradation = degradation
-        self.device = device
-
-    def __repr__(self) -> str:
-        return f"<solver {self.name}, weights {self.weights}, x{self.scale:g}, {self.degradation} by default>"
-
-    def __call__(
-        self,
-        lr: Tensor,
-        *,
-        degradation: str | Degradation | None = None,
-        scale: float | None = None,
-        seed: int = 0,
-        progress: Listener | None = None,
-    ) -> Tensor:
-        """Enlarge images.
-
-        Args:
-            lr: ``(3, H, W)``, or ``(B, 3, H, W)`` to be done one after the other; RGB in [0, 1].
-            degradation: how they came about, an object or a short name (``g2.0d``).
-            scale: the factor.
-            seed: of the random draws.
-            progress: told how far the work has got (see ``upscale``).
-
-        Returns:
-            ``(3, ceil(scale * H), ceil(scale * W))``, or a batch of that, on the CPU, in [0, 1].
-
-        Raises:
-            InputError: for images of another shape or range, or a degradation that does not fit.
-        """
-        batch = lr[None] if isinstance(lr, Tensor) and lr.ndim == 3 else lr
-        _check_batch(batch, name="lr")
-        known = self._problem(degradation, scale)
-        solved = []
-        with listening(progress):
-            for i, image in enumerate(batch):
-                with part(i / len(batch), (i + 1) / len(batch)):
-                    solution = self.solve(image[None], scale=known.scale, degradation=known, seed=seed)
-                solved.append(solution.sr.detach().cpu())
-        return torch.cat(solved) if lr.ndim == 4 else solved[0][0]
-
-    def solve(
-        self,
-        lr: Tensor,
-        *,
-        scale: float | None = None,
-        degradation: str | Degradation | None = None,
-        seed: int = 0,
-        progress: Listener | None = None,
-    ) -> Solution:
-        """Enlarge one image, ``(1, 3, H, W)``; the solution tells kernel, losses and seconds too."""
-        known = self._problem(degradation, scale)
-        with listening(progress):
-            return self.solver.solve(lr.to(self.device), scale=known.scale, degradation=known, seed=seed)
-
-    def snapshots(
-        self,
-        lr: Tensor,
-        *,
-        updates: Sequence[int],
-        scale: float | None = None,
-        degradation: str | Degradation | None = None,
-        seed: int = 0,
-        progress: Listener | None = None,
-    ) -> dict[int, Solution]:
-        """Enlarge one image, ``(1, 3, H, W)``, once for each of several numbers of updates, in one adaptation.
-
-        Raises:
-            InputError: for a solver without snapshots.
-        """
-        if not isinstance(self.solver, SnapshotSolver):
-            raise InputError(f"solver {self.name} shows no results on its way; take solve, or the solver adapt")
-        known = self._problem(degradation, scale)
-        with listening(progress):
-            return self.solver.snapshots(
-                lr.to(self.device), scale=known.scale, updates=updates, degradation=known, seed=seed
-            )
-
-    def _problem(self, degradation: str | Degradation | None, scale: float | None) -> Degradation:
-        if isinstance(degradation, Degradation):
-            _require_scale(degradation, scale)
-            return degradation
-        name = str(self.degradation) if degradation is None else degradation
-        return names.parse(name, scale=self.scale if scale is None else scale)
 
 
 def load(
@@ -186,10 +81,24 @@ def upscale(
     output: PathLike | None = None,
     *,
     scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    max_side: int | None = None,
+    megapixels: float | None = None,
     kernel: str | None = None,
+    kernel_index: int | None = None,
+    flip_kernel: bool = False,
+    estimator: str | None = None,
+    save_kernel: bool = False,
     solver: str | Solver | None = None,
     weights: str | None = None,
     steps: int | None = None,
+    frame: int | None = None,
+    max_pixels: int | None = None,
+    format: str | None = None,
+    quality: int | None = None,
+    metadata: bool = True,
+    side_by_side: bool = False,
     recursive: bool = False,
     skip_existing: bool = False,
     overwrite: bool = False,
@@ -204,13 +113,27 @@ def upscale(
         source: an image file, a folder of them, or several.
         output: a file or folder; by default ``<name>_x2.png`` beside each photo.
         scale: the factor; by default that of the weights, else 2.
+        width: of each enlargement in pixels, instead of a factor; with ``height`` the largest that fits into both.
+        height: of each enlargement in pixels.
+        max_side: of each enlargement's longer side, in pixels.
+        megapixels: of each enlargement, in millions of pixels.
         kernel: how the photos came to be small; by default that is looked for in each photo (see ``plan``).
             ``bicubic``, ``estimate`` (blur and noise, from each photo), a short name, a kernel file, or a folder of
             kernels of the photos' names.
+        kernel_index: which kernel of a file of several, from 0.
+        flip_kernel: turn the kernel of a file by half a turn: it comes from a program that convolves.
+        estimator: of ``kernel="estimate"``, a name of ``conf/estimator``; by default ``parametric``.
+        save_kernel: write the kernel that was estimated, or that ``ddsr`` found, beside the output, as ``.npy``.
         solver: a name of ``conf/solver``, or what ``load`` gave; by default ``auto``, which chooses by what it sees of
             the photo; with kernel, steps or options it is ``adapt``, with weights what these were made for.
         weights: released weights, a file or a run folder; by default the released ones that fit the kernel.
         steps: gradient steps on each photo; by default the solver's own number.
+        frame: which frame or page of a photo of several, from 0; by default the first, with a warning.
+        max_pixels: that a photo may have; by default 200 million.
+        format: ``png``, ``jpg`` or ``webp``; by default that of the output's name, PNG for names that are not given.
+        quality: of JPEG (by default 95) and WebP (by default without loss), 1 to 100.
+        metadata: carry EXIF data over: date, camera, place. Colour profile and resolution always are.
+        side_by_side: also write a picture beside plain bicubic enlargement.
         recursive: take the photos of sub-folders too.
         skip_existing: leave out photos that are enlarged already.
         overwrite: replace existing outputs; never a photo itself.
@@ -240,39 +163,45 @@ def upscale(
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     if solver is None or isinstance(solver, str):
         cfg = photo_config(
-            solver=solver, weights=weights, scale=scale, kernel=kernel, steps=steps, device=device, seed=seed,
+            solver=solver, weights=weights, scale=scale, width=width, height=height, max_side=max_side,
+            megapixels=megapixels, kernel=kernel, kernel_index=kernel_index, flip_kernel=flip_kernel,
+            estimator=estimator, save_kernel=save_kernel, steps=steps, frame=frame, max_pixels=max_pixels,
+            format=format, quality=quality, metadata=metadata, side_by_side=side_by_side, device=device, seed=seed,
             overwrite=overwrite, options=options,
         )  # fmt: skip
         results = upscale_files(
             plan_of(cfg), sources, output, recursive=recursive, skip_existing=skip_existing, progress=progress
         )
         return list(results)
-    if weights is not None or steps is not None or options:
-        raise InputError("weights, steps and options are those of the solver that was given; give them to load")
+    if weights is not None or steps is not None or estimator is not None or options:
+        raise InputError(
+            "weights, steps, estimator and options are those of the solver that was given; give them to load"
+        )
     if kernel in ESTIMATE:
         raise InputError(
             f"kernel={kernel!r} is for solvers that are named; of those that are loaded, one that estimates the kernel "
             "itself does it: metasr.load(solver='adapt_blind')"
         )
     loaded = solver if isinstance(solver, LoadedSolver) else None
-    factor = scale or (loaded.scale if loaded else 2.0)
-    pairs = pairs_of_files(sources, output, scale=factor, recursive=recursive)
-    pairs = without_existing(pairs) if skip_existing else pairs
-    photos = [photo for photo, _ in pairs]
-    return list(
-        upscale_photos(
-            solver,
-            photos,
-            [target for _, target in pairs],
-            degradations=[
-                names.parse(k, scale=factor) for k in kernels_for(kernel or "bicubic", [p for p, _ in pairs])
-            ],
-            weights=loaded.weights if loaded else "-",
-            seed=seed,
-            overwrite=overwrite,
-            progress=progress,
-        )
+    given = PhotoPlan(
+        target=target_size(
+            scale, loaded.scale if loaded else 2.0, width=width, height=height, max_side=max_side, megapixels=megapixels
+        ),
+        kernel=kernel or "bicubic",
+        device=torch.device("cpu"),  # what was loaded takes photos to where it works
+        seed=seed,
+        overwrite=overwrite,
+        side_by_side=side_by_side,
+        save_kernel=save_kernel,
+        kernel_index=kernel_index,
+        flip_kernel=flip_kernel,
+        frame=frame,
+        max_pixels=max_pixels,
+        file=FileChoices(format=format, quality=quality, metadata=metadata),
+        make=partial(given_solvers, solver, loaded.weights if loaded else "-"),
     )
+    results = upscale_files(given, sources, output, recursive=recursive, skip_existing=skip_existing, progress=progress)
+    return list(results)
 
 
 def degrade(hr: Tensor, degradation: str | Degradation, *, scale: float | None = None, seed: int = 0) -> Tensor:
@@ -298,12 +227,12 @@ def degrade(hr: Tensor, degradation: str | Degradation, *, scale: float | None =
         torch.Size([3, 32, 41])
     """
     if isinstance(degradation, Degradation):
-        _require_scale(degradation, scale)
+        require_scale(degradation, scale)
         known = degradation
     else:
         known = names.parse(degradation, scale=2.0 if scale is None else scale)
     batch = hr[None] if isinstance(hr, Tensor) and hr.ndim == 3 else hr
-    _check_batch(batch, name="hr")
+    check_batch(batch, name="hr")
     lr = known(batch, generator=torch.Generator(batch.device).manual_seed(seed))
     return lr[0] if hr.ndim == 3 else lr
 
@@ -362,19 +291,6 @@ def evaluate(
         device=loaded.device if loaded else None,
         compare=False,
     )
-
-
-def _check_batch(images: Tensor, *, name: str) -> None:
-    """Require a batch of images in [0, 1]; bicubic overshoot of a quarter is let through, bytes as floats are not."""
-    check_image(images, name=name)
-    low, high = float(images.min()), float(images.max())
-    if low < -0.25 or high > 1.25:
-        raise InputError(f"{name} must lie in [0, 1], got {low:.3g} to {high:.3g}; divide 8-bit values by 255")
-
-
-def _require_scale(degradation: Degradation, scale: float | None) -> None:
-    if scale is not None and scale != degradation.scale:
-        raise InputError(f"the degradation is for scale {degradation.scale:g}, but scale {scale:g} was asked for")
 
 
 def _image_set(images: str | PathLike | Sequence[PathLike] | ImageSet) -> ImageSet:

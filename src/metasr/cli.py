@@ -13,11 +13,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from metasr import __version__
 from metasr.config.console import add_export, add_import, add_push, factor
-from metasr.config.help import EXPERIMENT_OF_SOLVER
+from metasr.config.help import solver_names
 from metasr.errors import InputError, MetasrError
 from metasr.paths import conf_folder
 from metasr.text import make_output_encodable
@@ -28,6 +29,7 @@ _EXAMPLES = """examples:
   metasr upscale photo.jpg -k kernel.mat --steps 20    a kernel of your own (.mat, .npy, .png)
   metasr upscale scans/ -o enlarged/ --son-noise 5     a folder of noisy images
   metasr upscale *.jpg -o enlarged/ --skip-existing    several photos, going on where it was stopped
+  metasr upscale *.jpg -o web/ --max-side 2000 --format webp --quality 85
   metasr upscale - < small.png > large.png             from standard input to standard output
 """
 
@@ -61,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=f"{what}: metasr {name} [+experiment=NAME] [KEY=VALUE ...]", add_help=False)
     commands.add_parser("kernels", help="list the kernels that have names, for -k")
     commands.add_parser("weights", help="list the released weights, for -w")
+    page = commands.add_parser("page", help="show a page in the browser, on this machine alone, to try all of it")
+    page.add_argument("--port", type=int, default=7860, help="of 127.0.0.1 (default: 7860)")
     info = commands.add_parser("info", help="tell what upscale would do with a photo, and why")
     info.add_argument("path", metavar="FILE", help="an image file")
     return top
@@ -95,14 +99,24 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--save-kernel", action="store_true",
         help="write the kernel of -k estimate, or of --solver ddsr, beside the output, as .npy",
     )  # fmt: skip
+    solvers = ",".join(solver_names())
     up.add_argument("-s", "--scale", type=factor, help="factor of enlargement (default: the weights', else 2)")
+    up.add_argument(
+        "--width", type=int, metavar="N", help="of the result, instead of a factor; with --height: fit both"
+    )
+    up.add_argument("--height", type=int, metavar="N", help="of the result, in pixels")
+    up.add_argument("--max-side", type=int, metavar="N", help="of the result's longer side, in pixels")
+    up.add_argument("--megapixels", type=float, metavar="M", help="of the result")
     up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (0 for none)")
     up.add_argument(
         "--solver",
-        metavar=f"{{{','.join(_solvers())}}}",
+        metavar=f"{{{solvers}}}",
         help="how (default: by what is seen; with -k or -n adapt)",
     )
-    up.add_argument("-w", "--weights", help="a released name, a file, or a run folder (default: those that fit)")
+    up.add_argument(
+        "-w", "--weights", metavar="NAME|FILE|FOLDER",
+        help="a released name, a file (ESRGAN's and others' too), or a run folder (default: those that fit)",
+    )  # fmt: skip
     up.add_argument("--rates", choices=("learned", "published"), help="step sizes (default: learned)")
     up.add_argument("--son-noise", type=float, metavar="STD", help="for noisy photos, 0-255 scale (default: 0)")
     up.add_argument("--back-projection", type=int, metavar="N", help="rounds of back-projection (default: 0)")
@@ -113,6 +127,13 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     up.add_argument("--budget-seconds", type=float, metavar="S", help="time for one photo; for --solver zssr and ddsr")
     up.add_argument("--frame", type=int, metavar="N", help="which frame or page of a photo of several, from 0")
     up.add_argument("--max-pixels", type=int, metavar="N", help="that a photo may have (default: 200 million)")
+    up.add_argument(
+        "--format", metavar="{png,jpg,webp}", help="of results (default: what the output's name says, else png)"
+    )  # fmt: skip
+    up.add_argument("--quality", type=int, metavar="N", help="of jpg (default: 95) and webp (default: lossless)")
+    up.add_argument(
+        "--no-metadata", dest="metadata", action="store_false", help="leave EXIF data out: date, camera, place"
+    )  # fmt: skip
     up.add_argument("--side-by-side", action="store_true", help="also write a picture beside plain bicubic enlargement")
     up.add_argument("-r", "--recursive", action="store_true", help="take the photos of sub-folders too")
     up.add_argument("--skip-existing", action="store_true", help="leave out photos that are enlarged already")
@@ -166,10 +187,6 @@ def _choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
 
 
-def _solvers() -> list[str]:
-    return [name for name in _choices("solver") if name not in EXPERIMENT_OF_SOLVER and not name.endswith("oracle")]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; errors that a user can mend come as one line, with exit status 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -205,7 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _upscale(options: argparse.Namespace) -> Iterator[object]:
-    from metasr.config.photos import photo_config, plan_of
+    from metasr.config.photo_plan import plan_of
+    from metasr.config.photos import photo_config
+    from metasr.jobs.progress_bar import with_bar
     from metasr.jobs.upscale import upscale_files
 
     plan = plan_of(
@@ -214,7 +233,8 @@ def _upscale(options: argparse.Namespace) -> Iterator[object]:
             estimator=options.estimator, steps=options.steps, device=options.device, seed=options.seed,
             save_kernel=options.save_kernel, side_by_side=options.side_by_side, overwrite=options.overwrite,
             kernel_index=options.kernel_index, flip_kernel=options.flip_kernel, frame=options.frame,
-            max_pixels=options.max_pixels,
+            max_pixels=options.max_pixels, width=options.width, height=options.height, max_side=options.max_side,
+            megapixels=options.megapixels, format=options.format, quality=options.quality, metadata=options.metadata,
             options={key: getattr(options, key) for key in _OF_SOLVER if getattr(options, key) is not None},
         )
     )  # fmt: skip
@@ -222,13 +242,13 @@ def _upscale(options: argparse.Namespace) -> Iterator[object]:
         sources, output = options.paths, options.output
         if _PIPE in sources:
             sources = [_standard_input(sources, Path(folder))]
-        target = Path(folder) / "out.png" if output == _PIPE else output
+        target = Path(folder) / f"out.{options.format or 'png'}" if output == _PIPE else output
         if output == _PIPE and (len(sources) > 1 or Path(sources[0]).is_dir()):
             raise InputError("standard output takes one photo; give a folder as -o FOLDER/")
         if output == _PIPE and sys.stdout.isatty():
             raise InputError("standard output is a terminal, where no picture can go; redirect it, or give -o FILE")
         chosen = {"recursive": options.recursive, "skip_existing": options.skip_existing}
-        for result in upscale_files(plan, sources, target, **chosen):
+        for result in with_bar(partial(upscale_files, plan, sources, target, **chosen), quiet=options.quiet):
             yield replace(result, output=Path("standard output")) if output == _PIPE else result
         if output == _PIPE:
             sys.stdout.buffer.write(Path(target).read_bytes())
@@ -305,7 +325,13 @@ def _push(options: argparse.Namespace) -> Iterator[object]:
     yield push(options.run, options.repository, licence=licence, **chosen)
 
 
+def _page(options: argparse.Namespace) -> Iterator[object]:
+    from metasr.page.serve import serve
+
+    yield from serve(port=options.port)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], Iterator[object]]] = {
     "upscale": _upscale, "prepare": _prepare, "offset": _offset, "kernels": _kernels, "weights": _weights,
-    "info": _info, "import": _import, "export": _export, "push": _push,
+    "info": _info, "import": _import, "export": _export, "push": _push, "page": _page,
 }  # fmt: skip

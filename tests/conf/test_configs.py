@@ -75,6 +75,7 @@ def test_every_solver_builds(solver: str) -> None:
         "metric_constrained": "maml_sr_x2",
         "blind_back_project": "kernel_regressor",
         "unfolded": "unfolded",
+        "photo": "photo_x2",
     }
     base = (f"+experiment={of_experiments[solver]}", "profile=smoke") if solver in of_experiments else BASE
     cfg = compose(*base, f"solver={solver}")

@@ -49,6 +49,9 @@ def test_weights_bring_the_solver_of_their_experiment(maml_run: Path) -> None:
 
 def test_solvers_of_an_experiment_come_with_it() -> None:
     assert photo_config(solver="unfolded").name == "unfolded"
+    assert [photo_config(solver="photo", scale=s).name for s in (None, 2.0, 3.0, 4.0)] == [
+        "photo_x2", "photo_x2", "photo_x4", "photo_x4",
+    ]  # fmt: skip
     with pytest.raises(InputError, match="is for the networks of the experiment maml_sr_x2 and its like"):
         photo_config(solver="metric_constrained")
 

@@ -8,6 +8,7 @@ import torch
 
 from metasr.data.observations import Observations, ObservationSampler
 from metasr.data.patches import PatchPool
+from metasr.degradation.jpeg import JpegSampler, compress
 from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.noise import quantise_8bit
 from metasr.degradation.pipeline import DegradationSampler
@@ -125,3 +126,14 @@ def test_images_of_one_patch_differ_in_kernel_and_noise_alone() -> None:
     means = drawn.lr.mean((-2, -1)).unflatten(0, (3, 4))  # (patches, images of each, 3)
     assert float((means - means[:, :1]).abs().max()) < 0.01
     assert len({tuple(k.flatten().tolist()) for k in drawn.kernel}) == 12
+
+
+def test_each_image_is_compressed_as_it_is_said_to_be() -> None:
+    plain = replace(SAMPLER, noise_std=(0.0, 0.05))
+    coded = replace(plain, jpeg=JpegSampler(share=0.5))
+    before, after = draw(plain), draw(coded)
+    assert torch.equal(before.noise_std, after.noise_std)
+    assert torch.equal(compress(before.lr, after.degradation.jpeg), after.lr)  # type: ignore[arg-type]
+    given = [jpeg is None for jpeg in after.degradation.jpeg]  # type: ignore[union-attr]
+    assert {True, False} == set(given)
+    assert [bool(torch.equal(a, b)) for a, b in zip(before.lr, after.lr, strict=True)] == given

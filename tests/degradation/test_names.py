@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from metasr.degradation import kernels, names
 from metasr.degradation.names import expand, parse
+from metasr.degradation.pipeline import Degradation
 from metasr.errors import DataError, InputError
 
 widths = st.floats(0.01, 50) | st.integers(1, 30).map(float) | st.decimals(0.1, 20, places=1).map(float)
@@ -226,3 +227,13 @@ def test_direct_subsampling_at_a_broken_scale():
     with pytest.raises(InputError, match=r"scale must be at least 1, got 0\.5"):
         parse("g2.0d", scale=0.5)
     assert parse("g2.0d", scale=2.5).downsample == "direct"
+
+
+@pytest.mark.parametrize("name", ["bicubic", "g2.0d_n10", "sig_1.6_b", "bicubic_n5_q75c", "area_q80"])
+def test_a_name_without_compression(name: str):
+    assert names.without_compression(parse(name, scale=2)) == name.partition("_q")[0]
+
+
+def test_a_kernel_without_a_name_leaves_sampling_and_noise():
+    unnamed = Degradation(scale=2, kernel=kernels.isotropic(1.0, size=9), downsample="direct", noise_std=5 / 255)
+    assert names.without_compression(unnamed) == "direct_n5"

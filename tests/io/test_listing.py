@@ -58,14 +58,12 @@ def test_one_rule_for_file_and_folder(tmp_path: Path, name: str, form: str) -> N
 def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     Image.fromarray(noise(3)).save(tmp_path / "a.png")
-    for name in ("b.heic", "c.NEF", "notes.txt", "Thumbs.db", ".hidden"):
+    for name in ("b.jxl", "c.NEF", "notes.txt", "Thumbs.db", ".hidden"):
         (tmp_path / name).write_bytes(b"no image")
     assert [path.name for path in list_images(tmp_path)] == ["a.png"]
     (pictures, others) = caplog.records
     assert pictures.levelname == "WARNING"
-    assert (
-        "2 files left out (of formats that are not read, convert them to PNG): b.heic, c.NEF" in pictures.getMessage()
-    )
+    assert "2 files left out (of formats that are not read, convert them to PNG): b.jxl, c.NEF" in pictures.getMessage()
     assert others.levelname == "INFO"
     assert "2 files left out (no images): notes.txt, Thumbs.db" in others.getMessage()
 

@@ -128,12 +128,17 @@ def test_any_size_adapts(tmp_path: Path) -> None:
     assert direct[0].weights == "released/mzsr_x2_meta"
 
 
-def test_a_real_scale_warns_of_weights_for_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_scales_go_by_the_one_that_the_weights_know(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = save_picture(tmp_path / "a.png", 25, 31)
     made = list(upscale_task(config("adapt", input=source, adapt_steps=1, scale=1.5)))
     assert made[0].output.name == "a_x1.5.png"
     assert read_photo(made[0].output).rgb.shape == (3, 38, 47)
-    assert "was trained for scale 2 and is used for 1.5" in caplog.text
+    assert not caplog.records
+    list(upscale_task(config("adapt", input=source, adapt_steps=1, scale=3)))
+    told = "mzsr_x2_bicubic_meta knows no scale above x2: enlarged by that, and from there to x3 by interpolation"
+    assert told in caplog.text
+    list(upscale_task(config("adapt", input=source, adapt_steps=1, scale=3, kernel="g1.3b", overwrite=True)))
+    assert "was trained for scale 2 and is used for 3" in caplog.text  # a kernel belongs to its scale
     with pytest.raises(InputError, match=r"scale must be whole, got 1\.5"):
         list(upscale_task(config("adapt", input=source, scale=1.5, kernel="area")))
 

@@ -197,9 +197,9 @@ def test_ddsr_tells_that_it_looks_at_no_kernel(tmp_path: Path, caplog: pytest.Lo
 def test_an_estimator_that_would_not_be_asked_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = str(save_picture(tmp_path / "a.png", 29, 34))
     for arguments, told in (
-        (["-k", "g2.0d"], "--estimator ddsr is for -k estimate, got -k g2.0d; leave one of them out"),
-        ([], "--estimator ddsr is for -k estimate, got -k bicubic"),
-        (["-k", "estimate", "--solver", "ddsr"], "--estimator ddsr: ddsr finds the kernel itself; leave it out"),
+        (["-k", "g2.0d"], "estimator ddsr is for the kernel estimate, got the kernel g2.0d; leave one of them out"),
+        ([], "estimator ddsr is for the kernel estimate, got the kernel bicubic"),
+        (["-k", "estimate", "--solver", "ddsr"], "estimator ddsr: ddsr finds the kernel itself; leave it out"),
     ):
         assert main(["upscale", source, "--estimator", "ddsr", *arguments]) == 2
         assert told in capsys.readouterr().err
@@ -245,9 +245,9 @@ def test_the_command_has_their_options(
     assert main(["upscale", str(source), "--solver", solver, "--budget-seconds", "0.001"]) == 0
     assert "cut short: budget_seconds=0.001" in capsys.readouterr().out
     assert main(["upscale", str(source), "--overwrite", "--solver", solver, "--gain", "2"]) == 2
-    assert ("gain must be in (0, 1]" if solver == "ddsr" else "--gain is no option") in capsys.readouterr().err
+    assert ("gain must be in (0, 1]" if solver == "ddsr" else "gain is no option") in capsys.readouterr().err
     assert main(["upscale", str(source), "--overwrite", "--solver", solver, "--mask", str(mask)]) == 2
-    assert ("size 29x34, got (10, 10)" if solver == "ddsr" else "--mask is no option") in capsys.readouterr().err
+    assert ("size 29x34, got (10, 10)" if solver == "ddsr" else "mask is no option") in capsys.readouterr().err
 
 
 def test_prepared_files_go_straight_in(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from metasr.degradation import kernels
 from metasr.degradation.blur import blur
 from metasr.errors import InputError
+from metasr.io.jpeg import of_quality
 from metasr.models.kernel_regressor import KernelRegressor, axes_of, covariance_of, gaussians_of, statistics
 
 
@@ -59,7 +60,7 @@ def test_axes_are_eigenvalues_and_the_first_eigenvectors_angle() -> None:
 
 
 def test_parameters_and_shapes() -> None:
-    assert sum(p.numel() for p in KernelRegressor().parameters()) == 44_292
+    assert sum(p.numel() for p in KernelRegressor().parameters()) == 44_549
     for size in ((24, 24), (25, 61), (70, 33)):
         told = made()(image(*size), scale=2.0, direct=True)
         assert told.log_covariance.shape == (2, 3)
@@ -145,3 +146,13 @@ def test_blur_weakens_high_derivatives_and_noise_strengthens_them_in_flat_places
     plain, weak, strong = (statistics(x).unflatten(1, (7, 30))[:, :, 1:6].sum(-1) for x in (batch, wide, noisy))
     assert bool((weak < plain - 1).all())
     assert bool((strong[:, 0] > weak[:, 0] + 1).all())
+
+
+def test_compression_is_looked_at_image_by_image() -> None:
+    network, lr = made(), image(40, 40)[:1].expand(2, -1, -1, -1)
+    told = network(lr, scale=2, direct=False, jpeg=(None, of_quality(50)))
+    for index, jpeg in enumerate((None, of_quality(50))):
+        alone = network(lr[:1], scale=2, direct=False, jpeg=jpeg)
+        torch.testing.assert_close(told.log_covariance[index : index + 1], alone.log_covariance)
+    assert not torch.allclose(told.log_covariance[0], told.log_covariance[1])
+    assert bool(((told.doubt > 0) & (told.doubt < 2)).all())

@@ -6,9 +6,10 @@ import torch
 from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
+from metasr.degradation.told import CONDITIONS, conditions, told
 from metasr.errors import InputError
 from metasr.io.jpeg import of_quality
-from metasr.models.photo import CONDITIONS, PhotoNet, conditions
+from metasr.models.photo import PhotoNet
 
 
 def small(scales: tuple[int, ...] = (2, 3, 4)) -> PhotoNet:
@@ -48,6 +49,7 @@ def test_what_it_is_told_matters_and_stays_with_its_image() -> None:
         alone = network(lr[index : index + 1], both.of_one(index))
         torch.testing.assert_close(together[index : index + 1], alone, atol=1e-5, rtol=0)
     assert not torch.allclose(together, network(lr, Degradation(scale=2)))
+    assert torch.equal(network(told(lr, both)), together)
 
 
 def test_the_farthest_pixel_that_it_sees() -> None:

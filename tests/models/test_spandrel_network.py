@@ -14,10 +14,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from metasr.errors import InputError, WeightsError
+from metasr.jobs.evaluate import evaluate_weights
+from metasr.jobs.upscale import upscale_task
 from metasr.models.plain_cnn import PlainCNN
 from metasr.models.spandrel_network import SpandrelNetwork, spandrel_network
 from metasr.solvers.network import NetworkSolver, tile_for
-from running import PROJECT, environment, save_picture
+from running import PROJECT, compose, environment, save_picture
 from small_problems import picture
 
 needs_spandrel = pytest.mark.skipif(
@@ -167,7 +169,9 @@ def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
 
 def test_without_spandrel_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "spandrel")
-    with pytest.raises(WeightsError, match=r"f\.pth is of no network of .* spandrel: pip install 'metasr\[spandrel\]'"):
+    with pytest.raises(
+        WeightsError, match=r"f\.pth holds the weights of another .* spandrel: pip install 'metasr\[spandrel\]'"
+    ):
         spandrel_network({"a": torch.zeros(1)}, origin="f.pth")
 
 
@@ -213,14 +217,35 @@ class TestFromAFile:
         assert self.upscale(tmp_path, tmp_path / "x4.pth") == (92, 80)
         assert self.upscale(tmp_path, tmp_path / "x4.pth", solver="network", ensemble=True) == (92, 80)
 
+    def test_the_task_takes_the_scale_from_it_too(self, tmp_path: Path) -> None:
+        torch.save(state_of("RCAN", 3), tmp_path / "x3.pth")
+        cfg = compose(
+            "task=upscale", "solver=network", f"weights={tmp_path / 'x3.pth'}", "device=cpu", "logger=none",
+            f"input={save_picture(tmp_path / 'photo.png', 8, 9)}", f"output={tmp_path / 'large.png'}",
+        )  # fmt: skip
+        list(upscale_task(cfg))
+        with Image.open(tmp_path / "large.png") as image:
+            assert image.size == (27, 24)
+
     def test_safetensors_too(self, tmp_path: Path) -> None:
         save_file(state_of("RCAN", 2), tmp_path / "rcan.safetensors")
         assert self.upscale(tmp_path, tmp_path / "rcan.safetensors") == (46, 40)
 
-    def test_another_scale_or_solver_is_refused(self, tmp_path: Path) -> None:
+    def test_another_scale_goes_by_way_of_its_own(self, tmp_path: Path) -> None:
+        save_file(state_of("RCAN", 4), tmp_path / "rcan.safetensors")
+        assert self.upscale(tmp_path, tmp_path / "rcan.safetensors", scale=3) == (69, 60)
+
+    def test_a_table_of_another_scale_is_refused(self, tmp_path: Path) -> None:
+        save_file(state_of("RCAN", 4), tmp_path / "rcan.safetensors")
+        cfg = compose(
+            "task=evaluate", "solver=network", f"weights={tmp_path / 'rcan.safetensors'}", "degradations=[bicubic]",
+            f"testset={save_picture(tmp_path / 'hr' / 'a.png', 20, 24).parent}", "device=cpu", "logger=none",
+        )  # fmt: skip
+        with pytest.raises(InputError, match="these weights enlarge by 4, but scale 2 was asked for; set scale=4"):
+            evaluate_weights(cfg, tmp_path)
+
+    def test_another_solver_is_refused(self, tmp_path: Path) -> None:
         save_file(state_of("RCAN", 2), tmp_path / "rcan.safetensors")
-        with pytest.raises(InputError, match="these weights enlarge by 2, but scale 3 was asked for"):
-            self.upscale(tmp_path, tmp_path / "rcan.safetensors", scale=3)
         with pytest.raises(InputError, match=r"solver adapt does not run networks such as RCAN.*take solver=network"):
             self.upscale(tmp_path, tmp_path / "rcan.safetensors", solver="adapt")
 

@@ -5,11 +5,13 @@ import torch
 
 from metasr.data.drawings import Drawings
 from metasr.data.patches import PatchPool
-from metasr.data.tasks import PairSampler
+from metasr.data.tasks import PairSampler, TaskSampler
 from metasr.degradation.jpeg import JpegSampler
 from metasr.degradation.pipeline import DegradationSampler
+from metasr.degradation.told import told
 from metasr.errors import WeightsError
 from metasr.models.photo import PhotoNet
+from metasr.recipes.meta_transfer import MetaTransfer
 from metasr.recipes.photo import PhotoTraining
 from recipes.fitting import fit
 from small_problems import picture
@@ -68,3 +70,20 @@ def test_other_scales_go_on_from_its_body() -> None:
     broken = {name: tensor for name, tensor in parent.export().items() if not name.startswith("head.")}
     with pytest.raises(WeightsError, match="head"):
         child.load_parent(broken, origin="photo_x2")
+
+
+def test_meta_transfer_takes_what_is_told_with_the_patches() -> None:
+    pool = PatchPool([picture(64, 64)[0]], patch_size=32)
+    degradations = DegradationSampler(noise_std=(0.02, 0.08), jpeg=JpegSampler(quality=(30, 60)), quantise="round")
+    tasks = TaskSampler(meta_batch=2, support=2, query=2, degradations=degradations, tell=True)
+    batch = tasks.draw(pool, generator=torch.Generator().manual_seed(0))
+    for task in batch:
+        assert torch.equal(task.support_lr, told(task.support_lr[:, :3], task.degradation))
+    recipe = MetaTransfer(
+        PhotoNet((2,), widths=(8, 8), blocks=(1, 1)), steps=4, inner_steps=2, rate=1e-3, enlarge_first=False,
+        precision="fp32",
+    )  # fmt: skip
+    before = recipe.export()
+    fit(recipe, [batch], steps=4)
+    moved = {name for name, tensor in recipe.export().items() if not torch.equal(tensor, before[name])}
+    assert {"inner_rates", "head.weight", "tails.x2.weight"} <= moved

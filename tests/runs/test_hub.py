@@ -14,6 +14,8 @@ import torch
 pytest.importorskip("huggingface_hub", reason="needs the extra hub")
 
 import huggingface_hub
+import huggingface_hub.constants
+import huggingface_hub.errors
 
 import metasr
 from metasr.cli import main

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from metasr.config.entries import learned_entries
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError, MetasrError, WeightsError
+from metasr.io.images import read_photo
 from metasr.jobs.import_weights import import_weights
 from metasr.models.plain_cnn import PlainCNN
 from metasr.recipes.teacher import Teacher
@@ -17,6 +19,8 @@ from metasr.runs.public_networks import NAMES, from_torch
 from metasr.runs.tensorflow_bundle import read_bundle
 from metasr.runs.weights import Weights, from_file
 from metasr.solvers.network import NetworkSolver
+from metasr.solvers.oracle import OracleMaker
+from running import compose, save_picture
 from runs import public_programs as public
 from small_problems import picture
 
@@ -240,3 +244,27 @@ def test_every_name_is_listed_by_the_command(capsys: pytest.CaptureFixture[str])
         parser().parse_args(["import", "--help"])
     told = " ".join(capsys.readouterr().out.split())
     assert all(name in told or name[:-1] in told for name in NAMES)
+
+
+def test_an_imported_student_enlarges_by_its_own_scale(tmp_path: Path) -> None:
+    """Its experiment's configuration is one of x4; its card says x2."""
+    import metasr
+
+    imported(public.mrda(scale=2), "mrda_x2", tmp_path)
+    photo = save_picture(tmp_path / "photo.png", 9, 8)
+    (done,) = metasr.upscale(photo, tmp_path / "large.png", weights=str(tmp_path / "ours.safetensors"), device="cpu")
+    assert read_photo(done.output).rgb.shape == (3, 18, 16)
+    assert metasr.load(str(tmp_path / "ours.safetensors"), device="cpu").scale == 2
+
+
+def test_an_imported_teacher_is_evaluated_as_an_oracle(tmp_path: Path) -> None:
+    weights = imported(public.kdsr(scale=4, teacher=True), "kdsr_m_x4", tmp_path)
+    cfg = compose("+experiment=kdsr_x4_iso", "device=cpu")
+    (row,) = learned_entries(cfg, weights)
+    assert row.solver == "teacher_oracle"
+    assert isinstance(row.made_by, OracleMaker)
+    lr, hr = picture(6, 7), picture(24, 28, seed=1)
+    seen = torch.cat([lr, torch.nn.functional.pixel_unshuffle(hr, 4)], 1)
+    want = public.run_kdsr(public.kdsr(scale=4, teacher=True), lr, seen).clamp(0, 1)
+    got = row.made_by.for_image(hr).solve(lr, scale=4, degradation=Degradation(scale=4)).sr
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-5)

@@ -267,13 +267,17 @@ def test_no_released_weights_without_adaptation(tmp_path: Path, degradation: str
     assert named.label == "released/mzsr_x2_meta"
 
 
-def test_released_weights_are_chosen_by_the_nearest_scale(tmp_path: Path) -> None:
+def test_released_weights_are_those_of_the_scale_or_of_the_next_larger_one_or_of_the_largest(tmp_path: Path) -> None:
     for scale in (2, 4):
         save_file(small_state(), tmp_path / f"m_x{scale}.safetensors")
         card = {"method": "mzsr", "downsample": "direct", "scale": scale}
         (tmp_path / f"m_x{scale}.json").write_text(json.dumps(card))
-    assert released_for(tmp_path, names.parse("g2.0d", scale=3.4 // 1)).label == "released/m_x2"
-    assert released_for(tmp_path, names.parse("g2.0d", scale=4)).label == "released/m_x4"
+    for scale, name in ((1.5, "m_x2"), (2, "m_x2"), (2.1, "m_x4"), (3, "m_x4"), (4, "m_x4"), (8, "m_x4")):
+        assert released_for(tmp_path, names.parse("g2.0d", scale=scale)).label == f"released/{name}"
+    save_file(small_state(), tmp_path / "m_all.safetensors")
+    (tmp_path / "m_all.json").write_text(json.dumps({"method": "mzsr", "downsample": "direct", "scales": [2.0, 4.0]}))
+    assert released_for(tmp_path, names.parse("g2.0d", scale=3)).label == "released/m_all"  # between its scales
+    assert released_for(tmp_path, names.parse("g2.0d", scale=2)).label == "released/m_x2"  # made for it alone
     with pytest.raises(WeightsError, match=r"no released weights of mzsr for bicubic subsampling .*give weights=FILE"):
         released_for(tmp_path, names.parse("bicubic", scale=2))
 

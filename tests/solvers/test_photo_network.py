@@ -11,9 +11,11 @@ from metasr.errors import InputError
 from metasr.io.images import Photo
 from metasr.io.jpeg import of_quality
 from metasr.jobs.upscale import upscale_photo
+from metasr.meta.rates import FixedRates
 from metasr.models.photo import PhotoNet
 from metasr.solvers.network import NetworkSolver
-from small_problems import picture
+from metasr.solvers.photo import PhotoSolver
+from small_problems import bits, picture
 
 
 def trained(scales: tuple[int, ...] = (2,)) -> PhotoNet:
@@ -77,3 +79,50 @@ def test_a_files_own_compression_reaches_the_solver() -> None:
 def test_a_scale_that_it_was_not_trained_for() -> None:
     with pytest.raises(InputError, match="these weights enlarge by x2, x3, but scale 4 was asked for"):
         solver().solve(picture(20, 20), scale=4)
+
+
+def test_updates_learn_from_the_son_and_leave_the_weights_alone() -> None:
+    network = trained()
+    before = bits(network)
+    known = parse("bicubic_n2_q80c", scale=2)
+    lr = known(picture(96, 120), generator=torch.Generator().manual_seed(0))
+    solver = PhotoSolver(network, rates=FixedRates([3e-2]))
+    found = solver.snapshots(lr, scale=2, updates=(0, 1, 6), degradation=known, seed=3)
+    assert torch.equal(
+        found[0].sr, NetworkSolver(network, enlarge_first=False).solve(lr, scale=2, degradation=known).sr
+    )
+    assert found[6].trace.losses[-1] < found[6].trace.losses[0]
+    assert [found[n].updates for n in (0, 1, 6)] == [0, 1, 6]
+    assert not torch.equal(found[6].sr, found[0].sr)
+    again = PhotoSolver(network, rates=FixedRates([3e-2]), steps=6).solve(lr, scale=2, degradation=known, seed=3)
+    assert torch.equal(again.sr, found[6].sr)
+    assert bits(network) == before
+
+
+def test_the_loss_is_the_whole_images_whatever_the_tiles() -> None:
+    known = parse("bicubic_q80c", scale=2)
+    lr = known(picture(101, 120))
+    losses = [
+        PhotoSolver(trained(), tile=tile, steps=2).solve(lr, scale=2, degradation=known).trace.losses
+        for tile in (None, 12)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_sons_are_compressed_as_the_photo_was() -> None:
+    lr = picture(48, 48)
+    compressed = parse("bicubic_q20c", scale=2)
+    one, other = (
+        PhotoSolver(trained(), steps=1).solve(lr, scale=2, degradation=known).trace.losses[0]
+        for known in (compressed, parse("bicubic", scale=2))
+    )
+    assert one != other
+
+
+def test_what_it_cannot_run() -> None:
+    with pytest.raises(InputError, match=r"solver photo runs a PhotoNet, .* got Linear"):
+        PhotoSolver(torch.nn.Linear(1, 1))
+    with pytest.raises(InputError, match=r"too small to learn from"):
+        PhotoSolver(trained(), steps=1).solve(picture(12, 40), scale=2)
+    with pytest.raises(InputError, match=r"adapt_pixels must be at least 1"):
+        PhotoSolver(trained(), adapt_pixels=0)

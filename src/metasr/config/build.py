@@ -28,14 +28,14 @@ from metasr.models.kernel_regressor import KernelRegressor
 from metasr.models.spandrel_network import SpandrelNetwork
 from metasr.paths import weights_folder
 from metasr.runs.architecture import is_known, make_network, make_recipe, network_choices
-from metasr.runs.other_programs import is_of_another_program, other_network
+from metasr.runs.other_programs import load
 from metasr.runs.weights import Weights, released, resolve
 from metasr.solvers.auto.solver import Method
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import Estimator, blind
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.oracle import ORACLE, OracleMaker
-from metasr.solvers.tiles import check_tiling, check_trained
+from metasr.solvers.tiles import check_tiling
 from metasr.training.loggers import Logging, WandbOptions
 
 if TYPE_CHECKING:
@@ -257,7 +257,9 @@ def solver(
     if "methods" in choices:
         extra = {"methods": methods(cfg, cast(dict[str, Any], choices)), "estimator": estimator(cfg)}
     if choices.pop("needs_network", False):
-        network = _network(cfg, weights)
+        network = model(cfg)
+        if weights is not None:
+            network = load(network, weights, replaceable=is_known(cfg.model))
         if isinstance(network, SpandrelNetwork):
             if "enlarge_first" not in choices:
                 raise InputError(
@@ -277,26 +279,8 @@ def solver(
     return blind(instance, estimator(cfg)) if is_blind else instance
 
 
-def _network(cfg: DictConfig, weights: Weights | None) -> nn.Module:
-    """The configured network with some weights, or the one of another program that the weights are of."""
-    network = model(cfg)
-    if weights is None:
-        return network
-    if is_known(cfg.model) and is_of_another_program(weights, network.state_dict()):
-        other = other_network(weights)
-        if other is not None:
-            check_trained(other.scale, cfg.scale)
-            return other
-    return weights.load_into(network)
-
-
 def methods(cfg: DictConfig, choices: dict[str, Any]) -> list[Method]:
-    """The networks that a solver may choose among; released ones that are not there are left out.
-
-    Args:
-        cfg: the run's config.
-        choices: the solver's own, of which ``methods`` and what is for networks are taken out.
-    """
+    """The networks of ``choices`` (taken out of them) that are there; released ones may not be."""
     tiling = {key: choices.pop(key) for key in ("tile", "ensemble")}
     check_tiling(tiling["tile"])
     there = {f"released/{name}" for name in released(weights_folder())}

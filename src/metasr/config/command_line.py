@@ -19,7 +19,7 @@ from metasr.errors import InputError, MetasrError, nearest
 from metasr.runs.folder import quoted
 from metasr.runs.renames import RENAMED_KEYS
 
-_LISTS = ("runs", "stages_to_run", "degradations")
+_LISTS = ("runs", "benchmarks", "stages_to_run", "degradations")
 """Keys that take a list, which hydra would refuse in its own words."""
 _NO_LIST = re.compile(r"""[^[$'"(][^(]*""")  # nor hydra's choice([a],[b])
 

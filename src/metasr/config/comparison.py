@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from metasr.evaluation.plan import EvaluationPlan
 from metasr.evaluation.solved import Entry
 from metasr.runs.other_programs import is_of_another_program
 from metasr.runs.weights import Weights, from_file
+from metasr.solvers.tiles import check_trained
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,9 @@ def compared_entries(cfg: DictConfig, plan: EvaluationPlan) -> tuple[dict[str, l
     for path in files:
         label = path.name if stems.count(path.stem) > 1 else path.stem
         try:
-            rows += _entries(cfg, path, label, plan)
+            row = _entry(cfg, path, label, plan)
+            check_trained(getattr(getattr(row.made_by, "network", None), "scale", None), cfg.scale)
+            rows.append(row)
         except MetasrError as error:
             log.warning("%s is left out: %s", path.name, error)
     if not rows:
@@ -67,24 +69,22 @@ def weights_files(folder: str | None) -> list[Path]:
     return sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
 
 
-def _entries(cfg: DictConfig, path: Path, label: str, plan: EvaluationPlan) -> Iterator[Entry]:
+def _entry(cfg: DictConfig, path: Path, label: str, plan: EvaluationPlan) -> Entry:
     """One file's rows, by the solver that it was made for."""
     weights = replace(from_file(path), label=label)
     if path.stem in cfg.networks:
-        own = _copy(cfg, model=cfg.networks[path.stem])
-        yield entry(own, cfg.solver, weights)
-        return
+        return entry(_copy(cfg, model=cfg.networks[path.stem]), cfg.solver, weights)
     if is_of_another_program(weights):
-        yield entry(cfg, cfg.solver, weights)
-        return
-    require_unseen(weights.card.get("meta_set") or {}, plan.testset)
-    pretrained = weights.card.get("method") == "mzsr" and weights.card.get("stage") == "pretrain"
+        return entry(cfg, cfg.solver, weights)
+    card = weights.card
+    require_unseen(card.get("meta_set") or {}, plan.testset)
+    if float(card.get("scale") or cfg.scale) != cfg.scale and not card.get("scales"):
+        raise InputError(f"its card tells scale {card['scale']:g}, and {cfg.scale:g} is compared")
+    plain = card.get("method") == "mzsr" and card.get("stage") == "pretrain"
     fitting = photo_config(
-        weights=str(path), solver="network" if pretrained else None, scale=cfg.scale, device=cfg.device, seed=cfg.seed
+        weights=str(path), solver="network" if plain else None, scale=cfg.scale, device=cfg.device, seed=cfg.seed
     )
-    if float(weights.card.get("scale") or cfg.scale) != cfg.scale and not weights.card.get("scales"):
-        raise InputError(f"its card tells scale {weights.card['scale']:g}, and {cfg.scale:g} is compared")
-    yield entry(_copy(fitting, adapt_steps=cfg.adapt_steps), fitting.solver, weights)
+    return entry(_copy(fitting, adapt_steps=cfg.adapt_steps), fitting.solver, weights)
 
 
 def _copy(cfg: DictConfig, **values: object) -> DictConfig:

@@ -25,8 +25,8 @@ from metasr.runs.folder import key_of, typed_choices
 from metasr.runs.weights import Weights, choose, has_released
 
 _NO_PART = (
-    "paths", "run", "output", "table", "input", "overwrite", "runs", "to", "task", "stages_to_run", "max_minutes",
-    "logger",
+    "paths", "run", "output", "table", "input", "overwrite", "runs", "benchmarks", "to", "task", "stages_to_run",
+    "max_minutes", "logger",
 )  # fmt: skip
 """Choices that say where files go and how long is trained at once, not what is measured."""
 
@@ -75,7 +75,8 @@ def _question(cfg: DictConfig) -> str:
 def _refuse_unused(cfg: DictConfig) -> None:
     """Refuse choices that were typed and that nothing in the experiment listens to."""
     typed = {key_of(choice) for choice in typed_choices(cfg.name)}
-    if "adapt_steps" in typed and not any("steps" in node for node in solver_nodes(cfg)):
+    adapts = any("steps" in node for node in solver_nodes(cfg)) or cfg.method == "comparison"  # each file has its own
+    if "adapt_steps" in typed and not adapts:
         instead = "its bound is solver.max_steps" if "max_steps" in cfg.solver else "it takes none"
         raise InputError(f"adapt_steps={cfg.adapt_steps}: solver {cfg.solver.name} has no number of updates; {instead}")
     listened = OmegaConf.to_yaml(cfg.stages, resolve=False)
@@ -107,7 +108,9 @@ def is_known_set(name: str) -> bool:
     return name in CATALOG and name != "image_folder"
 
 
-def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *, steps: int | None = None) -> Weights:
+def choose_for(
+    cfg: DictConfig, source: str | None, degradation: Degradation, *, steps: int | None = None, warn: bool = True
+) -> Weights:
     """The weights that a user asks for, as they fit the configured solver (see ``runs.weights.choose``)."""
     return choose(
         source,
@@ -118,6 +121,7 @@ def choose_for(cfg: DictConfig, source: str | None, degradation: Degradation, *,
         method=cfg.method,
         adapts=cfg.method != "mzsr" or "steps" in cfg.solver,
         steps=steps if cfg.method == "mzsr" else None,  # whose meta-weights are of no use without any
+        warn=warn,
     )
 
 

@@ -10,6 +10,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from metasr.paths import conf_folder
+
 _WIDTH = 120
 _INSIDE = ("paths", "schedule", "stage")  # groups that experiments choose from, and users do not
 EXPERIMENT_OF_SOLVER = {"metric_constrained": "maml_sr_x2", "blind_back_project": "kernel_regressor"}
@@ -20,6 +22,12 @@ _FLAGS = {
     "--info": "hydra's search path, plugins and defaults",
     "--hydra-help": "hydra's own flags, among them shell completion",
 }
+
+
+def solver_names() -> list[str]:
+    """The solvers for photos: those that look at nothing else, and need no experiment of their own."""
+    names = sorted(path.stem for path in (conf_folder() / "solver").glob("*.yaml"))
+    return [name for name in names if name not in EXPERIMENT_OF_SOLVER and not name.endswith("oracle")]
 
 
 def wants_help(arguments: Sequence[str]) -> bool:

@@ -1,18 +1,24 @@
-"""Which weights the names mean that users give with a photo."""
+"""Which weights an upscaling job takes, by their name, the degradation and the scale."""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from metasr.config.evaluation import choose_for
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation, Downsample
-from metasr.errors import MetasrError, WeightsError, nearest
+from metasr.errors import InputError, MetasrError, WeightsError, nearest
 from metasr.paths import conf_folder, weights_folder
-from metasr.runs.weights import Weights, best_released, released, resolve
+from metasr.runs.weights import Weights, best_released, released, resolve, trained_scales
+from metasr.solvers.base import Solver
+from metasr.solvers.own_scale import is_plain
+
+log = logging.getLogger(__name__)
 
 ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic", "estimate_d": "direct"}
 """What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
@@ -94,3 +100,48 @@ def experiment_of(weights: Weights, source: str) -> str | None:
             f"that made it: metasr run --config-dir FOLDER +experiment={name} task=upscale weights={source}"
         )
     return str(name)
+
+
+def weights_for(cfg: DictConfig, degradation: Degradation, *, steps: int | None) -> Weights | None:
+    """The configured solver's weights for one degradation; none where it has none.
+
+    Raises:
+        InputError: for weights that nobody would look at.
+    """
+    if not cfg.solver.get("needs_network", False):
+        if cfg.weights is not None:
+            raise InputError(f"weights={cfg.weights}: solver {cfg.solver.name} has none; leave it out")
+        return None
+    plain = is_plain(degradation)  # then no scale is beyond them, see own_scales
+    return choose_for(cfg, cfg.weights, degradation, steps=steps, warn=not plain)
+
+
+def own_scales(cfg: DictConfig, solver: Solver, weights: Weights | None, degradation: Degradation) -> tuple[float, ...]:
+    """The scales that a photo is enlarged by first, where its own is none that solver and weights know.
+
+    None for a scale that is known, and where a kernel was named, which belongs to its scale.
+    """
+    network = getattr(solver, "network", None)
+    trained = () if weights is None else trained_scales(weights.card)
+    scales = tuple(trained) or tuple(filter(None, (getattr(network, "scale", None),))) or getattr(solver, "scales", ())
+    scale = degradation.scale
+    whole = weights is None or not getattr(solver, "enlarge_first", True)  # by those alone, by none between them
+    known = scale in scales if whole else bool(scales) and min(scales) <= scale <= max(scales)
+    if not scales or known or cfg.save_kernel or not is_plain(degradation):
+        return ()
+    return scales
+
+
+def tell_beyond(who: str, scales: Sequence[float], scale: float) -> None:
+    """Warn where a photo is to be enlarged by more than its solver knows.
+
+    Args:
+        who: the weights, or the solver that has none.
+        scales: of ``own_scales``.
+        scale: that was asked for.
+    """
+    if scales and max(scales) < scale:
+        log.warning(
+            "%s knows no scale above x%g: enlarged by that, and from there to x%.4g by interpolation",
+            who, max(scales), scale,
+        )  # fmt: skip

@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import torch
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, flag_override, open_dict
 
 from metasr.config import build
-from metasr.config.evaluation import choose_for
+from metasr.config.compose import compose
 from metasr.config.help import EXPERIMENT_OF_SOLVER
-from metasr.config.photo_weights import ESTIMATE, best_weights, experiment_of, full_name
-from metasr.config.schema import register
+from metasr.config.photo_weights import (
+    ESTIMATE,
+    best_weights,
+    experiment_of,
+    full_name,
+    own_scales,
+    tell_beyond,
+    weights_for,
+)
 from metasr.degradation import names
 from metasr.degradation.kernel_files import describe_kernel, is_one_sided
 from metasr.degradation.pipeline import Degradation
-from metasr.errors import InputError, nearest
+from metasr.errors import InputError, nearest, require_one_of
+from metasr.io.sizes import SCALE_OR_SIZE
 from metasr.paths import conf_folder, weights_folder
-from metasr.runs.folder import key_of, register_resolvers, typed_choices
+from metasr.runs.architecture import is_known
+from metasr.runs.folder import key_of, typed_choices
 from metasr.runs.other_programs import is_of_another_program, other_network
 from metasr.runs.weights import resolve
 from metasr.solvers.base import Solver
 from metasr.solvers.blind.base import BlindSolver, blind, finds_kernel, takes_kernel
 from metasr.solvers.oracle import ORACLE
+from metasr.solvers.own_scale import OwnScaleSolver
 
 log = logging.getLogger(__name__)
+
+_NO_OPTIONS = frozenset({"name", "needs_network", "blind", "snapshots", "network", "_target_"})
+"""Keys of a solver's config that are none of its options."""
 
 LEAVES_OPEN = frozenset({"tile", "ensemble"})
 """Options that leave it to the solver ``auto`` how a photo is enlarged."""
@@ -49,80 +60,24 @@ class PhotoSolver:
     degradations: tuple[Degradation, ...]
 
 
-@dataclass(frozen=True)
-class PhotoPlan:
-    """What an upscaling job is asked for; its solver is made once the photos' kernels are known.
-
-    Attributes:
-        scale: the factor.
-        kernel: a name, a file, a folder of files, or ``estimate``.
-        device: where the solver works.
-        seed: of the random draws.
-        overwrite: whether existing outputs may be replaced.
-        side_by_side: whether pictures beside plain enlargement are wanted.
-        save_kernel: whether the kernels that are found are wanted.
-        kernel_index: which kernel of a file of several, from 0.
-        flip_kernel: whether a kernel file's kernel is to be turned by half a turn.
-        frame: which of several frames or pages of a photo, from 0; none for the first.
-        max_pixels: what a photo may have at most; none for the usual.
-        make: makes the solver and the degradations of each photo's kernel (see ``photo_solver``).
-    """
-
-    scale: float
-    kernel: str
-    device: torch.device
-    seed: int
-    overwrite: bool
-    side_by_side: bool
-    save_kernel: bool
-    kernel_index: int | None
-    flip_kernel: bool
-    frame: int | None
-    max_pixels: int | None
-    make: Callable[[Sequence[str]], PhotoSolver]
-
-
-def plan_of(cfg: DictConfig) -> PhotoPlan:
-    """What a composed config asks of an upscaling job.
-
-    Raises:
-        InputError: for a frame below 0, or less than one pixel.
-    """
-    if cfg.frame is not None and cfg.frame < 0:
-        raise InputError(f"frame (--frame) counts from 0, got {cfg.frame}")
-    if cfg.max_pixels is not None and cfg.max_pixels < 1:
-        raise InputError(f"max_pixels (--max-pixels) must be at least 1, got {cfg.max_pixels}")
-    return PhotoPlan(
-        scale=cfg.scale,
-        kernel=str(cfg.kernel),
-        device=build.device(cfg.device),
-        seed=cfg.seed,
-        overwrite=cfg.overwrite,
-        side_by_side=cfg.side_by_side,
-        save_kernel=cfg.save_kernel,
-        kernel_index=cfg.kernel_index,
-        flip_kernel=cfg.flip_kernel,
-        frame=cfg.frame,
-        max_pixels=cfg.max_pixels,
-        make=partial(photo_solver, cfg),
-    )
-
-
 def typed_scale(cfg: DictConfig) -> float | None:
     """The scale, if the command line or an experiment asks for one."""
     typed = "scale" in {key_of(choice) for choice in typed_choices(cfg.name)}
     return float(cfg.scale) if typed or cfg.name is not None else None
 
 
-def compose(*choices: str) -> DictConfig:
-    """The config that a command line of these choices would compose, without any logger."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
-    register()
-    register_resolvers()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return hydra_compose("config", overrides=[*choices, "logger=none"])
+def at_own_scale(cfg: DictConfig) -> DictConfig:
+    """A job's config at the scale of another program's network, where no scale is asked for."""
+    if cfg.weights in (None, "released", "last") or typed_scale(cfg) is not None or not is_known(cfg.model):
+        return cfg
+    named = resolve(str(full_name(cfg.weights)), folder=weights_folder())
+    other = other_network(named) if is_of_another_program(named) else None
+    if other is None:
+        return cfg
+    own = cfg.copy()
+    with flag_override(own, ["readonly", "struct"], False):
+        own.scale = float(other.scale)
+    return own
 
 
 def photo_config(
@@ -142,6 +97,13 @@ def photo_config(
     flip_kernel: bool = False,
     frame: int | None = None,
     max_pixels: int | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    max_side: int | None = None,
+    megapixels: float | None = None,
+    format: str | None = None,
+    quality: int | None = None,
+    metadata: bool = True,
     options: Mapping[str, object] | None = None,
 ) -> DictConfig:
     """The config of an upscaling job, composed of plain choices. Texts may hold any signs.
@@ -164,10 +126,18 @@ def photo_config(
         flip_kernel: whether a kernel file's kernel is to be turned by half a turn.
         frame: which of several frames or pages of a photo, from 0.
         max_pixels: what a photo may have at most.
+        width: of enlargements, instead of a factor (see ``io.sizes.TargetSize``).
+        height: of enlargements.
+        max_side: of enlargements.
+        megapixels: of enlargements.
+        format: of enlargements (see ``io.images.FileChoices``).
+        quality: of enlargements.
+        metadata: whether the photos' EXIF data are carried over.
         options: of the solver.
 
     Raises:
-        InputError: for an option that the solver has not, or an estimator that would not be asked.
+        InputError: for a scale beside a size, an option that the solver has not, or an estimator that would not be
+            asked.
         WeightsError: for weights that are not there, or whose experiment is unknown here.
     """
     typed = (solver, weights, kernel, estimator, steps, save_kernel or None)
@@ -186,11 +156,16 @@ def photo_config(
         solver = "network"
     if solver is not None:
         _require_solver(solver, experiment)
-        own = experiment is None and (conf_folder() / "experiment" / f"{solver}.yaml").is_file()
-        choices.append(f"+experiment={solver}" if own else f"solver={solver}")  # with its network, and its weights
+        own = None if experiment is not None else _experiment_named(solver, scale)
+        choices.append(f"+experiment={own}" if own else f"solver={solver}")  # with its network, and its weights
+    if estimator is not None:
+        known = sorted(path.stem for path in (conf_folder() / "estimator").glob("*.yaml"))
+        require_one_of(estimator, known, name="estimator")
     cfg = compose("task=upscale", *choices, f"estimator={estimator or 'parametric'}")
     with open_dict(cfg):  # past hydra's grammar of overrides
         if scale is not None:
+            if any(size is not None for size in (width, height, max_side, megapixels)):
+                raise InputError(SCALE_OR_SIZE)
             cfg.scale = scale
         elif other is not None:
             cfg.scale = float(other.scale)
@@ -200,6 +175,8 @@ def photo_config(
         cfg.adapt_steps, cfg.seed, cfg.save_kernel = steps, seed, save_kernel
         cfg.side_by_side, cfg.overwrite = side_by_side, overwrite
         cfg.kernel_index, cfg.flip_kernel, cfg.frame, cfg.max_pixels = kernel_index, flip_kernel, frame, max_pixels
+        cfg.width, cfg.height, cfg.max_side, cfg.megapixels = width, height, max_side, megapixels
+        cfg.format, cfg.quality, cfg.metadata = format, quality, metadata
         if steps is not None:
             _require_option(cfg, "steps")
         for key, value in (options or {}).items():
@@ -210,12 +187,13 @@ def photo_config(
     return cfg
 
 
-def photo_solver(cfg: DictConfig, kernels: Sequence[str]) -> PhotoSolver:
+def photo_solver(cfg: DictConfig, kernels: Sequence[str], *, made: dict[object, Solver] | None = None) -> PhotoSolver:
     """The configured solver with its weights, and the degradations that some names or files of kernels mean.
 
     Args:
         cfg: the whole config; its ``kernel`` is what ``kernels`` came of.
         kernels: one for each photo, at least one; they agree in the sampling.
+        made: solvers of the same job, to be used again; what is made is added.
 
     Raises:
         MetasrError: for unknown kernels, or weights or options that do not fit them.
@@ -226,8 +204,18 @@ def photo_solver(cfg: DictConfig, kernels: Sequence[str]) -> PhotoSolver:
     if "take_back" in cfg.solver and cfg.solver.take_back is None:
         with open_dict(cfg):
             cfg.solver.take_back = True
-    solver, weights = solver_for(cfg, first)
-    return PhotoSolver(estimating(cfg, solver, first), weights, tuple(parsed[kernel] for kernel in kernels))
+    degradations = tuple(parsed[kernel] for kernel in kernels)
+    weights = weights_for(cfg, first, steps=adapt_steps(cfg))
+    label = "-" if weights is None else weights.label
+    known: dict[object, Solver] = {} if made is None else made
+    if label not in known:
+        known[label] = build.solver(cfg, weights=weights, steps=adapt_steps(cfg))
+    scales = own_scales(cfg, known[label], weights, first)
+    if (label, scales) not in known:
+        tell_beyond(f"solver {cfg.solver.name}" if weights is None else label, scales, first.scale)
+        solver = OwnScaleSolver(known[label], scales=scales) if scales else known[label]
+        known[label, scales] = estimating(cfg, solver, first)
+    return PhotoSolver(known[label, scales], label, degradations)
 
 
 def _tell_kernels(parsed: Mapping[str, Degradation]) -> None:
@@ -268,12 +256,9 @@ def problem_of(cfg: DictConfig, kernel: str) -> Degradation:
 def solver_for(cfg: DictConfig, degradation: Degradation) -> tuple[Solver, str]:
     """The configured solver with its weights, and the weights' name, for one degradation."""
     steps = adapt_steps(cfg)
-    if not cfg.solver.get("needs_network", False):
-        if cfg.weights is not None:
-            raise InputError(f"weights={cfg.weights} (--weights): solver {cfg.solver.name} has none; leave it out")
-        return build.solver(cfg, weights=None, steps=steps), "-"
-    weights = choose_for(cfg, cfg.weights, degradation, steps=steps)
-    return build.solver(cfg, weights=weights, steps=steps), weights.label
+    weights = weights_for(cfg, degradation, steps=steps)
+    solver = build.solver(cfg, weights=weights, steps=steps)
+    return solver, "-" if weights is None else weights.label
 
 
 def adapt_steps(cfg: DictConfig) -> int | None:
@@ -332,13 +317,14 @@ def _require_solver(name: str, experiment: str | None) -> None:
     if name in EXPERIMENT_OF_SOLVER and experiment is None:
         raise InputError(
             f"solver {name} is for the networks of the experiment {EXPERIMENT_OF_SOLVER[name]} and its like, with "
-            "whose weights it comes: give a run folder of one (weights=, -w)"
+            "whose weights it comes: give a run folder of one as weights"
         )
 
 
 def _require_option(cfg: DictConfig, key: str) -> None:
     if key not in cfg.solver:
-        raise InputError(f"--{key.replace('_', '-')} is no option of --solver {cfg.solver.name}; leave it out")
+        known = ", ".join(sorted({str(k) for k in cfg.solver} - _NO_OPTIONS)) or "none"
+        raise InputError(f"{key} is no option of solver {cfg.solver.name}, which has: {known}; leave it out")
 
 
 def _require_estimate(cfg: DictConfig, estimator: str) -> None:
@@ -350,6 +336,16 @@ def _require_estimate(cfg: DictConfig, estimator: str) -> None:
     from hydra.utils import get_class
 
     if finds_kernel(get_class(cfg.solver._target_)):
-        raise InputError(f"--estimator {estimator}: {cfg.solver.name} finds the kernel itself; leave it out")
+        raise InputError(f"estimator {estimator}: {cfg.solver.name} finds the kernel itself; leave it out")
     if not is_estimated(cfg):
-        raise InputError(f"--estimator {estimator} is for -k estimate, got -k {cfg.kernel}; leave one of them out")
+        raise InputError(
+            f"estimator {estimator} is for the kernel estimate, got the kernel {cfg.kernel}; leave one of them out"
+        )
+
+
+def _experiment_named(solver: str, scale: float | None) -> str | None:
+    """The experiment that a solver's network and weights come with, if its name, and the scale, tell one."""
+    name = solver
+    if solver == "photo":
+        name = "photo_x2" if scale is None or scale <= 2 else "photo_x4"
+    return name if (conf_folder() / "experiment" / f"{name}.yaml").is_file() else None

@@ -127,9 +127,7 @@ class Schema:
 
     # evaluating
     weights: str | None = None
-    networks: dict[str, Any] = field(
-        default_factory=dict
-    )  # your own networks for files of weights=FOLDER, by their names
+    networks: dict[str, Any] = field(default_factory=dict)  # your own, for files of weights=FOLDER, by their names
     testset: str = "samples"
     testset_root: str | None = None
     testset_lr: str | None = None  # a folder of ready LR images of the same names; none makes them
@@ -138,8 +136,9 @@ class Schema:
     max_images: int | None = None
     table: str | None = None
 
-    # reporting: folders of runs and sweeps; a file, or wandb
+    # reporting: folders of runs and sweeps, results of benchmarks; a file, or wandb
     runs: list[str] | None = None
+    benchmarks: list[str] | None = None  # files of benchmarks/photos.py (.jsonl) and benchmarks/nonblind.py (.csv)
     to: str = "html"
 
     # upscaling
@@ -155,6 +154,13 @@ class Schema:
     flip_kernel: bool = False  # a kernel file's kernel is turned by half a turn: it comes from a program that convolves
     frame: int | None = None  # of a photo of several frames or pages, from 0
     max_pixels: int | None = None  # that a photo may have; none for the usual bound
+    width: int | None = None  # of the enlargement, instead of a scale; with height: fits into both
+    height: int | None = None
+    max_side: int | None = None  # of the enlargement's longer side, instead of a scale
+    megapixels: float | None = None  # of the enlargement, instead of a scale
+    format: str | None = None  # png | jpg | webp; by default what the output's name says, else png
+    quality: int | None = None  # of JPEG (95) and WebP (lossless), 1 to 100
+    metadata: bool = True  # EXIF data are carried over: date, camera, place
     device: str = "auto"
 
     # preparing LR images, and telling the offset of a pair

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metasr.data.patches import PatchPool
+from metasr.degradation.jpeg import JpegSampler, compress
 from metasr.degradation.kernels import GaussianSampler
 from metasr.degradation.noise import add_gaussian_noise, quantise_8bit
 from metasr.degradation.pipeline import Degradation, DegradationSampler, Downsample
@@ -20,10 +21,10 @@ class Observations(NamedTuple):
     """LR patches and what is to be told of them.
 
     Attributes:
-        lr: ``(B, 3, h, w)`` in [0, 1], rounded to 8 bits.
+        lr: ``(B, 3, h, w)`` in [0, 1], rounded to 8 bits, compressed or not.
         kernel: ``(B, k, k)``, one each.
         noise_std: ``(B,)`` on the [0, 1] scale.
-        degradation: scale and sampling grid of all of them; its own noise is 0.
+        degradation: scale and sampling grid of all of them, and how each was compressed; its own noise is 0.
     """
 
     lr: Tensor
@@ -45,6 +46,7 @@ class ObservationSampler:
         lr_size: side of the LR patches; HR patches are ``lr_size * scale``.
         noise_std: range of the noise's standard deviation on the [0, 1] scale.
         clean_share: probability of no noise at all.
+        jpeg: where each image's compression comes from; none for no compression.
     """
 
     batch_size: int
@@ -55,6 +57,7 @@ class ObservationSampler:
     lr_size: int = 64
     noise_std: tuple[float, float] = (0.0, 0.1)
     clean_share: float = 0.5
+    jpeg: JpegSampler | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.lr_size < 1:
@@ -95,6 +98,9 @@ class ObservationSampler:
             )
         cut = pool.of_side(side).draw(count // self.kernels_per_patch, generator=generator)
         hr = cut.repeat_interleave(self.kernels_per_patch, 0)  # (B, 3, side, side)
-        lr = add_gaussian_noise(degradation.linear(hr), noise_std, generator=generator)
+        lr = quantise_8bit(add_gaussian_noise(degradation.linear(hr), noise_std, generator=generator))
+        if self.jpeg is not None:
+            degradation = replace(degradation, jpeg=self.jpeg.sample(count, generator=generator))
+            lr = compress(lr, degradation.jpeg or ())
         assert degradation.kernel is not None
-        return Observations(quantise_8bit(lr), degradation.kernel, noise_std.to(lr), degradation)
+        return Observations(lr, degradation.kernel, noise_std.to(lr), degradation)

@@ -13,6 +13,7 @@ from metasr.data.pairs import PairedPool
 from metasr.data.patches import PatchPool
 from metasr.degradation.pipeline import Degradation, DegradationSampler
 from metasr.degradation.resize import imresize
+from metasr.degradation.told import told
 from metasr.errors import InputError
 
 
@@ -125,6 +126,7 @@ class TaskSampler:
         internal: the support pairs are made of the query's own patches, as ``solvers.unfolded.UnfoldedSolver`` makes
             them of a test image: the HR patch shrunk bicubically to LR size, and that degraded once more. Otherwise, as
             in MZSR, they are other patches under the same degradation.
+        tell: give LR patches with what their degradation tells behind their colours (``metasr.degradation.told``).
     """
 
     meta_batch: int
@@ -133,6 +135,7 @@ class TaskSampler:
     degradations: DegradationSampler
     shared_patches: bool = False
     internal: bool = False
+    tell: bool = False
 
     def __post_init__(self) -> None:
         if self.internal and (self.shared_patches or self.support != self.query):
@@ -152,15 +155,18 @@ class TaskSampler:
         for _ in range(self.meta_batch):
             drawn = self.degradations.sample(1, generator=generator)
             if self.internal:
-                tasks.append(_internal(drawn, pool.draw(self.query, generator=generator), generator))
-                continue
-            if self.shared_patches and tasks:
-                hr = torch.cat([tasks[0].support_hr, tasks[0].query_hr])
+                task = _internal(drawn, pool.draw(self.query, generator=generator), generator)
             else:
-                hr = pool.draw(self.support + self.query, generator=generator)
-            lr = drawn(hr, generator=generator)
-            s = self.support
-            tasks.append(Task(lr[:s], hr[:s], lr[s:], hr[s:], drawn))
+                if self.shared_patches and tasks:
+                    hr = torch.cat([tasks[0].support_hr, tasks[0].query_hr])
+                else:
+                    hr = pool.draw(self.support + self.query, generator=generator)
+                lr = drawn(hr, generator=generator)
+                s = self.support
+                task = Task(lr[:s], hr[:s], lr[s:], hr[s:], drawn)
+            if self.tell:
+                task = task._replace(support_lr=told(task.support_lr, drawn), query_lr=told(task.query_lr, drawn))
+            tasks.append(task)
         return tasks
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,23 @@ def jpegs_of(jpeg: Jpegs | None, count: int) -> list[Jpeg | None]:
     if len(jpeg) not in (1, count):
         raise InputError(f"{len(jpeg)} compressions came for {count} images; give one, or one for each image")
     return list(jpeg) * (count if len(jpeg) == 1 else 1)
+
+
+def told_numbers(jpeg: Jpegs | None, count: int) -> Tensor:
+    """Compressions as numbers that a network is told, ``(count, 3)``, about [0, 1].
+
+    log(1 + mean quantisation step) over log 64 of luma, and of chroma (quality 95 has 0.4, quality 30 has 1.1), both 0
+    where there was no compression; and 1 where chroma was subsampled. Tables tell more than a quality does, and those
+    of cameras are of none.
+    """
+    return torch.tensor([_numbers_of(one) for one in jpegs_of(jpeg, count)])
+
+
+def _numbers_of(jpeg: Jpeg | None) -> tuple[float, float, float]:
+    if jpeg is None:
+        return 0.0, 0.0, 0.0
+    luma, chroma = (math.log1p(sum(table) / 64) / math.log(64) for table in (jpeg.luma, jpeg.chroma))
+    return luma, chroma, float(jpeg.subsampled)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,6 +169,31 @@ def with_choice(name: str, *, index: int | None = None, flip: bool = False) -> s
     return "".join([*parts, f"_{file['end']}" if file["end"] else "", text[file.end() :]])
 
 
+def with_noise(name: str, noise: float) -> str:
+    """The name with that noise in place of what it says of noise: ``g2.0d_n10`` and 5 give ``g2.0d_n5``.
+
+    Args:
+        name: of a degradation, or a kernel file's.
+        noise: standard deviation on the 0-255 scale; 0 for none.
+
+    Raises:
+        InputError: for noise below 0, or infinite.
+    """
+    _check_noise(noise, name=name)
+    base, _ = _split(str(name).strip())
+    compressed = _JPEG.fullmatch(str(name).strip())
+    end = "" if compressed is None else f"_q{compressed['quality']}{compressed['colour']}"
+    return base + (f"_n{_shortest(noise)}" if noise else "") + end
+
+
+def without_compression(degradation: Degradation) -> str:
+    """A name that ``parse`` takes, of all but the compression; of a kernel without a name, sampling and noise alone."""
+    name = str(replace(degradation, jpeg=None))
+    if degradation.kernel is not None and not degradation.name:
+        return with_noise(degradation.downsample, degradation.noise_level * 255)
+    return name
+
+
 def is_file(name: str) -> bool:
     """Whether a name is a kernel file's."""
     return _file_of(str(name).strip()) is not None

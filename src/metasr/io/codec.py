@@ -11,10 +11,10 @@ from contextlib import nullcontext
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from metasr.errors import DataError
-from metasr.io import deep, png_chunks, whole_pixels
+from metasr.io import deep, exif, heif, jpeg_frames, png_chunks, whole_pixels
 from metasr.io.jpeg import Jpeg, read_header
 from metasr.io.quiet import captured_stderr
 
@@ -35,6 +35,9 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 """How each suffix (lower case) is written."""
 
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
+"""Suffixes of the formats that a quality can be asked of."""
+
 DEEP_SUFFIXES = (".png", ".tif", ".tiff")
 """Suffixes of the formats that keep 16 bits per channel."""
 
@@ -54,6 +57,7 @@ class Samples(NamedTuple):
         cut: whether the file has more bits than these.
         dpi: pixels per inch across and down, if the file says so.
         colour_chunks: a PNG's chunks about colour, names and bytes.
+        exif: EXIF data (``io.exif.carried``), if the file has any.
         frames: how many pictures the file holds.
         jpeg: how the file was compressed, if it is a JPEG.
     """
@@ -64,6 +68,7 @@ class Samples(NamedTuple):
     cut: bool = False
     dpi: tuple[float, float] | None = None
     colour_chunks: tuple[tuple[str, bytes], ...] = ()
+    exif: bytes | None = None
     frames: int = 1
     jpeg: Jpeg | None = None
 
@@ -96,6 +101,7 @@ def decode(handle: IO[bytes], *, frame: int = 0, max_pixels: int = MAX_PIXELS, i
             handle.seek(0)
             png = png_chunks.inspect(handle)
             handle.seek(place)
+        jpeg_frames.check_tables(image)
         whole_pixels.before_loading(image, handle)
         values, full, cut = _read(image, handle, png if frame == 0 else None, frame)
         orientation = _orientation(image)
@@ -104,22 +110,32 @@ def decode(handle: IO[bytes], *, frame: int = 0, max_pixels: int = MAX_PIXELS, i
             jpeg = jpeg.seen(orientation, size=values.shape[:2])
         profile = _matching_profile(image.info.get("icc_profile"), grey=values.shape[2] < 3)
         dpi = _dpi(image)
+        metadata = exif.carried(image)
     colour = png.colour if png is not None else ()
-    return Samples(_upright(values, orientation), full, profile, cut, dpi, colour, frames, jpeg)
+    return Samples(_upright(values, orientation), full, profile, cut, dpi, colour, metadata, frames, jpeg)
 
 
-def encode(samples: Samples, suffix: str) -> bytes:
+def encode(samples: Samples, suffix: str, *, quality: int | None = None) -> bytes:
     """Encode samples in the format of a suffix (a key of ``SAVE_OPTIONS``); uint16 for ``DEEP_SUFFIXES`` alone.
 
-    A profile goes into all formats but BMP, the resolution into all but WebP, a PNG's colour chunks into PNG.
+    A profile and EXIF data go into all formats but BMP, the resolution into all, a PNG's colour chunks into PNG.
+
+    Args:
+        samples: what to encode.
+        suffix: of the format.
+        quality: of ``LOSSY_SUFFIXES``, 1 to 100; by default JPEG's 95, and WebP without loss.
     """
     values = samples.values
+    size = values.shape[0], values.shape[1]
+    metadata = b""
+    if samples.exif or suffix == ".webp":  # which has no other place for the resolution
+        metadata = exif.completed(samples.exif, size=size, dpi=samples.dpi)
     profile = _matching_profile(samples.icc_profile, grey=values.shape[2] < 3 and suffix != ".webp")  # WebP is RGB
     if values.dtype == np.uint16 and suffix != ".png":
         if values.shape[2] == 2:
             values = values[..., [0, 0, 0, 1]]
             profile = None
-        return deep.encode_tiff16(values, icc_profile=profile, dpi=samples.dpi)
+        return deep.encode_tiff16(values, icc_profile=profile, dpi=samples.dpi, metadata=metadata)
     if values.dtype == np.uint16:
         data = deep.encode_png16(values)
     else:
@@ -128,16 +144,20 @@ def encode(samples: Samples, suffix: str) -> bytes:
         embed: dict[str, Any] = {"dpi": samples.dpi} if samples.dpi and suffix not in (".webp", ".png") else {}
         if profile and suffix not in (".bmp", ".png"):  # Pillow writes none to BMP
             embed["icc_profile"] = profile
-        image.save(buffer, **SAVE_OPTIONS[suffix], **embed)
+        if metadata and suffix not in (".bmp", ".png"):
+            embed["exif"] = exif.loaded(metadata) if suffix in DEEP_SUFFIXES else exif.PREFIX + metadata
+        if quality is not None:
+            embed |= {"quality": quality, "lossless": False} if suffix == ".webp" else {"quality": quality}
+        image.save(buffer, **{**SAVE_OPTIONS[suffix], **embed})
         data = buffer.getvalue()
-    return png_chunks.with_chunks(data, _png_extra(samples, profile)) if suffix == ".png" else data
+    return png_chunks.with_chunks(data, _png_extra(samples, profile, metadata)) if suffix == ".png" else data
 
 
 def open_image(handle: IO[bytes], *, is_tga: bool = False) -> Image.Image:
     """Read an image file's header, with our own limit in place of Pillow's, which refuses ordinary panoramas.
 
     Raises:
-        DataError: if the file is empty or of no known format.
+        DataError: if the file is empty, of no known format, or of a kind of one that is not read.
     """
     size = handle.seek(0, io.SEEK_END)
     if size == 0:
@@ -146,11 +166,18 @@ def open_image(handle: IO[bytes], *, is_tga: bool = False) -> Image.Image:
     is_tga = is_tga or handle.read() == _TGA_ENDING
     handle.seek(0)
     formats = [name for name in READ_FORMATS if name != "TGA" or is_tga]
+    jpeg_frames.check_kind(handle)
+    may_be_heif = heif.is_heif(handle.read(12))
+    handle.seek(0)
+    if may_be_heif and heif.register():
+        formats.append("HEIF")
     with _pillow_limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(handle, formats=formats)
         except Image.UnidentifiedImageError as error:
+            if may_be_heif and not heif.can_read():
+                raise DataError(heif.ADVICE) from error
             raise DataError(
                 f"the content is none of the known formats ({', '.join(READ_FORMATS)}) or its header is damaged; "
                 "convert it to PNG"
@@ -220,14 +247,30 @@ def _samples(image: Image.Image) -> tuple[np.ndarray, int]:
             f"expected 8 or 16 bits per channel, got 32-bit {kind} pixels, whose range is not stated; "
             "convert it to 16-bit PNG"
         )
+    if mode == "CMYK":
+        return np.asarray(_from_cmyk(image)), 255
     alpha = "transparency" in image.info or mode in ("LA", "La", "PA", "RGBA", "RGBa")
     colours = "L" if mode in ("1", "L", "LA", "La") else "RGB"
     values = np.asarray(image.convert(colours + "A" * alpha))
     return values.reshape(*values.shape[:2], -1), 255
 
 
+def _from_cmyk(image: Image.Image) -> Image.Image:
+    """Printing colours as sRGB: by the file's own profile where it has one, else by Pillow's rule of thumb."""
+    profile = image.info.get("icc_profile") or b""
+    if profile[16:20] == b"CMYK":
+        try:
+            known, wanted = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(image, known, wanted, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # a stranger's profile
+            converted = None
+        if converted is not None:
+            return converted
+    return image.convert("RGB")
+
+
 def _is_deep(image: Image.Image) -> bool:
-    """Whether a TIFF or PPM that was opened, not loaded yet, has more than 8 bits per channel."""
+    """Whether a TIFF, PPM or HEIF file that was opened, not loaded yet, has more than 8 bits per channel."""
     bits: object = ()
     if image.format == "TIFF":
         bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE)
@@ -235,6 +278,8 @@ def _is_deep(image: Image.Image) -> bool:
     elif image.format == "PPM":
         bits = next((tile.args for tile in getattr(image, "tile", [])), ())  # the largest value is among them
         limit = 255
+    elif image.format == "HEIF":
+        bits, limit = (image.info.get("bit_depth"),), 8
     return isinstance(bits, tuple) and any(isinstance(number, int) and number > limit for number in bits)
 
 
@@ -280,14 +325,14 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     if image.format == "TIFF" and _X_RESOLUTION not in getattr(image, "tag_v2", {}):
         return None  # Pillow says 1
     try:
-        across, down = (float(v) for v in image.info["dpi"])
+        across, down = (float(v) for v in image.info.get("dpi") or exif.resolution(image) or ())
     except (LookupError, TypeError, ValueError, ZeroDivisionError):
         return None
     fits = all(math.isfinite(v) and 1 <= v < 65535 for v in (across, down))
     return (across, down) if fits else None
 
 
-def _png_extra(samples: Samples, profile: bytes | None) -> list[tuple[str, bytes]]:
+def _png_extra(samples: Samples, profile: bytes | None, metadata: bytes) -> list[tuple[str, bytes]]:
     """What goes into a PNG beside its pixels."""
     extra = list(samples.colour_chunks)
     if profile:
@@ -296,4 +341,6 @@ def _png_extra(samples: Samples, profile: bytes | None) -> list[tuple[str, bytes
     if samples.dpi:
         across, down = (round(v / 0.0254) for v in samples.dpi)  # per metre
         extra.append(("pHYs", struct.pack(">IIB", across, down, 1)))
+    if metadata:
+        extra.append(("eXIf", metadata))
     return extra

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from metasr.errors import DataError
+from metasr.io import exif
 from metasr.io.png_chunks import SIGNATURE, Png, chunk
 from metasr.io.quiet import captured_stderr
 
@@ -99,8 +100,17 @@ def encode_png16(values: np.ndarray) -> bytes:
     return SIGNATURE + chunk("IHDR", header) + chunk("IDAT", pixels) + chunk("IEND", b"")
 
 
-def encode_tiff16(values: np.ndarray, *, icc_profile: bytes | None, dpi: tuple[float, float] | None) -> bytes:
-    """A 16-bit TIFF of ``(H, W, C)`` uint16, C = 1 (grey), 3 (RGB) or 4 (RGBA); packed by LZW."""
+def encode_tiff16(
+    values: np.ndarray, *, icc_profile: bytes | None, dpi: tuple[float, float] | None, metadata: bytes = b""
+) -> bytes:
+    """A 16-bit TIFF of ``(H, W, C)`` uint16, C = 1 (grey), 3 (RGB) or 4 (RGBA); packed by LZW.
+
+    Args:
+        values: the samples.
+        icc_profile: to be embedded.
+        dpi: pixels per inch across and down.
+        metadata: EXIF data (``io.exif.completed``).
+    """
     extra: dict[int, tuple[int, bytes]] = {}  # tag: type, value
     if values.shape[2] == 4:
         extra[_EXTRA_SAMPLES] = 3, struct.pack("<H", 2)  # alpha, not multiplied in
@@ -110,7 +120,12 @@ def encode_tiff16(values: np.ndarray, *, icc_profile: bytes | None, dpi: tuple[f
         extra[tag] = 5, struct.pack("<II", round(per_inch * 1000), 1000)
     if dpi:
         extra[_RESOLUTION_UNIT] = 3, struct.pack("<H", 2)  # inch
-    return _with_tags(_encode(".tif", values), extra)
+    data = _encode(".tif", values)
+    if metadata:
+        data += bytes(len(data) % 2)
+        tags, body = exif.tiff_tags(metadata, start=len(data))
+        extra, data = {**tags, **extra}, data + body
+    return _with_tags(data, extra)
 
 
 def _with_tags(data: bytes, extra: Mapping[int, tuple[int, bytes]]) -> bytes:
@@ -125,7 +140,7 @@ def _with_tags(data: bytes, extra: Mapping[int, tuple[int, bytes]]) -> bytes:
         entries[struct.unpack("<H", entry[:2])[0]] = entry
     out = bytearray(data) + bytes(len(data) % 2)
     for tag, (kind, value) in extra.items():
-        number = len(value) // {3: 2, 5: 8, 7: 1}[kind]
+        number = len(value) // {2: 1, 3: 2, 4: 4, 5: 8, 7: 1}[kind]
         place = value.ljust(4, b"\0")
         if len(value) > 4:
             place = struct.pack("<I", len(out))

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metasr.errors import DataError, InputError, OutputError
+from metasr.errors import DataError, InputError, OutputError, require_one_of
 from metasr.io.codec import (
     DEEP_SUFFIXES,
+    LOSSY_SUFFIXES,
     MAX_PIXELS,
     SAVE_OPTIONS,
     Samples,
@@ -39,8 +40,8 @@ from metasr.io.listing import IMAGE_SUFFIXES, list_images, natural_key
 from metasr.io.png_chunks import is_unusual
 
 __all__ = [
-    "IMAGE_SUFFIXES", "MAX_PIXELS", "WRITE_SUFFIXES", "Photo", "check_output", "from_uint8", "list_images",
-    "natural_key", "read_image", "read_photo", "read_size", "to_uint8", "write_photo",
+    "FORMATS", "IMAGE_SUFFIXES", "MAX_PIXELS", "WRITE_SUFFIXES", "FileChoices", "Photo", "check_output",
+    "from_uint8", "list_images", "natural_key", "read_image", "read_photo", "read_size", "to_uint8", "write_photo",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,51 @@ WRITE_SUFFIXES = tuple(SAVE_OPTIONS)
 
 _NO_ALPHA = (".jpg", ".jpeg", ".bmp")
 _MAX_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
+
+
+FORMATS = ("png", "jpg", "webp")
+"""What may be asked for as ``format``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileChoices:
+    """How enlarged photos are written.
+
+    Attributes:
+        format: one of ``FORMATS``; none for that of the output's name, PNG where there is none.
+        quality: of JPEG (95 by default) and WebP (lossless by default), 1 to 100.
+        metadata: whether EXIF data (date, camera, place) are carried over.
+
+    Raises:
+        InputError: for another format, a quality out of its range, or one of a format that has none.
+    """
+
+    format: str | None = None
+    quality: int | None = None
+    metadata: bool = True
+
+    def __post_init__(self) -> None:
+        if self.format is not None:
+            require_one_of(self.format, FORMATS, name="format")
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise InputError(f"quality must be 1 to 100, got {self.quality}")
+        if self.format is not None:
+            self.check(Path(f"output.{self.format}"))
+
+    def check(self, path: Path) -> None:
+        """Require a file's name to go with the choices.
+
+        Raises:
+            InputError: for a name of another format, or of one without a quality where one was asked for.
+        """
+        suffix = path.suffix.lower()
+        if self.format is not None and suffix.replace(".jpeg", ".jpg") != f".{self.format}":
+            raise InputError(f"format {self.format} was asked for, but the output is named {path.name}; leave one out")
+        if self.quality is not None and suffix not in LOSSY_SUFFIXES:
+            raise InputError(
+                f"quality is for jpg and webp, and {path.name} would be written without loss; leave it out, or ask for "
+                "format jpg or webp"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +110,7 @@ class Photo:
         icc_profile: the colour profile's bytes; the values of ``rgb`` are in that profile's space, not converted.
         dpi: pixels per inch across and down, if the file says so.
         colour_chunks: names and bytes of a PNG's chunks about colour (``gAMA`` and the like); not applied to ``rgb``.
+        exif: EXIF data: date, camera, place (``io.exif.carried``).
         jpeg: how the file was compressed, as its header tells, if it was a JPEG; it says nothing of how it is written
             (see ``compression``).
 
@@ -78,6 +125,7 @@ class Photo:
     icc_profile: bytes | None = None
     dpi: tuple[float, float] | None = None
     colour_chunks: tuple[tuple[str, bytes], ...] = ()
+    exif: bytes | None = None
     jpeg: Jpeg | None = None
 
     def __post_init__(self) -> None:
@@ -172,6 +220,7 @@ def read_photo(path: PathLike, *, frame: int | None = None, max_pixels: int = MA
         icc_profile=samples.icc_profile,
         dpi=samples.dpi,
         colour_chunks=samples.colour_chunks,
+        exif=samples.exif,
         jpeg=samples.jpeg,
     )
 
@@ -188,7 +237,7 @@ def read_size(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int
         return upright_size(image)
 
 
-def write_photo(photo: Photo, path: PathLike, *, overwrite: bool = False) -> Path:
+def write_photo(photo: Photo, path: PathLike, *, overwrite: bool = False, quality: int | None = None) -> Path:
     """Write a photo in the format of the path's suffix, completely or not at all.
 
     PNG and TIFF keep 16 bits; all other formats get 8. JPEG is written at quality 95 without chroma subsampling, WebP
@@ -201,6 +250,7 @@ def write_photo(photo: Photo, path: PathLike, *, overwrite: bool = False) -> Pat
         photo: what to write.
         path: where; the suffix is one of ``WRITE_SUFFIXES``.
         overwrite: replace an existing file.
+        quality: of JPEG (95 by default) and WebP (lossless by default), 1 to 100.
 
     Returns:
         The path.
@@ -224,7 +274,7 @@ def write_photo(photo: Photo, path: PathLike, *, overwrite: bool = False) -> Pat
         log.warning(
             "%s: %s cannot hold the PNG's own gamma or colours (%s); write .png to keep them", path, suffix, names
         )
-    data = _encode(photo, suffix, keep_alpha=suffix not in _NO_ALPHA)
+    data = _encode(photo, suffix, keep_alpha=suffix not in _NO_ALPHA, quality=quality)
     return write_bytes(path, data, overwrite=overwrite)
 
 
@@ -292,7 +342,7 @@ def _quantise(image: Tensor, full: int) -> Tensor:
     return to_levels(wide, full=full)
 
 
-def _encode(photo: Photo, suffix: str, *, keep_alpha: bool) -> bytes:
+def _encode(photo: Photo, suffix: str, *, keep_alpha: bool, quality: int | None) -> bytes:
     """The bytes of the file: 16 bits where photo and format have them, else 8."""
     full, dtype = (65535, np.uint16) if photo.bits == 16 and suffix in DEEP_SUFFIXES else (255, np.uint8)
     planes = [photo.rgb.mean(0, keepdim=True) if photo.grey else photo.rgb]
@@ -305,8 +355,9 @@ def _encode(photo: Photo, suffix: str, *, keep_alpha: bool) -> bytes:
         photo.icc_profile,
         dpi=photo.dpi,
         colour_chunks=photo.colour_chunks,
+        exif=photo.exif,
     )
     try:
-        return encode(samples, suffix)
+        return encode(samples, suffix, quality=quality)
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot encode the image as {suffix}: {error}; write .png instead") from error

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metasr.errors import DataError
+from metasr.io import heif
 from metasr.io.files import PathLike
 from metasr.text import pluralize
 
@@ -24,7 +25,7 @@ IMAGE_SUFFIXES = frozenset(
 
 _OTHER_PICTURES = frozenset(
     {
-        ".heic", ".heif", ".jxl", ".svg", ".eps", ".pdf", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw",
+        *heif.SUFFIXES, ".jxl", ".svg", ".eps", ".pdf", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw",
         ".orf", ".rw2", ".raf", ".raw", ".xcf",
     }
 )  # fmt: skip
@@ -40,9 +41,10 @@ def is_image(path: Path) -> bool:
     A broken symbolic link that is named as an image counts, so that reading it fails rather than one image going
     missing from an average.
     """
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES or (suffix in heif.SUFFIXES and heif.can_read()):
         return os.path.isfile(path) or not os.path.exists(path)
-    if path.suffix.lower() in _OTHER_PICTURES or not os.path.isfile(path):
+    if suffix in _OTHER_PICTURES or not os.path.isfile(path):
         return False
     try:
         with path.open("rb") as file:
@@ -89,7 +91,12 @@ def list_images(folder: PathLike, *, recursive: bool = False) -> list[Path]:
         )
     pictures = [entry for entry in others if entry.suffix.lower() in _OTHER_PICTURES]
     for left_out, level, why in (
-        (pictures, logging.WARNING, "of formats that are not read, convert them to PNG"),
+        ([e for e in pictures if e.suffix.lower() in heif.SUFFIXES], logging.WARNING, heif.ADVICE),
+        (
+            [e for e in pictures if e.suffix.lower() not in heif.SUFFIXES],
+            logging.WARNING,
+            "of formats that are not read, convert them to PNG",
+        ),
         ([entry for entry in others if entry not in pictures], logging.INFO, "no images"),
     ):
         if left_out:

@@ -50,6 +50,8 @@ def released_weights() -> Iterator[str]:
 def _purpose(card: dict[str, Any]) -> str:
     if card.get("method") == "kernel_regressor":
         return "estimates blur and noise: -k estimate"
+    if card.get("stage") == "photo":
+        return "photos as they are, soft, noisy, compressed, without updates: --solver photo"
     if card.get("stage") == "unfolded":
         return "any kernel that is named; adapts to the photo with --steps 16, where that helps"
     if card.get("stage") == "pretrain":

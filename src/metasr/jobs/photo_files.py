@@ -32,7 +32,13 @@ def home_path(path: PathLike) -> Path:
 
 
 def pairs_of_files(
-    sources: Sequence[PathLike], output: PathLike | None, *, scale: float, recursive: bool = False
+    sources: Sequence[PathLike],
+    output: PathLike | None,
+    *,
+    scale: float = 2.0,
+    ending: str | None = None,
+    suffix: str = ".png",
+    recursive: bool = False,
 ) -> list[Pair]:
     """Which file goes where.
 
@@ -44,6 +50,8 @@ def pairs_of_files(
         sources: image files and folders of them.
         output: where to; none for beside the sources.
         scale: for the names of results beside their sources.
+        ending: what these names have instead of ``_x2``.
+        suffix: of all results whose names are not given.
         recursive: take the images of sub-folders too.
 
     Raises:
@@ -62,16 +70,17 @@ def pairs_of_files(
     if target is not None and not as_folder and (len(paths) > 1 or paths[0].is_dir()):
         _require_folder(target, "several photos are given" if len(paths) > 1 else "input is a folder")
         as_folder = True
-    ending = f"_x{scale:g}"
+    ending = f"_x{scale:g}" if ending is None else ending
     pairs: list[Pair] = []
     for path in paths:
         if path.is_dir():
             whole = path.resolve()  # "." and ".." have no name to add to
-            pairs += _pairs_of_folder(path, target or whole.with_name(whole.name + ending), recursive=recursive)
+            goal = target or whole.with_name(whole.name + ending)
+            pairs += _pairs_of_folder(path, goal, suffix=suffix, recursive=recursive)
         elif target is None:
-            pairs.append((path, path.with_name(f"{path.stem}{ending}.png")))
+            pairs.append((path, path.with_name(f"{path.stem}{ending}{suffix}")))
         else:
-            pairs.append((path, target / f"{path.stem}.png" if as_folder else target))
+            pairs.append((path, target / f"{path.stem}{suffix}" if as_folder else target))
     pairs = _apart_by_suffix(pairs)
     require_apart([a for a, _ in pairs], [b for _, b in pairs])
     return pairs
@@ -153,7 +162,7 @@ def _require_folder(target: Path, why: str) -> None:
         )
 
 
-def _pairs_of_folder(folder: Path, target: Path, *, recursive: bool) -> list[Pair]:
+def _pairs_of_folder(folder: Path, target: Path, *, suffix: str, recursive: bool) -> list[Pair]:
     """The photos of a folder; what of it is left out is logged."""
     below = _folders_below(folder, target)
     if recursive:
@@ -165,7 +174,7 @@ def _pairs_of_folder(folder: Path, target: Path, *, recursive: bool) -> list[Pai
     pairs = []
     for place in places:
         goal = target / place.relative_to(folder)
-        pairs += [(path, goal / f"{path.stem}.png") for path in list_images(place)]
+        pairs += [(path, goal / f"{path.stem}{suffix}") for path in list_images(place)]
     return pairs
 
 
@@ -197,7 +206,9 @@ def _apart_by_suffix(pairs: Sequence[Pair]) -> list[Pair]:
     pairs = list(dict.fromkeys(pairs))
     while True:
         counts = Counter(target for _, target in pairs)
-        longer = [(s, t.with_name(f"{s.name}.png") if counts[t] > 1 and t.stem == s.stem else t) for s, t in pairs]
+        longer = [
+            (s, t.with_name(f"{s.name}{t.suffix}") if counts[t] > 1 and t.stem == s.stem else t) for s, t in pairs
+        ]
         if longer == pairs:
             break
         pairs = longer

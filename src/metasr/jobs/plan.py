@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from metasr.config.photo_weights import ESTIMATE
 from metasr.config.photos import adapt_steps, photo_config, photo_solver
+from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import output_size
 from metasr.errors import told_of
 from metasr.io.images import Photo, read_photo
@@ -33,6 +34,7 @@ class Plan:
         weights: by which weights; ``-`` for none.
         updates: gradient steps on the photo.
         degradation: what the photo is taken to have come about by, a name that ``kernel=`` and ``-k`` take.
+        problem: that degradation itself, with its kernel and the compression of the file.
         noise: that the photo is taken to have, a standard deviation on the 0-255 scale.
         seen: what was seen of the photo, in lines.
         chosen: what would be done, in lines.
@@ -52,6 +54,7 @@ class Plan:
     seen: tuple[str, ...]
     chosen: tuple[str, ...]
     why: tuple[str, ...]
+    problem: Degradation = field(compare=False, repr=False)
 
     def __str__(self) -> str:
         return "\n".join([*self.seen, *self.chosen, *self.why])
@@ -146,6 +149,7 @@ def plan(
         seen=tuple(seen),
         chosen=(f"to {output}, {wide}x{high} pixels, by {how} with {by}",),
         why=tuple(why),
+        problem=degradation,
     )
 
 

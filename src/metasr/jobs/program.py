@@ -18,6 +18,7 @@ from metasr.config.schema import register
 from metasr.config.show import config_text, wants_config
 from metasr.errors import MetasrError
 from metasr.paths import conf_folder, program
+from metasr.report.benchmarks import SUFFIXES
 from metasr.runs.folder import quoted, register_resolvers
 
 _shown_whole = False  # whether errors of hydra's are to come with their traceback
@@ -92,7 +93,9 @@ def _show(answer: str) -> None:
 
 
 def with_runs(choices: Sequence[str]) -> list[str]:
-    """A report's choices, with folders that were typed by themselves as ``runs=[FOLDER,...]``."""
-    folders = [choice for choice in choices if "=" not in choice and not choice.startswith("-")]
-    others = [choice for choice in choices if choice not in folders]
-    return [*others, f"runs=[{','.join(quoted(folder) for folder in folders)}]"] if folders else others
+    """A report's choices: what was typed by itself as ``runs=[FOLDER,...]``, files as ``benchmarks=[FILE,...]``."""
+    typed = [choice for choice in choices if "=" not in choice and not choice.startswith("-")]
+    others = [choice for choice in choices if choice not in typed]
+    files = [choice for choice in typed if Path(choice).suffix.lower() in SUFFIXES and not Path(choice).is_dir()]
+    lists = {"runs": [choice for choice in typed if choice not in files], "benchmarks": files}
+    return [*others, *(f"{key}=[{','.join(map(quoted, some))}]" for key, some in lists.items() if some)]

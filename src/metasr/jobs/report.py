@@ -13,6 +13,7 @@ from metasr import __version__
 from metasr.errors import DataError, InputError, OutputError
 from metasr.io.files import check_new_file, write_text
 from metasr.paths import program
+from metasr.report.benchmarks import read_benchmark
 from metasr.report.html.page import page
 from metasr.report.reading import is_sweep, read_jobs, read_run, require_folder
 from metasr.report.run_data import ReportData, RunData, SweepData
@@ -24,20 +25,21 @@ log = logging.getLogger(__name__)
 
 
 def report(cfg: DictConfig, folder: Path) -> None:
-    """Report on ``cfg.runs``, each the folder of a run or of a sweep.
+    """Report on ``cfg.runs``, each the folder of a run or of a sweep, and on ``cfg.benchmarks``, files of results.
 
     Args:
         cfg: the config; ``to`` says whether a file or a wandb report is made, ``output`` where the file goes.
         folder: that of all reports, where the file goes otherwise, named by the time.
 
     Raises:
-        InputError: for no runs, or an unknown ``to``.
+        InputError: for nothing to report on, or an unknown ``to``.
         DataError: for a folder that does not exist or holds no run, and for damaged files where nothing is left.
         OutputError: if the file may not be written.
     """
     if cfg.to not in ("html", "wandb"):
         raise InputError(f"to must be html or wandb, got {cfg.to!r}")
-    if not cfg.runs:
+    runs, measured = list(cfg.runs or []), list(cfg.benchmarks or [])
+    if not runs and not measured:
         raise InputError(
             f"nothing to report on: give folders of runs or of sweeps, 'runs=[FOLDER,...]'{_known(cfg.paths.outputs)}"
         )
@@ -46,11 +48,11 @@ def report(cfg: DictConfig, folder: Path) -> None:
         from metasr.report.wandb.report import publish, require_wandb
 
         require_wandb()  # before the work
-        print(f"report: {publish(gather(cfg.runs), wandb_options(cfg))}", flush=True)
+        print(f"report: {publish(gather(runs, measured), wandb_options(cfg))}", flush=True)
         return
     path = folder / f"{stamp()}.html" if cfg.output is None else Path(cfg.output).expanduser()
     check_report_path(path, overwrite=cfg.overwrite)
-    data = gather(cfg.runs)
+    data = gather(runs, measured)
     write_text(path, page(data))
     for left, reason in data.left_out:
         log.warning("left out: %s: %s", left, reason)
@@ -75,12 +77,17 @@ class _Gathered:
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
-def gather(folders: Sequence[str]) -> ReportData:
+def gather(folders: Sequence[str], benchmarks: Sequence[str] = ()) -> ReportData:
     """Read runs and sweeps. Of several, those that are damaged are left out, and the report says so.
+
+    Args:
+        folders: of runs and sweeps.
+        benchmarks: files of benchmarks' results; none of them may be damaged.
 
     Raises:
         DataError: for a folder that does not exist or holds no run; for a damaged one if nothing else is left.
     """
+    tables = [read_benchmark(Path(file).expanduser()) for file in dict.fromkeys(benchmarks)]
     paths = list(dict.fromkeys(Path(f).expanduser().resolve() for f in folders))
     for path in paths:  # a mistyped name is no damage
         require_folder(path)
@@ -95,10 +102,10 @@ def gather(folders: Sequence[str]) -> ReportData:
             if len(paths) == 1:
                 raise
             gathered.left_out.append((str(path), str(error)))
-    if not gathered.runs and not any(sweep.table.jobs for sweep in gathered.sweeps):
+    if paths and not gathered.runs and not any(sweep.table.jobs for sweep in gathered.sweeps):
         reasons = "; ".join(reason for _, reason in gathered.left_out)
         raise DataError(f"none of the {len(paths)} folders can be reported on: {reasons}")
-    return ReportData(_told_apart(gathered.runs), gathered.sweeps, gathered.left_out, __version__)
+    return ReportData(_told_apart(gathered.runs), gathered.sweeps, gathered.left_out, __version__, tables)
 
 
 def _add_sweep(found: _Gathered, folder: Path) -> None:

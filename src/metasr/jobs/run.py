@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,9 +66,10 @@ def execute(cfg: DictConfig, folder: Path, *, watch: Watch | None = None) -> flo
         for offset in offset_task(cfg):
             print(offset, flush=True)
     else:
+        from metasr.jobs.progress_bar import with_bar
         from metasr.jobs.upscale import upscale_task
 
-        for done in upscale_task(cfg):
+        for done in with_bar(partial(upscale_task, cfg)):
             print(done, flush=True)
     return None
 

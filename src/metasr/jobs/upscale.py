@@ -12,7 +12,9 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from metasr.config.photos import PhotoPlan, plan_of
+from metasr.checks import check_scale
+from metasr.config.photo_plan import PhotoPlan, plan_of
+from metasr.config.photos import at_own_scale
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
@@ -20,7 +22,7 @@ from metasr.errors import Cancelled, DataError, InputError, MetasrError, told_of
 from metasr.figures import comparison as figures
 from metasr.io.files import check_new_file
 from metasr.io.flat_parts import keep_flat
-from metasr.io.images import MAX_PIXELS, Photo, check_output, read_photo, read_size, write_photo
+from metasr.io.images import MAX_PIXELS, FileChoices, Photo, check_output, read_photo, read_size, write_photo
 from metasr.io.transparency import fill_transparent
 from metasr.jobs.photo_files import (
     PathLike,
@@ -80,13 +82,14 @@ class Upscaled:
         )
 
 
-def upscale_task(cfg: DictConfig) -> Iterator[Upscaled]:
+def upscale_task(cfg: DictConfig, progress: Listener | None = None) -> Iterator[Upscaled]:
     """``task=upscale``: enlarge ``cfg.input`` to ``cfg.output``; see ``upscale_files``."""
     if not cfg.input:
         raise InputError("task=upscale needs input=FILE or input=FOLDER")
     return upscale_files(
-        plan_of(cfg), [cfg.input], cfg.output, recursive=cfg.recursive, skip_existing=cfg.skip_existing
-    )
+        plan_of(at_own_scale(cfg)), [cfg.input], cfg.output, recursive=cfg.recursive, skip_existing=cfg.skip_existing,
+        progress=progress,
+    )  # fmt: skip
 
 
 def upscale_files(
@@ -113,37 +116,61 @@ def upscale_files(
     """
     if skip_existing and plan.overwrite:
         raise InputError("skip_existing (--skip-existing) and overwrite (--overwrite) exclude each other: give one")
-    pairs = pairs_of_files(sources, output, scale=plan.scale, recursive=recursive)
+    suffix = f".{plan.file.format or 'png'}"
+    if not plan.target.is_fixed:
+        check_scale(plan.target.scale)
+        if plan.target.scale <= 1:
+            raise InputError(f"upscaling needs a scale above 1, got {plan.target.scale:g}")
+    pairs = pairs_of_files(sources, output, ending=plan.target.ending, suffix=suffix, recursive=recursive)
+    for _, target in pairs:
+        plan.file.check(target)
     if skip_existing:
         pairs = without_existing(pairs)
     if not pairs:
         return
     kernels = kernels_for(plan.kernel, [source for source, _ in pairs])
-    choice = plan.make([names.with_choice(k, index=plan.kernel_index, flip=plan.flip_kernel) for k in kernels])
+    kernels = [names.with_choice(k, index=plan.kernel_index, flip=plan.flip_kernel) for k in kernels]
+    max_pixels = plan.max_pixels or MAX_PIXELS
+    choices = plan.make(kernels, [_factor(plan, source, max_pixels=max_pixels) for source, _ in pairs])
     yield from upscale(
-        choice.solver,
+        [choice.solver for choice in choices],
         [source for source, _ in pairs],
         [target for _, target in pairs],
-        degradations=choice.degradations,
-        weights=choice.weights,
+        degradations=[choice.degradations[0] for choice in choices],
+        weights=[choice.weights for choice in choices],
         device=plan.device,
         seed=plan.seed,
         overwrite=plan.overwrite,
         side_by_side=plan.side_by_side,
         save_kernels=plan.save_kernel,
         frame=plan.frame,
-        max_pixels=plan.max_pixels or MAX_PIXELS,
+        max_pixels=max_pixels,
+        file=plan.file,
         progress=progress,
     )
 
 
+def _factor(plan: PhotoPlan, source: Path, *, max_pixels: int) -> float:
+    """The factor of one photo; where a size is asked for, by what the file's header tells."""
+    if not plan.target.is_fixed:
+        return plan.target.scale
+    try:
+        height, width = read_size(source, max_pixels=max_pixels)
+    except DataError:  # is told when it is its turn
+        return plan.target.scale
+    factor = plan.target.factor(height, width)
+    if factor < 1:
+        log.warning("%s is %dx%d already: it is made smaller", source, width, height)
+    return factor
+
+
 def upscale(
-    solver: Solver,
+    solver: Solver | Sequence[Solver],
     sources: Sequence[PathLike],
     outputs: Sequence[PathLike],
     *,
     degradations: Degradation | Sequence[Degradation],
-    weights: str = "-",
+    weights: str | Sequence[str] = "-",
     device: torch.device | str = "cpu",
     seed: int = 1,
     overwrite: bool = False,
@@ -151,6 +178,7 @@ def upscale(
     save_kernels: bool = False,
     frame: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    file: FileChoices | None = None,
     progress: Listener | None = None,
 ) -> Iterator[Upscaled]:
     """Enlarge photos; gives each result as soon as it is written.
@@ -159,11 +187,11 @@ def upscale(
     several photos that cannot be read or enlarged does not keep the others from being done.
 
     Args:
-        solver: enlarges one image.
+        solver: enlarges one image; or one for each photo.
         sources: image files.
         outputs: where the result of each goes.
         degradations: how each photo is taken to have come about, or all of them; their scale is the factor.
-        weights: the name of the solver's weights, for the results.
+        weights: the name of the solver's weights, for the results; or of each photo's.
         device: where the solver works.
         seed: of the random draws, beside each photo's file name.
         overwrite: whether existing outputs may be replaced; the photos themselves never are.
@@ -171,6 +199,7 @@ def upscale(
         save_kernels: also write the kernel that the solver estimated or used, as ``.npy``.
         frame: which of several frames or pages of a photo, from 0; none for the first.
         max_pixels: what a photo may have at most.
+        file: how results are written.
         progress: told how far the work has got, each photo counting by its pixels.
 
     Raises:
@@ -178,12 +207,17 @@ def upscale(
         Cancelled: if ``progress`` raises it, at once; photos written before stay.
     """
     files = [(Path(source), Path(output)) for source, output in zip(sources, outputs, strict=True)]
+    file = file or FileChoices()
     if isinstance(degradations, Degradation):
         degradations = [degradations] * len(files)
+    solvers = [solver] * len(files) if isinstance(solver, Solver) else solver
+    labels = [weights] * len(files) if isinstance(weights, str) else weights
     _check_outputs(files, overwrite=overwrite, side_by_side=side_by_side, save_kernels=save_kernels)
     failed = []
     shares = _shares([source for source, _ in files]) if progress is not None else [0.0] * (len(files) + 1)
-    for i, ((source, output), degradation) in enumerate(zip(files, degradations, strict=True)):
+    for i, ((source, output), one, degradation, label) in enumerate(
+        zip(files, solvers, degradations, labels, strict=True)
+    ):
         start = time.perf_counter()
         try:
             photo = read_photo(source, frame=frame, max_pixels=max_pixels)
@@ -192,8 +226,9 @@ def upscale(
             moved = replace(photo, rgb=photo.rgb.to(device))
             heard = None if progress is None else _of_photo(progress, source, place=(i + 1, len(files)))
             with told_of(source), listening(heard), part(*shares[i : i + 2]):
-                enlarged, solution = upscale_photo(solver, moved, degradation, seed=seed_from(seed, source.name))
-            write_photo(enlarged, output, overwrite=overwrite)
+                enlarged, solution = upscale_photo(one, moved, degradation, seed=seed_from(seed, source.name))
+            enlarged = enlarged if file.metadata else replace(enlarged, exif=None)
+            write_photo(enlarged, output, overwrite=overwrite, quality=file.quality)
             if side_by_side:
                 _draw(photo, enlarged, degradation, _beside(output), solution)
             if save_kernels and solution.kernel is not None:
@@ -208,7 +243,7 @@ def upscale(
             continue
         seconds = time.perf_counter() - start
         size, new = photo.rgb.shape[-2:], enlarged.rgb.shape[-2:]
-        used = solution.weights or weights
+        used = solution.weights or label
         log.info(
             "%s (%dx%d) -> %s (%dx%d), kernel %s, weights %s, %s, %.1f s", source, size[1], size[0], output,
             new[1], new[0], solution.assumed or degradation, used, pluralize(solution.updates, "update"), seconds,

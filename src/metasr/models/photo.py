@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metasr.degradation.jpeg import jpegs_of
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import imresize
+from metasr.degradation.told import CONDITIONS, conditions, with_maps
 from metasr.errors import InputError
-from metasr.io.jpeg import Jpeg
 from metasr.models.conv import Conv2d, ConvTranspose2d
 from metasr.models.resunet import Residual
-
-CONDITIONS = 4
-"""Numbers that the network is told of each image: see ``conditions``."""
-_SCALE_OF_NOISE = 10.0  # noise of 0.1 (25 grey levels) is shown as 1
-_SCALE_OF_STEPS = 1 / math.log(64)  # quantisation steps of 63 are shown as 1; quality 30 has 90, quality 95 has 5
 
 
 class PhotoNet(nn.Module):
     """Residual blocks on the LR image's own pixels and on a level half as fine; pixels are shuffled up at the end.
 
     What is learned is added to the bicubic enlargement, and begins at 0. The network is told the noise level and how
-    the image was compressed (``conditions``), as even maps; blur it has to see by itself. 1.6 million parameters of
-    which the last layers alone depend on the scale.
+    the image was compressed (``metasr.degradation.told``), as even maps; blur it has to see by itself. 1.6 million
+    parameters, of which the last layers alone depend on the scale.
 
     Attributes:
         multiple: sizes are repeated at the border up to multiples of this, and cut again.
@@ -67,58 +60,42 @@ class PhotoNet(nn.Module):
             nn.init.zeros_(tail.weight)  # type: ignore[arg-type]
             nn.init.zeros_(tail.bias)  # type: ignore[arg-type]
 
-    def forward(self, lr: Tensor, degradation: Degradation) -> Tensor:
+    def forward(self, lr: Tensor, degradation: Degradation | None = None) -> Tensor:
         """Super-resolve.
 
         Args:
-            lr: ``(B, 3, h, w)`` in [0, 1], any size; a part of an image is treated as the whole would be.
+            lr: ``(B, 3, h, w)`` in [0, 1], any size; a part of an image is treated as the whole would be. Without a
+                degradation ``(B, 3 + CONDITIONS, h, w)``, as ``metasr.degradation.told.told`` makes them.
             degradation: its scale, noise and compression are looked at, one for all images or one each.
 
         Returns:
-            ``(B, 3, scale · h, scale · w)`` on the bicubic grid, not clipped.
+            ``(B, 3, scale · h, scale · w)`` on the bicubic grid, not clipped; without a degradation the first scale's.
 
         Raises:
             InputError: for a scale that the network has no layer for.
         """
-        told = conditions(degradation, count=len(lr)).to(lr)
-        return imresize(lr, degradation.scale) + self.residual(lr, told, scale=degradation.scale)
+        if degradation is None:
+            image, numbers, scale = lr[:, :3], lr[:, 3:, 0, 0], float(self.scales[0])
+        else:
+            image, numbers, scale = lr, conditions(degradation, count=len(lr)).to(lr), degradation.scale
+        return imresize(image, scale) + self.residual(image, numbers, scale=scale)
 
-    def residual(self, lr: Tensor, told: Tensor, *, scale: float) -> Tensor:
+    def residual(self, lr: Tensor, numbers: Tensor, *, scale: float) -> Tensor:
         """What is added to the bicubic enlargement.
 
         Args:
-            lr: as in ``forward``.
-            told: what ``conditions`` gives, ``(B, CONDITIONS)``.
-            scale: as in ``forward``.
+            lr: ``(B, 3, h, w)``.
+            numbers: what is told of each image (``metasr.degradation.told.conditions``), ``(B, CONDITIONS)``.
+            scale: one of the network's.
         """
         name = f"x{scale:g}"
         if name not in self.tails:
             known = ", ".join(f"x{one}" for one in self.scales)
             raise InputError(f"these weights enlarge by {known}, but scale {scale:g} was asked for; take others")
         height, width = lr.shape[-2:]
-        pixels = F.pad(lr, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        maps = told[:, :, None, None].expand(-1, -1, *pixels.shape[-2:])
-        seen = torch.cat([pixels, maps], 1).contiguous(memory_format=torch.channels_last)  # fast on CPUs
+        padded = F.pad(lr, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        seen = with_maps(padded, numbers).contiguous(memory_format=torch.channels_last)  # fast on CPUs
         fine = self.down(self.head(seen))
         coarse = self.below(self.shrink(fine))  # (B, coarse, h/2, w/2)
         residual = F.pixel_shuffle(self.tails[name](self.up(fine + self.enlarge(coarse))), int(scale))
         return residual[..., : int(scale) * height, : int(scale) * width]
-
-
-def conditions(degradation: Degradation, *, count: int) -> Tensor:
-    """What a photo's network is told, ``(count, CONDITIONS)``.
-
-    For each image: the noise's standard deviation over 0.1; log(1 + mean quantisation step) over log 64 of luma, and of
-    chroma, both 0 where there was no compression; and whether chroma was subsampled. Tables tell more than a quality
-    does, and those of cameras are of none.
-    """
-    noise = torch.as_tensor(degradation.noise_std, dtype=torch.float32).reshape(-1).expand(count) * _SCALE_OF_NOISE
-    coded = torch.tensor([_coded(jpeg) for jpeg in jpegs_of(degradation.jpeg, count)])
-    return torch.cat([noise[:, None], coded.to(noise.device)], 1)
-
-
-def _coded(jpeg: Jpeg | None) -> tuple[float, float, float]:
-    if jpeg is None:
-        return 0.0, 0.0, 0.0
-    luma, chroma = (math.log1p(sum(table) / 64) * _SCALE_OF_STEPS for table in (jpeg.luma, jpeg.chroma))
-    return luma, chroma, float(jpeg.subsampled)

@@ -1,4 +1,4 @@
-"""Networks of other programs' files, told from the tensors alone by spandrel: ESRGAN, RCAN, SwinIR and some forty more."""
+"""Networks of other programs' files, told from the tensors by spandrel: ESRGAN, RCAN, SwinIR and some forty more."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _spandrel(origin: str) -> Any:
     Raises:
         WeightsError: naming what is missing.
     """
-    told = f"{origin} is of no network of this package's, and others are told by spandrel"
+    told = f"{origin} holds the weights of another network than this package has; such are told by spandrel"
     try:
         import spandrel
     except (ImportError, RuntimeError) as error:  # a torchvision of another torch fails with the latter
@@ -99,8 +99,8 @@ def _spandrel(origin: str) -> Any:
         if missing.split(".")[0] == "torchvision" or "torchvision" in str(error):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
             raise WeightsError(
-                f"{told}, which needs torchvision, and that cannot be imported here ({reason}); install the torchvision "
-                f"that belongs to torch {torch.__version__}, from the index that torch came from"
+                f"{told}, which needs torchvision, and that cannot be imported here ({reason}); install the "
+                f"torchvision that belongs to torch {torch.__version__}, from the index that torch came from"
             ) from error
         raise WeightsError(
             f"{told}, which cannot be imported here ({error}); pip install 'metasr[spandrel]'"

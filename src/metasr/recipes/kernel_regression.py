@@ -15,7 +15,7 @@ _LEVEL = 1 / 255
 
 
 def kernel_loss(log_covariance: Tensor, kernel: Tensor) -> Tensor:
-    """Mean over a batch of Σ |k̂ - k|, in [0, 2]: twice the mass that lies in the wrong place.
+    """Σ |k̂ - k| of each image, ``(B,)`` in [0, 2]: twice the mass that lies in the wrong place.
 
     Unlike a distance of variances it does not care which of two very narrow kernels it is, and needs no case of its own
     for no blur at all.
@@ -25,7 +25,7 @@ def kernel_loss(log_covariance: Tensor, kernel: Tensor) -> Tensor:
         kernel: ``(B, size, size)``, any kernel of sum 1.
     """
     gaussians = gaussians_of(log_covariance, size=kernel.shape[-1])
-    return (gaussians - kernel).abs().sum((-2, -1)).mean()
+    return (gaussians - kernel).abs().sum((-2, -1))
 
 
 def noise_loss(noise_std: Tensor, true: Tensor) -> Tensor:
@@ -39,13 +39,16 @@ def noise_loss(noise_std: Tensor, true: Tensor) -> Tensor:
 
 
 class KernelRegression(Recipe):
-    """Minimise the distance of kernels plus a share of the distance of noise levels, with Adam.
+    """Minimise the distance of kernels plus shares of the distances of noise levels and of doubts, with Adam.
+
+    Doubt is the distance that a kernel is expected to have; what it is off by does not change the kernel's own loss.
 
     Args:
         model: a ``models.kernel_regressor.KernelRegressor``.
         steps: optimiser steps of the stage.
         rate: learning rate.
         noise_weight: share of the noise levels' loss.
+        doubt_weight: share of the doubts' loss.
         schedule: how the rate goes on.
 
     Raises:
@@ -59,6 +62,7 @@ class KernelRegression(Recipe):
         steps: int,
         rate: float = 2e-3,
         noise_weight: float = 0.2,
+        doubt_weight: float = 0.2,
         schedule: Schedule = "cosine",
     ) -> None:
         super().__init__(model, steps=steps, schedule=schedule)
@@ -66,9 +70,10 @@ class KernelRegression(Recipe):
             raise InputError(
                 f"kernel regression trains a KernelRegressor, got {type(model).__name__}; choose model=kernel_regressor"
             )
-        require_at_least(0, noise_weight=noise_weight)
+        require_at_least(0, noise_weight=noise_weight, doubt_weight=doubt_weight)
         self.rate = rate
         self.noise_weight = noise_weight
+        self.doubt_weight = doubt_weight
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The network's weights, at ``rate``."""
@@ -77,12 +82,16 @@ class KernelRegression(Recipe):
     def training_step(self, batch: Observations, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         made_by = batch.degradation
-        estimated = self.model(batch.lr, scale=made_by.scale, direct=made_by.downsample == "direct")
-        kernels = kernel_loss(estimated.log_covariance, batch.kernel.to(batch.lr))
+        direct = made_by.downsample == "direct"
+        estimated = self.model(batch.lr, scale=made_by.scale, direct=direct, jpeg=made_by.jpeg)
+        each = kernel_loss(estimated.log_covariance, batch.kernel.to(batch.lr))
+        kernels = each.mean()
         noise = noise_loss(estimated.noise_std, batch.noise_std)
-        loss = kernels + self.noise_weight * noise
+        doubt = (estimated.doubt - each.detach()).abs().mean()
+        loss = kernels + self.noise_weight * noise + self.doubt_weight * doubt
         self.require_finite(loss, of=lambda: f"{made_by.downsample} subsampling at scale {made_by.scale:g}")
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/kernel", kernels)
         self.log("train/noise", noise)
+        self.log("train/doubt", doubt)
         return self.touching_all(loss)

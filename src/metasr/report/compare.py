@@ -15,7 +15,7 @@ from metasr.text import pluralize
 BASELINES = ("interpolate", "interpolate_aligned")
 """Rows that every table has, whatever was trained."""
 
-_PLACES = ("paths.", "run", "output", "table", "input", "overwrite", "runs", "to", "task", "logger.")
+_PLACES = ("paths.", "run", "output", "table", "input", "overwrite", "runs", "benchmarks", "to", "task", "logger.")
 """Choices that say where files go, not what is computed."""
 _SAME = 0.011  # dB: bicubic rows that differ by more were not made from the same images by the same protocol
 

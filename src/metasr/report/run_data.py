@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from metasr.evaluation.results import Row
+from metasr.report.benchmarks import BenchmarkTable
 from metasr.report.sweep_table import SweepTable
 from metasr.text import pluralize
 
@@ -109,12 +110,14 @@ class ReportData:
         sweeps: whose runs are among them.
         left_out: what could not be read, and why.
         version: of the program that makes the report.
+        benchmarks: tables of benchmarks beside them.
     """
 
     runs: Sequence[RunData]
     sweeps: Sequence[SweepData] = ()
     left_out: Sequence[tuple[str, str]] = ()
     version: str = ""
+    benchmarks: Sequence[BenchmarkTable] = ()
 
     @property
     def experiments(self) -> list[str]:
@@ -133,6 +136,8 @@ class ReportData:
     def title(self) -> str:
         """What the report is about, in a few words."""
         count = pluralize(len(self.runs), "run")
+        if not self.runs and not self.sweeps:
+            return pluralize(len(self.benchmarks), "benchmark")
         if len(self.sweeps) == 1 and len(self.experiments) == 1 and all(run.sweep for run in self.runs):
             return f"{self.experiments[0]}: {self.sweeps[0].name}, {count}"
         if len(self.experiments) == 1:

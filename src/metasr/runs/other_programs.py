@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from torch import nn
+
 from metasr.errors import WeightsError
 from metasr.models.spandrel_network import SpandrelNetwork, spandrel_network
 from metasr.runs.tensors import unwrapped
@@ -28,6 +30,24 @@ def is_of_another_program(weights: Weights, own: Iterable[str] | None = None) ->
         if any(_PLAIN.fullmatch(name) if wanted is None else name in wanted for name in state):
             return False
     return True
+
+
+def load(network: nn.Module, weights: Weights, *, replaceable: bool) -> nn.Module:
+    """A network with some weights, or in its place the one of another program that these are of.
+
+    Args:
+        network: freshly made.
+        weights: to load into it.
+        replaceable: whether another one may take its place: it is none that the user named.
+
+    Raises:
+        WeightsError: if they belong to another network, and to none that spandrel knows.
+    """
+    if replaceable and is_of_another_program(weights, network.state_dict()):
+        other = other_network(weights)
+        if other is not None:
+            return other
+    return weights.load_into(network)
 
 
 def other_network(weights: Weights) -> SpandrelNetwork | None:

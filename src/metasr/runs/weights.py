@@ -22,7 +22,7 @@ from metasr.runs.folder import run_folders
 from metasr.runs.hub import HUB_CARD, HUB_WEIGHTS, LIBRARY, fetch, is_hub
 from metasr.runs.reading import check_card, read_object
 from metasr.runs.renames import renamed_card
-from metasr.runs.tensors import read_tensors, without_prefix
+from metasr.runs.tensors import read_tensors, unwrapped, without_prefix
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ class Weights:
 def from_file(path: Path) -> Weights:
     """Weights of a file, with the card beside it if there is one."""
     state = read_tensors(path)
+    state = next((n for n in unwrapped(state) if any(name.startswith(RATE_PREFIXES) for name in n)), state)
     card_path = path.with_suffix(".json")
     return Weights(label=str(path), state=state, card=_card(card_path) if card_path.is_file() else {})
 
@@ -201,7 +202,7 @@ def has_released(folder: Path, *, method: str, scale: float) -> bool:
 def released_for(
     folder: Path, degradation: Degradation, *, method: str = "mzsr", experiment: str | None = None
 ) -> Weights:
-    """The released weights trained for a degradation's subsampling, of the nearest scale.
+    """The released weights trained for a degradation's subsampling and scale, as far as there are any.
 
     Args:
         folder: of released weights.
@@ -223,11 +224,11 @@ def released_for(
     fitting = {n: c for n, c in fitting.items() if c.get("experiment") == experiment} or fitting
     if not fitting:
         raise WeightsError(f"no released weights of {method} for {wanted} subsampling in {folder}; give weights=FILE")
-    return from_release(folder, _nearest_scale(fitting, degradation.scale))
+    return from_release(folder, _best_scale(fitting, degradation.scale))
 
 
 def released_feed_forward(folder: Path, degradation: Degradation, *, method: str = "mzsr") -> Weights:
-    """The released weights that are good without any update, of the nearest scale: the pretrained ones.
+    """The released weights that are good without any update, for the scale if there are any: the pretrained ones.
 
     Raises:
         WeightsError: if there are none for the degradation; pretraining knows bicubic downsampling alone.
@@ -242,7 +243,25 @@ def released_feed_forward(folder: Path, degradation: Degradation, *, method: str
             f"no released feed-forward weights for degradation {degradation}: they are for bicubic alone; adapt to the "
             "image with solver=adapt, or give weights=FILE"
         )
-    return from_release(folder, _nearest_scale(fitting, degradation.scale))
+    return from_release(folder, _best_scale(fitting, degradation.scale))
+
+
+def _best_scale(cards: dict[str, dict[str, Any]], scale: float) -> str:
+    """The weights that know a scale; else those of the next larger one, then those of the largest."""
+
+    def place(name: str) -> tuple[int, float, str]:
+        known = trained_scales(cards[name]) or [2.0]
+        if min(known) <= scale <= max(known):
+            return 0, len(known), name  # made for it alone before made for several
+        return (1, min(known), name) if min(known) > scale else (2, -max(known), name)
+
+    return min(cards, key=place)
+
+
+def trained_scales(card: dict[str, Any]) -> list[float]:
+    """The scales that weights were trained for, as their card tells; empty where it does not."""
+    scales = card.get("scales") or [card.get("scale")]
+    return sorted({float(s) for s in scales if isinstance(s, int | float) and not isinstance(s, bool)})
 
 
 def best_released(folder: Path, degradation: Degradation) -> list[str]:
@@ -267,10 +286,6 @@ def case_of(degradation: Degradation) -> str:
     return f"{grid} x{min(max(round(degradation.scale), 2), 4)}{' noisy' if degradation.noisy else ''}"
 
 
-def _nearest_scale(cards: dict[str, dict[str, Any]], scale: float) -> str:
-    return min(cards, key=lambda name: (abs(float(cards[name].get("scale") or 2) - scale), name))
-
-
 def choose(
     source: str | None,
     *,
@@ -281,6 +296,7 @@ def choose(
     method: str = "mzsr",
     adapts: bool = True,
     steps: int | None = None,
+    warn: bool = True,
 ) -> Weights:
     """The weights that a user asks for, for one degradation.
 
@@ -293,6 +309,7 @@ def choose(
         method: whose released weights.
         adapts: whether the solver adapts them to the image; meta-learned weights are of no use without that.
         steps: the number of updates where it is the only one; at 0 the solver runs the weights as they are.
+        warn: say where they are used for another scale than they were trained for.
 
     Raises:
         WeightsError: if there are none, or they cannot be read.
@@ -308,8 +325,8 @@ def choose(
         weights = released_for(store, degradation, method=method, experiment=name)
         if steps == 0:
             log.warning("%s is meta-learned, and gives poor pictures without updates: take some steps", weights.label)
-    trained = [s for s in weights.card.get("scales") or [weights.card.get("scale")] if isinstance(s, int | float)]
-    if trained and not min(trained) <= degradation.scale <= max(trained):
+    trained = trained_scales(weights.card)
+    if warn and trained and not min(trained) <= degradation.scale <= max(trained):
         log.warning(
             "%s was trained for scale %s and is used for %g: expect less than its scores", weights.label,
             " to ".join(f"{s:g}" for s in sorted({min(trained), max(trained)})), degradation.scale,

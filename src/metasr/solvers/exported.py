@@ -20,8 +20,9 @@ from metasr.degradation import names
 from metasr.degradation.data_step import BORDER, resize_filter
 from metasr.degradation.kernels import isotropic
 from metasr.degradation.pipeline import Degradation, Downsample
+from metasr.degradation.told import conditions
 from metasr.errors import InputError
-from metasr.models.photo import PhotoNet, conditions
+from metasr.models.photo import PhotoNet
 from metasr.models.unfolded import UnfoldedNet
 from metasr.solvers.base import Solver
 from metasr.solvers.mzsr.solver import MZSRSolver
@@ -92,7 +93,7 @@ def _told_nothing(lr: Tensor, degradation: Degradation) -> dict[str, Tensor]:
 
 
 def _told_conditions(lr: Tensor, degradation: Degradation) -> dict[str, Tensor]:
-    """Noise and compression as ``models.photo.conditions`` tells them, ``(1, 4)``."""
+    """Noise and compression as ``degradation.told.conditions`` tells them, ``(1, 4)``."""
     return {"lr": lr, "conditions": conditions(degradation, count=1)}
 
 
@@ -141,9 +142,12 @@ class _Photo(nn.Module):
         self.scale = scale
 
     def forward(self, lr: Tensor, conditions: Tensor) -> Tensor:
+        (height, width), multiple = lr.shape[-2:], self.network.multiple
+        even = F.pad(lr, (0, -width % multiple, 0, -height % multiple), mode="replicate")  # as in solvers.tiles
         nowhere = torch.zeros((), dtype=torch.float64)
-        first = enlarged(lr, self.scale, (nowhere, nowhere))
-        return (first + self.network.residual(lr, conditions, scale=self.scale)).clamp(0, 1)
+        first = enlarged(even, self.scale, (nowhere, nowhere))
+        sr = first + self.network.residual(even, conditions, scale=self.scale)
+        return sr[..., : self.scale * height, : self.scale * width].clamp(0, 1)
 
 
 class _Unfolded(nn.Module):
@@ -154,6 +158,7 @@ class _Unfolded(nn.Module):
         self.network = network
         self.scale = scale
         self.direct = downsample == "direct"
+        self.resize: Tensor | None
         self.register_buffer("resize", None if self.direct else resize_filter(scale, downsample).float())
 
     def forward(self, lr: Tensor, kernel: Tensor, noise_std: Tensor) -> Tensor:
@@ -202,7 +207,7 @@ class _MatrixStep:
         last = columns * 2 == width
         self.twice = torch.where((columns == 0) | last, 1.0, 2.0)  # what the other half of the spectrum adds
 
-    def __call__(self, image: Tensor, mu: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, mu: Tensor | float) -> Tensor:
         s, b, c = self.scale, self.border, self.centre
         planes = mirrored(image, c).transpose(0, 1)  # (3, 1, ...)
         seen = F.conv2d(planes, self.taps, stride=s).transpose(0, 1)
@@ -211,7 +216,7 @@ class _MatrixStep:
         first, (height, width) = c + s * b, image.shape[-2:]
         return image + change[..., first : first + height, first : first + width]
 
-    def _solve(self, residual: Tensor, mu: Tensor) -> Tensor:
+    def _solve(self, residual: Tensor, mu: Tensor | float) -> Tensor:
         """(H Hᵀ + mu)⁻¹ on the periodic LR grid."""
         (cos_down, sin_down), (cos, sin) = self.down, self.across
         exact = residual.double()

@@ -30,8 +30,12 @@ class Told:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.scales = (2.0, 4.0)
 
-    def estimate(self, lr: Tensor, *, scale: float, downsample: str = "bicubic", seed: int = 0) -> Estimate:
+    def estimate(
+        self, lr: Tensor, *, scale: float, downsample: str = "bicubic", jpeg: object = None, seed: int = 0
+    ) -> Estimate:
+        assert 2 <= scale <= 4
         known = parse(self.name, scale=scale)
         return Estimate(degradation=known, noise_std=known.noise_level, seconds=0.0, told=self.name, fallback=False)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from metasr.degradation.jpeg import Jpegs
 from metasr.degradation.kernels import anisotropic
 from metasr.degradation.names import parse
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError
+from metasr.io.jpeg import Jpeg, of_quality
 from metasr.models.kernel_regressor import Blur, KernelRegressor
 from metasr.solvers.back_project import BackProjectSolver
 from metasr.solvers.base import SnapshotSolver, Solution, Solver
@@ -29,13 +32,16 @@ from solvers.solver_list import RATES, tiny
 class Telling(KernelRegressor):
     """Tells what it is made to, turned with the image as if it saw it there."""
 
-    def __init__(self, log_covariance: tuple[float, float, float], noise_std: float = 0.0) -> None:
+    def __init__(self, log_covariance: tuple[float, float, float], noise_std: float = 0.0, doubt: float = 0.0) -> None:
         super().__init__(width=4)
-        self.told = (log_covariance, noise_std)
+        self.told = (log_covariance, noise_std, doubt)
+        self.asked: list[Jpegs | None] = []
 
-    def forward(self, lr: Tensor, *, scale: float, direct: bool) -> Blur:
-        covariance, noise = self.told
-        return Blur(torch.tensor([covariance] * len(lr)), torch.full((len(lr),), noise))
+    def forward(self, lr: Tensor, *, scale: float, direct: bool, jpeg: Jpegs | None = None) -> Blur:
+        covariance, noise, doubt = self.told
+        self.asked.append(jpeg)
+        one = torch.ones(len(lr))
+        return Blur(torch.tensor([covariance] * len(lr)), noise * one, doubt * one)
 
 
 class Recording:
@@ -57,9 +63,19 @@ class Fixed:
     def __init__(self, noise_std: float = 0.0) -> None:
         self.noise_std = noise_std
         self.asked: list[tuple[Tensor, float, Downsample]] = []
+        self.jpegs: list[Jpeg | None] = []
 
-    def estimate(self, lr: Tensor, *, scale: float, downsample: Downsample = "bicubic", seed: int = 0) -> Estimate:
+    def estimate(
+        self,
+        lr: Tensor,
+        *,
+        scale: float,
+        downsample: Downsample = "bicubic",
+        jpeg: Jpeg | None = None,
+        seed: int = 0,
+    ) -> Estimate:
         self.asked.append((lr, scale, downsample))
+        self.jpegs.append(jpeg)
         degradation = Degradation(
             scale=scale, downsample=downsample, kernel=anisotropic(1.5, 0.5, 0.3, size=5), noise_std=self.noise_std,
             name="told",
@@ -190,7 +206,9 @@ def test_the_estimate_has_a_name_that_anyone_can_type(downsample: Downsample) ->
 
 
 def test_an_oblong_blur_is_told_with_its_angle() -> None:
-    found, fallback = upright(4.0, 1.0)._decide(torch.tensor(log_of(4.0, 1.0, -0.5)), parse("direct", scale=2), 0.0)
+    found, fallback = upright(4.0, 1.0)._decide(
+        torch.tensor(log_of(4.0, 1.0, -0.5)), 0.0, parse("direct", scale=2), 0.0
+    )
     assert (str(found), fallback) == ("gani_d", False)
     torch.testing.assert_close(found.kernel, anisotropic(4.0, 1.0, -0.5))
 
@@ -249,7 +267,7 @@ def test_only_the_middle_is_looked_at() -> None:
 def test_weights_are_untouched_and_the_seed_has_no_part() -> None:
     network, lr = regressor(), picture(41, 37)
     before = bits(network)
-    one, two = (ParametricEstimator(network).estimate(lr, scale=3, seed=s) for s in (0, 1))
+    one, two = (ParametricEstimator(network, doubtful=2.0).estimate(lr, scale=3, seed=s) for s in (0, 1))
     assert bits(network) == before
     assert one.told == two.told
     assert one.kernel is not None
@@ -302,8 +320,8 @@ def test_scales_are_those_of_the_weights() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weakest": -1.0}, "weakest and quietest must be at least 0, got -1.0 and 2.0"),
-        ({"quietest": -1.0}, "weakest and quietest must be at least 0, got 0.07 and -1.0"),
+        ({"weakest": -1.0}, "weakest must be at least 0, got -1.0"),
+        ({"quietest": -1.0}, "quietest must be at least 0, got -1.0"),
         ({"look": 20}, "look must be at least 24 pixels, got 20"),
     ],
 )
@@ -341,3 +359,29 @@ def test_the_regressors_own_solver_is_the_blind_one() -> None:
     assert torch.equal(whole.sr, parts.sr)
     assert not torch.equal(whole.sr, BlindBackProjectSolver(network, rounds=4).solve(lr, scale=2).sr)
     assert whole.assumed == parts.assumed
+
+
+def test_where_it_doubts_it_says_bicubic() -> None:
+    clear, doubtful = (Telling(log_of(3.0, 3.0, 0.0), 5 / 255, doubt) for doubt in (0.3, 0.9))
+    lr = picture(33, 41)
+    assert not ParametricEstimator(clear, doubtful=0.5).estimate(lr, scale=2).fallback
+    found = ParametricEstimator(doubtful, doubtful=0.5).estimate(lr, scale=2)
+    assert (found.fallback, found.kernel, str(found.degradation)) == (True, None, "bicubic_n5")
+
+
+def test_compression_is_told_to_the_network_and_stays_in_the_problem() -> None:
+    network, jpeg = Telling(log_of(3.0, 3.0, 0.0)), of_quality(85)
+    problem = replace(parse("bicubic", scale=2), jpeg=jpeg)
+    solver = BlindSolver(BackProjectSolver(rounds=1), ParametricEstimator(network))
+    estimate = solver.estimate(picture(33, 41), scale=2, degradation=problem)
+    assert set(network.asked) == {jpeg}
+    assert estimate.degradation.jpeg == jpeg
+    assert str(estimate.degradation) == "iso_3_b_q85"
+
+
+@pytest.mark.parametrize(("quality", "fallback"), [(85, False), (80, False), (75, True), (40, True)])
+def test_a_blur_before_strong_compression_is_not_undone(quality: int, *, fallback: bool) -> None:
+    estimator = ParametricEstimator(Telling(log_of(3.0, 3.0, 0.0), 5 / 255))
+    found = estimator.estimate(picture(33, 41), scale=2, jpeg=of_quality(quality))
+    assert found.fallback == fallback
+    assert found.told.startswith("too strongly compressed to undo a blur: bicubic_n5") == fallback

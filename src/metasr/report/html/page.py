@@ -13,7 +13,7 @@ from markupsafe import Markup
 from metasr.report.compare import loss_curves, places, psnr_curves
 from metasr.report.html.blocks import Block, Cell, Fold, Grid, Plots, Section, Styled, Text
 from metasr.report.html.figures import Line, legend, picture, plot
-from metasr.report.html.sections import cards, differing, environments, notices, results
+from metasr.report.html.sections import benchmarks, cards, differing, environments, notices, results
 from metasr.report.html.training import runs_with_pictures, training
 from metasr.report.run_data import RatesTable, ReportData
 
@@ -30,6 +30,7 @@ def page(data: ReportData) -> str:
     """
     sections = [
         Section("results", "Results", results(data)),
+        Section("benchmarks", "Benchmarks", benchmarks(data)),
         Section("adaptation", "Adaptation", adaptation(data)),
         Section("pictures", "Pictures", crops(data)),
         Section("kernels", "Kernels", kernels(data)),

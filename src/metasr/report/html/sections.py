@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from metasr.evaluation.printing import signed, updates_text
@@ -73,6 +73,19 @@ def results(data: ReportData) -> list[Block]:
         whole = _all_rows(data, place)
         parts.append(whole if alone else Fold(f"Every row: {place}", [whole]))
     return parts
+
+
+def benchmarks(data: ReportData) -> list[Block]:
+    """The tables of photos and of known blur."""
+    return [
+        Grid(table.columns, [_with_best(row, best) for row, best in zip(table.rows, table.best, strict=True)],
+             table.title, range(1, len(table.columns)))
+        for table in data.benchmarks
+    ]  # fmt: skip
+
+
+def _with_best(row: Sequence[str], best: Collection[int]) -> list[Cell]:
+    return [row[0], *(Styled(text, "strong") if place in best else text for place, text in enumerate(row[1:]))]
 
 
 def _emphasised(cells: Sequence[compare.Cell]) -> list[Cell]:

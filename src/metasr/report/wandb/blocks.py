@@ -127,6 +127,8 @@ def blocks(data: ReportData) -> list[Block]:
     for place in places(data):
         compared = comparison(data, place)
         page += [Heading(f"PSNR on Y in dB, {place}"), MarkdownTable(compared.columns, compared.texts)]
+    for table in data.benchmarks:
+        page += [Heading(table.title), MarkdownTable(table.columns, table.rows)]
     parts: dict[str, list[RunData]] = {}
     for run in data.runs:
         parts.setdefault(f"{run.experiment}, {run.sweep}" if run.sweep else run.experiment, []).append(run)

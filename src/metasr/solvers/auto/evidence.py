@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metasr.degradation.jpeg import jpegs_of
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import middle
 from metasr.io.levels import to_levels
@@ -74,18 +76,20 @@ def look_at(lr: Tensor, degradation: Degradation, estimator: Estimator) -> Evide
     lowest = -F.max_pool2d(-levels, 3, stride=1, padding=1)
     spread = (highest - lowest).amax(1)  # (1, h, w)
     grid = degradation.downsample if degradation.downsample == "direct" else "bicubic"
-    found = estimator.estimate(lr, scale=degradation.scale, downsample=grid)
+    (jpeg,) = jpegs_of(degradation.jpeg, 1)
+    least, most = getattr(estimator, "scales", (0.0, math.inf))
+    scale = min(max(degradation.scale, least), most)  # noise does not depend on it, nor blur in the photo's pixels
+    found = estimator.estimate(lr, scale=scale, downsample=grid, jpeg=jpeg)
     kernel = found.kernel
-    jpeg = degradation.jpeg
     return Evidence(
         size=(lr.shape[-1], lr.shape[-2]),
-        quality=None if jpeg is None else jpeg.quality,  # type: ignore[union-attr]
+        quality=None if jpeg is None else jpeg.quality,
         noise=found.noise_std * 255,
-        blur=0.0 if kernel is None else _width(kernel) / degradation.scale,
+        blur=0.0 if kernel is None else _width(kernel) / scale,
         few=_share_of_few(levels[0]),
         steep=float((spread >= _STEEP).float().mean()),
         estimate=found.told,
-        kernel=kernel,
+        kernel=kernel if scale == degradation.scale else None,
     )
 
 

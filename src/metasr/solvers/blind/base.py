@@ -8,8 +8,10 @@ from typing import Protocol
 
 from torch import Tensor
 
+from metasr.degradation.jpeg import jpegs_of
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError
+from metasr.io.jpeg import Jpeg
 from metasr.solvers.base import SnapshotSolver, Solution, Solver, check_problem
 from metasr.solvers.progress import part
 
@@ -43,7 +45,15 @@ class Estimate:
 class Estimator(Protocol):
     """Tells from an LR image alone how it came about."""
 
-    def estimate(self, lr: Tensor, *, scale: float, downsample: Downsample = "bicubic", seed: int = 0) -> Estimate:
+    def estimate(
+        self,
+        lr: Tensor,
+        *,
+        scale: float,
+        downsample: Downsample = "bicubic",
+        jpeg: Jpeg | None = None,
+        seed: int = 0,
+    ) -> Estimate:
         """Estimate.
 
         Args:
@@ -52,6 +62,7 @@ class Estimator(Protocol):
             downsample: the grid that the image was sampled on after the blur. It cannot be seen in the image: directly
                 subsampled pixels and a slightly blurred, bicubically resized picture that lies (s - 1)/2 HR pixels
                 elsewhere are the same pixels.
+            jpeg: how the image was compressed, if it was.
             seed: of every random draw made on the way.
         """
         ...
@@ -99,7 +110,10 @@ class BlindSolver:
         problem = check_problem(lr, scale, degradation)
         if problem.mask is not None:
             raise InputError("the kernel of a partly covered image cannot be estimated; name the kernel, or crop it")
-        estimate = self.estimator.estimate(lr / problem.gain, scale=scale, downsample=problem.downsample, seed=seed)
+        (jpeg,) = jpegs_of(problem.jpeg, 1)
+        estimate = self.estimator.estimate(
+            lr / problem.gain, scale=scale, downsample=problem.downsample, jpeg=jpeg, seed=seed
+        )
         noise_std = estimate.noise_std * problem.gain if self.use_noise else 0.0
         known = replace(
             estimate.degradation,

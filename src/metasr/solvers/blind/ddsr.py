@@ -7,6 +7,7 @@ from torch import Tensor
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.errors import InputError, require_at_least
+from metasr.io.jpeg import Jpeg
 from metasr.solvers.base import check_problem, clock
 from metasr.solvers.blind.base import Estimate, assume
 from metasr.solvers.blind.parametric import unfit
@@ -39,7 +40,15 @@ class DDSREstimator:
         self.solver = solver
         self.crop = crop
 
-    def estimate(self, lr: Tensor, *, scale: float, downsample: Downsample = "bicubic", seed: int = 0) -> Estimate:
+    def estimate(
+        self,
+        lr: Tensor,
+        *,
+        scale: float,
+        downsample: Downsample = "bicubic",
+        jpeg: Jpeg | None = None,
+        seed: int = 0,
+    ) -> Estimate:
         """See ``solvers.blind.base.Estimator.estimate``.
 
         Raises:

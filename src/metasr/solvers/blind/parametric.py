@@ -11,7 +11,8 @@ from torch import Tensor
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation, Downsample
 from metasr.degradation.resize import middle
-from metasr.errors import InputError
+from metasr.errors import InputError, require_at_least
+from metasr.io.jpeg import Jpeg
 from metasr.io.levels import to_levels
 from metasr.models.kernel_regressor import Blur, KernelRegressor, axes_of
 from metasr.models.weight_net import high_pass
@@ -36,6 +37,9 @@ class ParametricEstimator:
         network: trained by ``recipes.kernel_regression.KernelRegression``; never changed.
         scales: the range of scales that it was trained for.
         weakest: variance in LR pixels² (the mean of both axes') below which bicubic subsampling is taken to be all.
+        doubtful: doubt (see ``models.kernel_regressor.Blur``) above which it is, too.
+        coarsest: mean quantisation step of luma above which it is, too: to undo a blur then magnifies what compression
+            left. Quality 80 has 23.
         quietest: noise on the 0-255 scale below which the image is taken to be clean.
         look: side in LR pixels of the image's middle that is looked at.
 
@@ -49,6 +53,8 @@ class ParametricEstimator:
         *,
         scales: Sequence[float] = (2.0, 4.0),
         weakest: float = 0.07,
+        doubtful: float = 0.7,
+        coarsest: float = 23.5,
         quietest: float = 2.0,
         look: int = 512,
     ) -> None:
@@ -57,17 +63,26 @@ class ParametricEstimator:
                 f"kernels are told by a KernelRegressor, got {type(network).__name__}; choose "
                 "+experiment=kernel_regressor, or model=kernel_regressor"
             )
-        if weakest < 0 or quietest < 0:
-            raise InputError(f"weakest and quietest must be at least 0, got {weakest} and {quietest}")
+        require_at_least(0, weakest=weakest, quietest=quietest, doubtful=doubtful, coarsest=coarsest)
         if look < network.smallest:
             raise InputError(f"look must be at least {network.smallest} pixels, got {look}")
         self.network = network
         self.scales = (min(scales), max(scales))
         self.weakest = weakest
         self.quietest = quietest
+        self.doubtful = doubtful
+        self.coarsest = coarsest
         self.look = look
 
-    def estimate(self, lr: Tensor, *, scale: float, downsample: Downsample = "bicubic", seed: int = 0) -> Estimate:
+    def estimate(
+        self,
+        lr: Tensor,
+        *,
+        scale: float,
+        downsample: Downsample = "bicubic",
+        jpeg: Jpeg | None = None,
+        seed: int = 0,
+    ) -> Estimate:
         """See ``solvers.blind.base.Estimator.estimate``; nothing is drawn.
 
         Raises:
@@ -87,21 +102,27 @@ class ParametricEstimator:
         if reason:
             return assume(plain, reason, seconds=clock(lr.device) - start)
         height, width = (min(n, self.look) for n in lr.shape[-2:])
-        seen = look(self.network, middle(lr, (height, width)), scale=scale, direct=downsample == "direct")
+        part = middle(lr, (height, width))
+        seen = look(self.network, part, scale=scale, direct=downsample == "direct", jpeg=jpeg)
         noise = float(seen.noise_std) * 255
         noise = round(noise, 1) if noise >= self.quietest else 0.0
-        degradation, fallback = self._decide(seen.log_covariance[0], plain, noise)
-        verdict = "no blur found" if fallback else "estimated"
+        coarse = jpeg is not None and sum(jpeg.luma) / 64 > self.coarsest
+        doubt = math.inf if coarse else float(seen.doubt)
+        degradation, fallback = self._decide(seen.log_covariance[0], doubt, plain, noise)
+        verdict = "too strongly compressed to undo a blur" if coarse else "no blur found" if fallback else "estimated"
         return Estimate(
             degradation=degradation, noise_std=degradation.noise_level, seconds=clock(lr.device) - start,
             fallback=fallback, told=f"{verdict}: {degradation}",
         )  # fmt: skip
 
-    def _decide(self, log_covariance: Tensor, plain: Degradation, noise: float) -> tuple[Degradation, bool]:
+    def _decide(
+        self, log_covariance: Tensor, doubt: float, plain: Degradation, noise: float
+    ) -> tuple[Degradation, bool]:
         """The degradation of what was seen, by a name that anyone can type, and whether it is the fallback."""
         long, short, theta = axes_of(log_covariance)
         suffix = f"_n{noise:g}" if noise else ""
-        if plain.downsample == "bicubic" and (long + short) / 2 < self.weakest * plain.scale**2:
+        weak = (long + short) / 2 < self.weakest * plain.scale**2 or doubt > self.doubtful
+        if plain.downsample == "bicubic" and weak:
             return names.parse(f"{plain}{suffix}", scale=plain.scale), True
         end = plain.downsample[0]
         if long / short < _ROUND:
@@ -112,7 +133,7 @@ class ParametricEstimator:
 
 
 @torch.no_grad()
-def look(network: KernelRegressor, lr: Tensor, *, scale: float, direct: bool) -> Blur:
+def look(network: KernelRegressor, lr: Tensor, *, scale: float, direct: bool, jpeg: Jpeg | None = None) -> Blur:
     """The median of what a regressor sees in an image's eight turns and flips, each turned back.
 
     Args:
@@ -120,6 +141,7 @@ def look(network: KernelRegressor, lr: Tensor, *, scale: float, direct: bool) ->
         lr: ``(1, 3, H, W)``.
         scale: factor between HR and LR.
         direct: whether every s-th pixel was kept.
+        jpeg: how the image was compressed, if it was.
 
     Returns:
         A batch of one. A quarter turn swaps the axes (q and r change sign), a flip mirrors them (r does).
@@ -129,11 +151,13 @@ def look(network: KernelRegressor, lr: Tensor, *, scale: float, direct: bool) ->
     signs: list[tuple[float, float, float]] = []
     for turned in (False, True):  # images of one shape go together
         views = [s for s in SYMMETRIES if s[0] % 2 == turned]
-        blurs.append(network(torch.cat([transform(lr, s) for s in views]), scale=scale, direct=direct))
+        images = torch.cat([transform(lr, s) for s in views])
+        blurs.append(network(images, scale=scale, direct=direct, jpeg=jpeg))
         signs += [(1.0, (-1.0) ** turns, (-1.0) ** (turns + flip)) for turns, flip in views]
     upright = torch.cat([blur.log_covariance for blur in blurs]) * lr.new_tensor(signs)  # (8, 3)
     noise = torch.cat([blur.noise_std for blur in blurs])
-    return Blur(_median(upright)[None], _median(noise[:, None]))
+    doubt = torch.cat([blur.doubt for blur in blurs])
+    return Blur(_median(upright)[None], _median(noise[:, None]), _median(doubt[:, None]))
 
 
 def unfit(lr: Tensor, *, smallest: int) -> str:

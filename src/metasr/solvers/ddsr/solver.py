@@ -67,6 +67,7 @@ class DDSRSolver:
     """
 
     finds_kernel: ClassVar[bool] = True
+    scales: ClassVar[tuple[int, ...]] = SCALES
 
     def __init__(
         self,
