@@ -1,7 +1,7 @@
 """Learns how `metasr upscale` decides: each network's share in the result, by what is seen of a photo.
 
     python benchmarks/photo_rule.py FOLDER [--images 10] [--crop 192] [--held-out choosing] [--photo FILE]
-                                    [--conditions clean q75] [--results photo_rule.jsonl] [--margin 0.02]
+                                    [--conditions clean q75] [--results photo_rule.jsonl] [--margin 0]
 
 The images of FOLDER are made small as `benchmarks/photos.py` does, looked at as the default does, and enlarged by every
 method. A mixture's squared error is a quadratic form of its shares, whose matrix is kept for each image and condition;
@@ -46,6 +46,7 @@ def rows_of(
     from metasr.io.images import read_photo
     from metasr.metrics.color import luma_bt601
     from metasr.solvers.auto.evidence import look_at
+    from metasr.solvers.auto.rule import told_noise
     from metasr.solvers.interpolate import lanczos
 
     cfg = photo_config(solver="auto", scale=SCALE, device="cpu")
@@ -77,7 +78,7 @@ def rows_of(
                 photo = read_photo(write_small(hr, condition, Path(work) / path.stem, seed=index))
                 lr, seen = photo.rgb[None], Degradation(scale=SCALE, jpeg=photo.compression)
                 evidence = look_at(lr, seen, solver.estimator)
-                problem = replace(seen, noise_std=evidence.noise / 255)
+                problem = replace(seen, noise_std=told_noise(evidence) / 255)
                 again = replace(problem, kernel=evidence.kernel).for_son(noise_std=problem.noise_level)
                 son = again(lr, generator=torch.Generator().manual_seed(0))
                 found = results(lr, problem)
@@ -153,7 +154,7 @@ def main() -> None:
     parser.add_argument("--conditions", nargs="+", default=list(CONDITIONS))
     parser.add_argument("--photo", metavar="FILE", help="weights of the photo network (default: the released ones)")
     parser.add_argument("--results", default="photo_rule.jsonl")
-    parser.add_argument("--margin", type=float, default=0.02)
+    parser.add_argument("--margin", type=float, default=0.0)
     options = parser.parse_args()
     at_least(options, images=1, crop=96)
     require_known(options.conditions, list(CONDITIONS), option="--conditions")

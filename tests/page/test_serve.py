@@ -74,7 +74,6 @@ def test_nothing_of_it_comes_from_elsewhere(address: str) -> None:
     assert "frame-ancestors 'none'" in policy
     config = json.loads(get(f"{address}config")[1])
     assert config["analytics_enabled"] is False
-    assert config["is_space"] is False
     for sign in ("googleapis", "gstatic", "cdn", "huggingface.co"):
         assert f"//{sign}" not in text
         assert f'src="https://{sign}' not in text

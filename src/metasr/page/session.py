@@ -195,7 +195,7 @@ def enlarge(problem: Problem, choices: Choices, *, progress: Listener | None = N
     (done,) = metasr.upscale(problem.photo, overwrite=True, progress=progress, **choices.arguments())
     kernel = choices.kernel or "bicubic"
     (plain,) = metasr.upscale(
-        problem.photo, problem.photo.with_name("plain.png"), scale=choices.scale, overwrite=True,
+        problem.photo, problem.photo.with_name(f"{problem.photo.stem}_plain.png"), scale=choices.scale, overwrite=True,
         kernel=ESTIMATE.get(kernel, kernel), solver="interpolate_aligned",
     )  # fmt: skip
     images = {PLAIN: to_uint8(read_image(plain.output)), RESULT: to_uint8(read_image(done.output))}

@@ -87,7 +87,8 @@ def test_shares_are_shares() -> None:
         ({"blur": 0.7}, "soft"),
         ({"quality": 90}, "lightly compressed"),
         ({"quality": 75, "blur": 0.7}, "compressed"),
-        ({"noise": 5.0, "quality": 75}, "noisy"),
+        ({"noise": 5.0, "quality": 75}, "compressed"),
+        ({"noise": 5.0}, "noisy"),
         ({"few": 0.4, "steep": 0.3}, "drawn"),
         ({"few": 0.9, "steep": 0.03}, "drawn"),
         ({"few": 0.7, "steep": 0.05}, "clean"),
@@ -163,7 +164,10 @@ def test_methods_are_told_noise_and_compression() -> None:
     auto(inner, told="sig_1.2_b_n4").solve(
         picture(60, 60), scale=2, degradation=Degradation(scale=2, jpeg=of_quality(70))
     )
-    assert {str(problem) for problem in inner.told} == {"bicubic_n4_q70"}
+    assert {str(problem) for problem in inner.told} == {"bicubic_n1_q70"}
+    inner = Remembering()
+    auto(inner, told="bicubic_n4").solve(picture(60, 60), scale=2)
+    assert {str(problem) for problem in inner.told} == {"bicubic_n4"}
 
 
 @pytest.mark.usefixtures("always")
