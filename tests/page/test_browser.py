@@ -260,8 +260,7 @@ def test_a_large_photo(tab: Tab, folder: Path) -> None:
     tab.number("updates", 1)
     wait_for(lambda: "1 update" in tab.text("seen"), 240)
     tab.click("run")
-    wait_for(lambda: "tiles" in tab.text("status"), 500)
-    tab.done(500)
+    assert "large_x2.png" in tab.done(500)
     wait_for(lambda: {image.get_attribute("naturalWidth") for image in tab.all("#pair img")} == {"1600"})
     tab.click("download")
     target = folder / "downloads" / "large_x2.png"
