@@ -19,7 +19,7 @@ GENERAL = "photo"
 
 SHARES: dict[Kind, dict[str, float]] = {
     "drawn": {"network": 1.0},
-    "drawn, compressed": {"network": 0.25, "photo": 0.75},
+    "drawn, compressed": {"network": 0.375, "photo": 0.625},
     "clean": {"network": 1.0},
     "soft": {"photo": 1.0},
     "lightly compressed": {"network": 0.75, "photo": 0.25},
