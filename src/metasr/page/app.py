@@ -177,8 +177,15 @@ class Page:
         return session.problem(scale=float(scale), shrink=shrink if original else None), choices
 
     def _plan(self, request: gr.Request, kind: str, shrink: str, *values: Any) -> Shown:
-        """Show what would be done."""
-        f, session = self.fields, self._session(request)
+        """Show what would be done; nothing where something else was asked meanwhile, which is quicker to tell."""
+        session = self._session(request)
+        session.asked += 1
+        number = session.asked
+        shown = self._planned(session, kind, shrink, values)
+        return shown if number == session.asked else {self.fields.seen: gr.skip()}
+
+    def _planned(self, session: Session, kind: str, shrink: str, values: Sequence[Any]) -> Shown:
+        f = self.fields
         try:
             problem, choices = self._asked(session, kind, shrink, values)
             if problem is None:

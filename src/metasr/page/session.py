@@ -80,6 +80,7 @@ class Session:
         typed: those fields that were changed by hand, of the ones that the program fills in otherwise.
         result: what is shown; none before the first.
         work: what is done at present, if anything is.
+        asked: how often it was asked what would be done.
         taken_for: the degradation that the program took the photo for when it was last asked.
     """
 
@@ -89,6 +90,7 @@ class Session:
         self.typed: frozenset[str] = frozenset()
         self.result: Result | None = None
         self.work: Work[Any] | None = None
+        self.asked = 0
         self.taken_for = "bicubic"
         self._shrinking = threading.Lock()
         self._shrunk: dict[Path, tuple[str, float]] = {}
