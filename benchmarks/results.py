@@ -2,11 +2,11 @@
 
     python benchmarks/results.py --set5 FOLDER [--b100 FOLDER] [--quick RUN_FOLDER] [--write README.md]
 
-Evaluates the released weights after 1 and 10 updates (and, beside them, a quick run's after 10), sets the published
-numbers and the gap beside them, and prints Markdown, each set's table as soon as it is made; with ``--write`` it
-replaces what stands between the two marks ``<!-- results -->`` and ``<!-- /results -->`` of a file. Released weights
-whose card says that ``mzsr_multiscale`` made them get rows of their own, beside the published multi-scale model. Set5
-takes two minutes on two CPU cores, B100 a quarter of an hour.
+Evaluates MZSR's released weights after 1 and 10 updates (and, beside them, a quick run's after 10) and the unfolded
+network's without any, sets MZSR's published numbers and the gap beside them, and prints Markdown, each set's table as
+soon as it is made; with ``--write`` it replaces what stands between the two marks ``<!-- results -->`` and
+``<!-- /results -->`` of a file. Released weights whose card says that ``mzsr_multiscale`` made them get rows of their
+own, beside the published multi-scale model. Set5 takes two minutes on two CPU cores, B100 a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -28,25 +28,26 @@ MULTISCALE = ("g0.2d", "g2.0d", "gani_d")
 OPENING, CLOSING = "<!-- results -->", "<!-- /results -->"
 COLUMNS = (
     "degradation", "bicubic", "bicubic, aligned", "quick run", "released, 1 update", "released, 10 updates",
-    "published MZSR(1)", "published MZSR(10)", "gap to MZSR(1)", "gap to MZSR(10)",
+    "unfolded, no update", "published MZSR(1)", "published MZSR(10)", "gap to MZSR(1)", "gap to MZSR(10)",
 )  # fmt: skip
 
 
 def evaluated(
-    testset: str, root: Path, weights: str, updates: str, *, multiscale: bool = False
+    testset: str, root: Path, weights: str, updates: str, *, experiment: str = "mzsr_x2"
 ) -> list[dict[str, str]]:
     """Rows of the table that the program writes; where it fails, it has said why, and its exit status is ours."""
     from metasr.io.csv import parse_csv
     from metasr.runs.folder import quoted
 
+    degradations = MULTISCALE if experiment == "mzsr_multiscale" else DEGRADATIONS
     with tempfile.TemporaryDirectory() as place:
         table = Path(place) / "table.csv"
         done = subprocess.run(
             [
-                sys.executable, "src/run.py", f"+experiment={'mzsr_multiscale' if multiscale else 'mzsr_x2'}",
+                sys.executable, "src/run.py", f"+experiment={experiment}",
                 "task=evaluate", "logger=none",
                 f"weights={quoted(weights)}", f"testset={testset}", f"testset_root={quoted(str(root))}",
-                f"degradations=[{','.join(MULTISCALE if multiscale else DEGRADATIONS)}]", "scale=2",
+                f"degradations=[{','.join(degradations)}]", "scale=2",
                 f"adapt_steps={updates}", f"table={quoted(str(table))}",
             ],
             cwd=PROJECT, stdout=subprocess.DEVNULL, env={**os.environ, "METASR_OUTPUTS": str(Path(place) / "outputs")},
@@ -64,17 +65,24 @@ def lines(testset: str, root: Path, quick: Path | None) -> list[str]:
         if quick
         else {}
     )
+    unfolded = {
+        r["degradation"]: r
+        for r in evaluated(testset, root, "released/unfolded", "[0]", experiment="unfolded")
+        if r["solver"] == "unfolded"
+    }
     columns = [c for c in COLUMNS if own or c != "quick run"]
     text = [f"| {' | '.join([testset, *columns[1:]])} |", f"| --- |{' ---: |' * (len(columns) - 1)}"]
     for name in DEGRADATIONS:
         cells = compared([r for r in rows if r["degradation"] == name], "MZSR", testset)
         cells |= {"degradation": f"`{name}`", "quick run": _number(own.get(name))}
+        cells["unfolded, no update"] = _number(unfolded[name])
         text.append(f"| {' | '.join(cells[c] for c in columns)} |")
     for weights in multiscale_weights():
-        rows = evaluated(testset, root, f"released/{weights}", "[1,10]", multiscale=True)
+        rows = evaluated(testset, root, f"released/{weights}", "[1,10]", experiment="mzsr_multiscale")
         for name in MULTISCALE:
             cells = compared([r for r in rows if r["degradation"] == name], "MZSR-multiscale", testset)
             cells |= {"degradation": f"`{name}`, `{weights}`", "quick run": "-"}
+            cells["unfolded, no update"] = "-"
             text.append(f"| {' | '.join(cells[c] for c in columns)} |")
     return text
 

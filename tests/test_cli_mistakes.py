@@ -28,7 +28,7 @@ QUICK = ("--solver", "interpolate")
         (["a.png", "-s", "0"], "scale must be a finite number above 0"),
         (["a.png", "-s", "nan"], "scale must be a finite number above 0"),
         (["a.png", "-n", "-1"], "adapt_steps must be a number of at least 0"),
-        (["a.png", "-k", "g2.0d"], "a.png: image of 12x13 is smaller than the 21x21 kernel"),
+        (["a.png", "-k", "g2.0d", "--solver", "adapt"], "a.png: image of 12x13 is smaller than the 21x21 kernel"),
         (["a.png", "-w", "none.pt"], "no weights file none.pt"),
         (["a.png", "-w", "last"], "weights=last is the last run of an experiment: add +experiment=NAME"),
         (["a.png", "-w", "mzsr_x2_mtea"], "no weights 'mzsr_x2_mtea', released or of that path: did you mean"),

@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     page.add_argument("--port", type=int, default=7860, help="of 127.0.0.1 (default: 7860)")
     info = commands.add_parser("info", help="tell what upscale would do with a photo, and why")
     info.add_argument("path", metavar="FILE", help="an image file")
+    _add_size(info)
     return top
 
 
@@ -100,13 +101,7 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="write the kernel of -k estimate, or of --solver ddsr, beside the output, as .npy",
     )  # fmt: skip
     solvers = ",".join(solver_names())
-    up.add_argument("-s", "--scale", type=factor, help="factor of enlargement (default: the weights', else 2)")
-    up.add_argument(
-        "--width", type=int, metavar="N", help="of the result, instead of a factor; with --height: fit both"
-    )
-    up.add_argument("--height", type=int, metavar="N", help="of the result, in pixels")
-    up.add_argument("--max-side", type=int, metavar="N", help="of the result's longer side, in pixels")
-    up.add_argument("--megapixels", type=float, metavar="M", help="of the result")
+    _add_size(up)
     up.add_argument("-n", "--steps", type=int, help="gradient steps on the photo (0 for none)")
     up.add_argument(
         "--solver",
@@ -181,6 +176,16 @@ def _add_offset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="degradation to try whether it explains the LR image (default: bicubic)",
     )  # fmt: skip
     off.add_argument("-s", "--scale", type=factor, help="factor (default: told from the sizes)")
+
+
+def _add_size(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-s", "--scale", type=factor, help="factor of enlargement (default: the weights', else 2)")
+    command.add_argument(
+        "--width", type=int, metavar="N", help="of the result, instead of a factor; with --height: fit both"
+    )
+    command.add_argument("--height", type=int, metavar="N", help="of the result, in pixels")
+    command.add_argument("--max-side", type=int, metavar="N", help="of the result's longer side, in pixels")
+    command.add_argument("--megapixels", type=float, metavar="M", help="of the result")
 
 
 def _choices(group: str) -> list[str]:
@@ -303,7 +308,8 @@ def _weights(options: argparse.Namespace) -> Iterator[object]:
 def _info(options: argparse.Namespace) -> Iterator[object]:
     from metasr.jobs.plan import photo_info
 
-    yield from photo_info(options.path)
+    sizes = ("scale", "width", "height", "max_side", "megapixels")
+    yield from photo_info(options.path, {key: getattr(options, key) for key in sizes})
 
 
 def _export(options: argparse.Namespace) -> Iterator[object]:

@@ -79,7 +79,7 @@ def test_error_maps_of_one_limit_can_be_compared() -> None:
     assert torch.equal(error_map(hr + 0.9, hr), error_map(hr + 32 / 255, hr))
     assert torch.equal(error_map(hr + 0.05, hr, limit=0.1)[:, 0, 0], error_map(hr + 0.5, hr, limit=1)[:, 0, 0])
     levels = error_map(to_uint8(image()), to_uint8(image() * 0.9))
-    assert torch.allclose(levels, error_map(image(), image() * 0.9), atol=0.05)
+    assert torch.allclose(levels, error_map(image(), image() * 0.9), atol=0.1)  # within a level of 32
     with pytest.raises(InputError, match="both be"):
         error_map(hr, hr[:, 1:])
     with pytest.raises(InputError, match="limit must be above 0"):

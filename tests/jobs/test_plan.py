@@ -8,8 +8,10 @@ import pytest
 import torch
 
 import metasr
+from metasr.cli import main
 from metasr.errors import DataError
 from metasr.io.images import Photo, read_photo, write_photo
+from running import save_picture
 
 
 @pytest.fixture
@@ -75,3 +77,16 @@ def test_a_plan_prints_all_of_its_lines(source: Path) -> None:
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         metasr.plan(tmp_path)
+
+
+def test_sizes_are_planned_as_they_come_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save_picture(tmp_path / "b.png", 37, 51)
+    for size in ({"width": 77}, {"max_side": 120}, {"megapixels": 0.01}, {"max_side": 30}, {"scale": 3.0}):
+        planned = metasr.plan(source, solver="network", kernel="bicubic", **size)  # type: ignore[arg-type]
+        (done,) = metasr.upscale(source, solver="network", kernel="bicubic", **size)  # type: ignore[arg-type]
+        assert planned.output == done.output
+        assert planned.output_size == tuple(reversed(read_photo(done.output).rgb.shape[1:]))
+        assert planned.weights == done.weights
+    assert metasr.plan(source, max_side=30).why == ("it is as large as that already: made smaller by plain resizing",)
+    assert main(["info", str(source), "--max-side", "120"]) == 0
+    assert "b_max120.png, 120x88 pixels, by " in capsys.readouterr().out

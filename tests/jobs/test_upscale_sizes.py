@@ -14,7 +14,7 @@ from metasr.errors import InputError
 from metasr.io.images import read_photo, write_photo
 from metasr.jobs.upscale import upscale_task
 from metasr.metrics.protocol import LumaProtocol
-from running import picture, save_picture, upscale_config
+from running import picture, run_py, save_picture, upscale_config
 
 SIZES = [
     ({"width": 77}, "a_w77.png", (56, 77)),
@@ -152,9 +152,15 @@ def test_choices_that_do_not_fit(
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_a_typed_scale_beside_a_size_is_refused_by_the_task_too() -> None:
-    with pytest.raises(SystemExit):
-        main(["task=upscale", "input=x.png", "scale=3", "width=5"])
+def test_the_task_as_it_is_typed(tmp_path: Path) -> None:
+    source = save_picture(tmp_path / "a.png", 37, 51)
+    typed = ("task=upscale", "solver=interpolate", f"input={source}", "width=77")
+    done = run_py(*typed, "format=webp", "quality=70", outputs=tmp_path / "outputs")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_photo(tmp_path / "a_w77.webp").rgb.shape == (3, 56, 77)
+    refused = run_py(*typed, "scale=3", outputs=tmp_path / "outputs")
+    assert refused.returncode == 2
+    assert "a scale and a size (width, height, max_side, megapixels) exclude each other" in refused.stderr
 
 
 def test_date_and_place_go_along_unless_they_are_not_to(tmp_path: Path) -> None:

@@ -128,8 +128,21 @@ class Tab:
         element.click()
 
     def give(self, name: str, *files: Path) -> None:
-        """Hand files to a field."""
-        self.one(f"#{name} input[type=file]").send_keys("\n".join(map(str, files)))
+        """Hand files to a field; again where the page was not ready for them."""
+
+        def given() -> bool:
+            return all(path.stem in self.text(name) for path in files)
+
+        if not self.all(f"#{name} input[type=file]"):  # it has a file already
+            self.one(f"#{name} button[aria-label='Clear']").click()
+        for _ in range(10):
+            self.one(f"#{name} input[type=file]").send_keys("\n".join(map(str, files)))
+            try:
+                wait_for(given, 20)
+                return
+            except AssertionError:
+                continue
+        raise AssertionError(f"{name} did not take {files}: it shows {self.text(name)!r}")
 
     def choose(self, name: str, choice: str) -> None:
         """Choose in a list, with the keyboard alone."""

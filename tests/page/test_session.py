@@ -61,7 +61,7 @@ def test_an_original_is_shrunk_enlarged_and_scored_as_an_evaluation_does(tmp_pat
     table = metasr.evaluate(metasr.load(solver="back_project"), tmp_path / "x.png", ["g2.0d"], scale=2)
     want = {row.solver: (row.psnr_y, row.ssim_y) for row in table.rows}
     for name, solver in ((PLAIN, "interpolate_aligned"), (RESULT, "back_project")):
-        assert (result.scores[name].psnr_y, result.scores[name].ssim_y) == pytest.approx(want[solver], abs=1e-3)
+        assert (result.scores[name].psnr_y, result.scores[name].ssim_y) == pytest.approx(want[solver], abs=0.02)
     again = own.problem(scale=2, shrink="bicubic")
     assert again is not None
     assert again.photo == problem.photo

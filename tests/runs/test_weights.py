@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from metasr.degradation import names
@@ -304,3 +304,12 @@ def test_the_best_weights_are_those_whose_card_tells_the_highest_score(tmp_path:
     (tmp_path / "one.json").write_text(json.dumps({"validation": [1]}))
     with pytest.raises(WeightsError, match="validation must be an object"):
         best("g2.0d", 2)
+
+
+def test_one_prefix_before_the_network_and_its_rates_is_no_matter(tmp_path: Path) -> None:
+    whole = load_file(STORE / "mzsr_x2_meta.safetensors")
+    for prefix in ("module.", "model."):
+        save_file({f"{prefix}{name}": tensor for name, tensor in whole.items()}, tmp_path / "a.safetensors")
+        found = resolve(str(tmp_path / "a.safetensors"), folder=STORE)
+        assert found.state.keys() == whole.keys()
+        found.load_into(PlainCNN())

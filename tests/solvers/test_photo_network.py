@@ -5,14 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 
+from metasr.data.catalog import image_set
 from metasr.degradation.names import parse
-from metasr.degradation.resize import imresize
+from metasr.degradation.resize import imresize, middle
 from metasr.errors import InputError
 from metasr.io.images import Photo
 from metasr.io.jpeg import of_quality
 from metasr.jobs.upscale import upscale_photo
 from metasr.meta.rates import FixedRates
+from metasr.metrics.protocol import LumaProtocol
 from metasr.models.photo import PhotoNet
+from metasr.paths import weights_folder
+from metasr.runs.architecture import make_network
+from metasr.runs.weights import from_release
 from metasr.solvers.network import NetworkSolver
 from metasr.solvers.photo import PhotoSolver
 from small_problems import bits, picture
@@ -126,3 +131,20 @@ def test_what_it_cannot_run() -> None:
         PhotoSolver(trained(), steps=1).solve(picture(12, 40), scale=2)
     with pytest.raises(InputError, match=r"adapt_pixels must be at least 1"):
         PhotoSolver(trained(), adapt_pixels=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "gain"), [("bicubic", 1.0), ("bicubic_q75c", 0.25), ("bicubic_n5_q85c", 0.25), ("sig_1.2_b", 2.0)]
+)
+def test_the_released_weights_are_worth_what_they_are_said_to_be(name: str, gain: float) -> None:
+    """In dB on Y beyond bicubic enlargement, on the middle of the first embedded test photo."""
+    weights = from_release(weights_folder(), "photo_x2")
+    network = make_network(weights.architecture, origin="its card", state=weights.network)
+    weights.load_into(network)
+    images = image_set("samples", split="test")
+    hr = middle(images.load(0)[None], (192, 192))
+    known = parse(name, scale=2)
+    lr = known(hr, generator=torch.Generator().manual_seed(0))
+    protocol = LumaProtocol()
+    sr = PhotoSolver(network).solve(lr, scale=2, degradation=known).sr
+    assert protocol(sr, hr, scale=2).psnr_y > protocol(imresize(lr, 2).clamp(0, 1), hr, scale=2).psnr_y + gain

@@ -269,7 +269,8 @@ def solver(
             choices["enlarge_first"] = False
         extra["network"] = network.to(device(cfg.device)).eval()
     if kind is not None:
-        chosen = _rates(kind, weights if steps != 0 else None)  # without updates nobody asks for them
+        updates = choices.get("steps") if steps is None else steps
+        chosen = _rates(kind, weights if updates != 0 else None)  # without updates nobody asks for them
         extra["rates"] = None if chosen is None else chosen.to(device(cfg.device))
     if steps is not None:
         extra["steps"] = steps

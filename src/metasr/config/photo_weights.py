@@ -24,6 +24,9 @@ ESTIMATE: dict[str, Downsample] = {"estimate": "bicubic", "estimate_b": "bicubic
 """What ``kernel=`` may be for an estimate, and the sampling grid that each assumes: it cannot be seen in an image."""
 
 
+_ENDING = re.compile(r"(?:_(?P<grid>[bd]))?(?P<noise>_n[\d.]+)?(?:_q\w+)?$")  # of a kernel file's name
+
+
 def full_name(weights: str | None) -> str | None:
     """The full name of weights: ``released/mzsr_x2_meta`` for that without the folder, or for ``mzsr_x2``.
 
@@ -57,17 +60,27 @@ def sampling_of(weights: str | None) -> Downsample:
 
 
 def best_weights(kernel: str, scale: float, options: Collection[str] = ()) -> str | None:
-    """The released weights that are best where a kernel, or only that it is to be estimated, is known.
+    """The released weights that are best where a kernel is known; none where nothing was measured, or it is estimated.
 
     Args:
         kernel: as it was typed.
         scale: to enlarge by.
         options: that the solver of the weights must take.
     """
-    try:
-        degradation = names.parse(ESTIMATE.get(kernel, kernel), scale=scale)
-    except MetasrError:  # a folder of kernels; or a mistake, which is told later
-        degradation = Degradation(scale=2.0, downsample="bicubic" if kernel.endswith("_b") else "direct")
+    if kernel in ESTIMATE:
+        return None  # no estimate is exact, and who is told a kernel believes it: MZSR, which learns, is ahead
+    if not scale > 1:
+        return None  # which is told later, as every mistake is
+    if names.is_file(kernel) or "/" in kernel:  # a folder of files; neither is read yet
+        ending = _ENDING.search(kernel)
+        noise = 0.01 if ending is not None and ending["noise"] else 0.0
+        grid: Downsample = "bicubic" if ending is not None and ending["grid"] == "b" else "direct"
+        degradation = Degradation(scale=scale, downsample=grid, noise_std=noise)
+    else:
+        try:
+            degradation = names.parse(kernel, scale=scale)
+        except MetasrError:
+            return None
     for name in best_released(weights_folder(), degradation):
         weights = resolve(f"released/{name}", folder=weights_folder())
         if _options_of(experiment_of(weights, name)).issuperset(options):

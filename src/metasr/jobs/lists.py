@@ -25,6 +25,7 @@ KERNELS = (
     ("kernel.npy, kernel.mat_b", f"a file: {', '.join(KERNEL_SUFFIXES)}, with _b or _d behind it (default: _d)"),
     ("kernels/", "a folder of such files, one for each photo, with the photos' names"),
     ("g2.0d_n10", "any of them with noise of that standard deviation, 0-255 scale"),
+    ("bicubic_n5_q75c", "any of them, last compressed as JPEG of that quality: colour 4:2:0 with c, 4:2:2 with h"),
 )
 """Forms of ``kernel=`` and ``-k``, each with what it means."""
 

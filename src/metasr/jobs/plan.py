@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from metasr.config.photo_plan import photo_solvers, target_of
 from metasr.config.photo_weights import ESTIMATE
-from metasr.config.photos import adapt_steps, photo_config, photo_solver
+from metasr.config.photos import adapt_steps, photo_config
 from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import output_size
 from metasr.errors import told_of
@@ -64,6 +65,10 @@ def plan(
     source: PathLike,
     *,
     scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    max_side: int | None = None,
+    megapixels: float | None = None,
     kernel: str | None = None,
     solver: str | None = None,
     weights: str | None = None,
@@ -76,6 +81,10 @@ def plan(
     Args:
         source: an image file.
         scale: as for ``upscale``, and so are the others.
+        width: of the enlargement in pixels, instead of a factor.
+        height: of the enlargement.
+        max_side: of the enlargement's longer side.
+        megapixels: of the enlargement.
         kernel: how the photo came to be small; by default that is looked for in the photo.
         solver: a name of ``conf/solver``.
         weights: released weights, a file or a run folder.
@@ -97,17 +106,22 @@ def plan(
     photo = read_photo(source)
     rgb = (photo.rgb if photo.alpha is None else fill_transparent(photo.rgb, photo.alpha))[None]
     cfg = photo_config(
-        solver=solver, weights=weights, scale=scale, kernel=kernel, steps=steps, device=device, options=options
-    )
-    choice = photo_solver(cfg, kernels_for(cfg.kernel, [source]))
+        solver=solver, weights=weights, scale=scale, width=width, height=height, max_side=max_side,
+        megapixels=megapixels, kernel=kernel, steps=steps, device=device, options=options,
+    )  # fmt: skip
+    target = target_of(cfg)
+    cfg.scale = target.factor(*photo.rgb.shape[-2:])
+    (choice,) = photo_solvers(cfg, kernels_for(cfg.kernel, [source]), [cfg.scale])
     degradation = choice.degradations[0]
     if degradation.jpeg is None:
         degradation = replace(degradation, jpeg=photo.compression)
-    name, used = str(cfg.solver.name), choice.weights
+    name, used = str(cfg.solver.name) if cfg.scale > 1 else "interpolate", choice.weights
     how = f"solver {name}"
     seen = [_described(source, photo)]
     why: list[str] = []
-    if isinstance(choice.solver, AutoSolver):
+    if cfg.scale <= 1:
+        why.append("it is as large as that already: made smaller by plain resizing")
+    elif isinstance(choice.solver, AutoSolver):
         with told_of(source):
             evidence, chosen = choice.solver.look(rgb, scale=cfg.scale, degradation=degradation)
         degradation = choice.solver.problem(degradation, chosen)
@@ -127,18 +141,18 @@ def plan(
         why.append(f"the kernel is found by {cfg.solver.name} on the way")
     elif kernel == "bicubic":
         why.append("kernel bicubic, because none was named: the photo is taken to have been shrunk by a program")
-    height, width = photo.rgb.shape[-2:]
+    tall, broad = photo.rgb.shape[-2:]
     limit = cfg.solver.get("adapt_pixels")
-    updates = adapt_steps(cfg) or 0
-    if limit is not None and updates and width * height > limit:
+    updates = (adapt_steps(cfg) or 0) if cfg.scale > 1 else 0
+    if limit is not None and updates and tall * broad > limit:
         why.append(f"larger than {limit} pixels: adaptation looks at cells spread evenly over it, not at all of it")
-    ((_, output),) = pairs_of_files([source], None, scale=cfg.scale)
-    high, wide = output_size((height, width), cfg.scale)
+    ((_, output),) = pairs_of_files([source], None, ending=target.ending)
+    high, wide = output_size((tall, broad), cfg.scale)
     by = f"weights {used} and {pluralize(updates, 'update')}" if used != "-" else "no weights"
     return Plan(
         source=source,
         output=output,
-        size=(width, height),
+        size=(broad, tall),
         output_size=(wide, high),
         scale=float(cfg.scale),
         solver=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from PIL import Image
 
 import metasr
 from metasr.config.photo_weights import ESTIMATE
+from metasr.data.catalog import image_set
 from metasr.degradation import names
 from metasr.degradation.direct_kernel import direct_kernel
 from metasr.degradation.pipeline import Degradation
@@ -22,7 +24,7 @@ from metasr.io.images import read_image, to_uint8
 from metasr.jobs.plan import Plan
 from metasr.jobs.upscale import Upscaled
 from metasr.page.choices import AUTOMATIC, DISC, ESTIMATES, FILE, GAUSSIAN, SHRUNK, Choices, KernelChoice
-from metasr.page.fields import MAX_NOISE, MAX_UPDATES, ORIGINAL, PHOTO, SAMPLES, Fields
+from metasr.page.fields import MAX_NOISE, MAX_UPDATES, ORIGINAL, PHOTO, Fields
 from metasr.page.session import PLAIN, RESULT, TRUTH, Problem, Result, Session, Sessions, Upload, enlarge
 from metasr.page.shown import VIEW, array, curve, error_maps, plain, scores, status, told_of, zipped
 from metasr.page.work import Work
@@ -51,11 +53,12 @@ class Page:
 
     def __init__(self, root: Path) -> None:
         self.sessions = Sessions(root)
+        self.samples = [Path(shutil.copy(path, root)) for path in image_set("samples", split="test").paths]
 
     def blocks(self) -> gr.Blocks:
         """The page, to be launched."""
         with gr.Blocks(title="metasr", analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as blocks:
-            self.fields = Fields()
+            self.fields = Fields(self.samples)
             self._connect(blocks)
         blocks.queue(default_concurrency_limit=4)
         return blocks
@@ -75,7 +78,7 @@ class Page:
             if name == "photo":
                 taken = taken.then(self._preview, None, f.preview, **quietly)
             taken.then(self._plan, **plan)
-        f.samples.select(_sample, None, [f.photo, f.kind, f.shrink, f.form, *of_form], **quietly)
+        f.samples.select(self._sample, None, [f.photo, f.kind, f.shrink, f.form, *of_form], **quietly)
         f.kind.input(_for_kind, [f.kind, f.form], [f.shrink, f.form, *of_form], **quietly).then(self._plan, **plan)
         f.form.input(_for_form, f.form, of_form, **quietly).then(self._plan, **plan)
         for component in (f.shrink, f.scale, f.solver, f.weights, f.sampling, f.along, f.across, f.degrees, f.radius):
@@ -128,6 +131,10 @@ class Page:
 
         return typed
 
+    def _sample(self, chosen: gr.SelectData) -> list[Any]:
+        """An embedded photograph, which is an original."""
+        return [str(self.samples[chosen.index]), ORIGINAL, *_for_kind(ORIGINAL, AUTOMATIC)]
+
     def _automatic(self, request: gr.Request) -> list[Any]:
         """Leave everything to the program."""
         session = self._session(request)
@@ -170,8 +177,15 @@ class Page:
         return session.problem(scale=float(scale), shrink=shrink if original else None), choices
 
     def _plan(self, request: gr.Request, kind: str, shrink: str, *values: Any) -> Shown:
-        """Show what would be done."""
-        f, session = self.fields, self._session(request)
+        """Show what would be done; nothing where something else was asked meanwhile, which is quicker to tell."""
+        session = self._session(request)
+        session.asked += 1
+        number = session.asked
+        shown = self._planned(session, kind, shrink, values)
+        return shown if number == session.asked else {self.fields.seen: gr.skip()}
+
+    def _planned(self, session: Session, kind: str, shrink: str, values: Sequence[Any]) -> Shown:
+        f = self.fields
         try:
             problem, choices = self._asked(session, kind, shrink, values)
             if problem is None:
@@ -292,6 +306,10 @@ class Page:
             yield {f.status: status(f"{place}cancelled", None)}
         except MetasrError as error:
             yield {f.status: status(session.told(error), None, alert=True)}
+        except Exception as error:
+            told = f"failed by a defect, which the terminal tells more of: {type(error).__name__}: {error}"
+            yield {f.status: status(session.told(told), None, alert=True), **self._ready(True)}
+            raise
         finally:
             work.cancel()
             session.work = None
@@ -349,11 +367,6 @@ class Page:
 def _meet(position: float) -> Any:
     """Move the slider's handle, which the mouse alone can drag."""
     return gr.ImageSlider(slider_position=position)
-
-
-def _sample(chosen: gr.SelectData) -> list[Any]:
-    """An embedded photograph, which is an original."""
-    return [str(SAMPLES[chosen.index]), ORIGINAL, *_for_kind(ORIGINAL, AUTOMATIC)]
 
 
 def _estimate() -> list[Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import gradio as gr
 
 from metasr.config.help import solver_names
-from metasr.data.catalog import image_set
 from metasr.degradation.kernel_files import KERNEL_SUFFIXES
 from metasr.page.choices import AUTOMATIC, BICUBICALLY, FORMS, NAMED, SAMPLINGS, SHRUNK
 from metasr.paths import weights_folder
@@ -16,32 +18,34 @@ SHRINK_BY = ("g2.0d", *(name for name in NAMED if name != "g2.0d"), "bicubic_n5"
 MAX_UPDATES = 20
 MAX_NOISE = 30
 
-SAMPLES = image_set("samples", split="test").paths
-"""The embedded photographs that the page offers; the networks were not trained on them."""
-
 CSS = """
 .gradio-container { max-width: 1400px !important; margin: auto; }
 #title p { margin: 0; }
-#status progress { width: 100%; height: 1rem; accent-color: #ea580c; }
+#status progress { width: 100%; height: 1rem; accent-color: #ea580c; appearance: auto; }
 #status [role=alert] { border-left: 4px solid #d33; padding: .3rem .8rem; font-weight: 600; overflow-wrap: anywhere; }
 #samples .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
 #seen { overflow-wrap: anywhere; }
 #kernel img, .zoomed img { image-rendering: pixelated; }
 #scores table { width: 100%; }
+@media (max-width: 500px) { .gradio-container .block { max-width: calc(100vw - 64px); } }
 """
 
 
 class Fields:
-    """All components, made within a ``gr.Blocks``; ``choices`` are those that tell how to enlarge, in order."""
+    """All components, made within a ``gr.Blocks``; ``choices`` are those that tell how to enlarge, in order.
 
-    def __init__(self) -> None:
+    Args:
+        samples: photographs to offer.
+    """
+
+    def __init__(self, samples: Sequence[Path]) -> None:
         gr.Markdown(
             "# metasr\nSuper-resolution that adapts to the image in front of it. All of it happens on this machine.",
             elem_id="title",
         )
         with gr.Row():
             with gr.Column(scale=4, min_width=320):
-                self._inputs()
+                self._inputs(samples)
                 self._choices()
             with gr.Column(scale=7, min_width=320):
                 self._results()
@@ -50,12 +54,12 @@ class Fields:
             self.noise, self.solver, self.weights, self.updates,
         ]  # fmt: skip
 
-    def _inputs(self) -> None:
+    def _inputs(self, samples: Sequence[Path]) -> None:
         with gr.Tabs():
             with gr.Tab("One photo"):
                 self.photo = gr.File(label="Photo", height=130, elem_id="photo")
                 self.samples = gr.Gallery(
-                    [str(path) for path in SAMPLES], label="or one of these", columns=4, height=110, buttons=[],
+                    [str(path) for path in samples], label="or one of these", columns=4, height=110, buttons=[],
                     allow_preview=False, interactive=False, object_fit="cover", elem_id="samples",
                 )  # fmt: skip
                 self.preview = gr.Image(
@@ -157,7 +161,7 @@ class Fields:
                 self.across_at = gr.Slider(0, 100, 50, step=0.5, label="Across (%)", min_width=140, elem_id="across_at")
                 self.down_at = gr.Slider(0, 100, 50, step=0.5, label="Down (%)", min_width=140, elem_id="down_at")
                 self.zoom = gr.Slider(1, 8, 4, step=1, label="Zoom", min_width=140, elem_id="zoom")
-        with gr.Accordion("Error maps", open=True, visible=False) as self.errors:
+        with gr.Accordion("Error maps", open=True, visible=False, elem_id="errors") as self.errors:
             with gr.Row():
                 self.maps = [
                     gr.Image(label=f"{label}: error", interactive=False, buttons=[], format="png", min_width=160)

@@ -31,6 +31,10 @@ POLICY = "; ".join(
 """What a browser may load for the page: nothing but what comes from it."""
 
 
+FETCHING = ("file=http", "file/http", "proxy=")
+"""In a path: gradio would fetch an address from elsewhere."""
+
+
 def serve(*, port: int) -> Iterator[str]:
     """Serve the page until Ctrl-C; gives its address once it is there.
 
@@ -78,6 +82,7 @@ def launch(folder: Path, *, port: int) -> Callable[[], None]:
     from metasr.page.app import Page
     from metasr.page.fields import CSS
 
+    gr.processing_utils.async_ssrf_protected_download = _fetch_nothing  # of an upload that is an address
     logging.getLogger("httpx").setLevel(logging.WARNING)
     fonts = ["system-ui", "sans-serif"]
     blocks = Page(folder).blocks()
@@ -108,7 +113,7 @@ def launch(folder: Path, *, port: int) -> Callable[[], None]:
 
 
 class OwnFilesAlone:
-    """Middleware that tells browsers to load nothing from elsewhere, and to be shown in no other site's frame.
+    """Middleware that lets neither browser nor server fetch anything from elsewhere, nor another site frame the page.
 
     Args:
         app: what answers.
@@ -118,7 +123,10 @@ class OwnFilesAlone:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer, with headers added."""
+        """Answer, with headers added; not where gradio would fetch an address for whoever asks."""
+        if any(sign in scope.get("path", "") for sign in FETCHING):
+            await self._refuse(send)
+            return
 
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -130,6 +138,14 @@ class OwnFilesAlone:
             await send(message)
 
         await self.app(scope, receive, with_headers)
+
+    async def _refuse(self, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": b"nothing is fetched from elsewhere"})
+
+
+async def _fetch_nothing(url: str, cache_dir: str) -> str:
+    raise InputError(f"{url}: nothing is fetched from elsewhere; hand over the file itself")
 
 
 def _require_free(port: int) -> None:

@@ -80,6 +80,7 @@ class Session:
         typed: those fields that were changed by hand, of the ones that the program fills in otherwise.
         result: what is shown; none before the first.
         work: what is done at present, if anything is.
+        asked: how often it was asked what would be done.
         taken_for: the degradation that the program took the photo for when it was last asked.
     """
 
@@ -89,6 +90,7 @@ class Session:
         self.typed: frozenset[str] = frozenset()
         self.result: Result | None = None
         self.work: Work[Any] | None = None
+        self.asked = 0
         self.taken_for = "bicubic"
         self._shrinking = threading.Lock()
         self._shrunk: dict[Path, tuple[str, float]] = {}
@@ -195,7 +197,7 @@ def enlarge(problem: Problem, choices: Choices, *, progress: Listener | None = N
     (done,) = metasr.upscale(problem.photo, overwrite=True, progress=progress, **choices.arguments())
     kernel = choices.kernel or "bicubic"
     (plain,) = metasr.upscale(
-        problem.photo, problem.photo.with_name("plain.png"), scale=choices.scale, overwrite=True,
+        problem.photo, problem.photo.with_name(f"{problem.photo.stem}_plain.png"), scale=choices.scale, overwrite=True,
         kernel=ESTIMATE.get(kernel, kernel), solver="interpolate_aligned",
     )  # fmt: skip
     images = {PLAIN: to_uint8(read_image(plain.output)), RESULT: to_uint8(read_image(done.output))}

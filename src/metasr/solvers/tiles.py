@@ -262,7 +262,9 @@ def spread(height: int, width: int, *, pixels: int, overlap: int, cell: int = 12
 
 
 def hold_out(tiles: Sequence[Tile], size: tuple[int, int], *, overlap: int) -> tuple[list[Tile], list[Tile]]:
-    """Take an eighth of what some tiles cover out of them: every eighth tile, or of fewer a band across the middle.
+    """Take an eighth of what some tiles cover out of them: a band across the middle, however the image is cut.
+
+    Of cells that are spread over a larger image it is every eighth, if there are so many.
 
     Args:
         tiles: of an image.
@@ -272,7 +274,7 @@ def hold_out(tiles: Sequence[Tile], size: tuple[int, int], *, overlap: int) -> t
     Returns:
         What is left, and what is held out; the latter is empty for an image of fewer than 48 rows.
     """
-    if len(tiles) >= 8:
+    if len(tiles) >= 8 and sum(area(t.core) for t in tiles) < size[0] * size[1]:
         return [t for i, t in enumerate(tiles) if i % 8 != 3], [t for i, t in enumerate(tiles) if i % 8 == 3]
     height = size[0]
     if height < 48:

@@ -72,7 +72,7 @@ class UnfoldedSolver:
         rates: Rates | None = None,
         steps: int = 0,
         father: Father = "result",
-        least_gain: float | None = 0.045,
+        least_gain: float | None = 0.025,
         tile: int | None = 256,
         adapt_pixels: int | None = 256 * 256,
         precision: Arithmetic = "auto",

@@ -189,3 +189,17 @@ def test_other_scales_go_by_the_next_larger_weights(scale: float, own: float) ->
 
 def test_an_image_too_small_to_try_on_is_enlarged() -> None:
     assert auto(Spoiled()).solve(picture(9, 11), scale=2).sr.shape == (1, 3, 18, 22)
+
+
+@pytest.mark.usefixtures("always")
+def test_where_no_weights_know_the_scale_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    solver = auto(BackProjectSolver())
+    told = "no weights know a scale above x2: enlarged by that, and to x3 by interpolation"
+    assert told in solver.look(picture(50, 61), scale=3)[1].why
+    for _ in range(2):
+        solver.solve(picture(50, 61), scale=3)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [told]
+    caplog.clear()
+    solver.solve(picture(50, 61), scale=1.5)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert not any("no weights know" in line for line in solver.look(picture(50, 61), scale=2)[1].why)

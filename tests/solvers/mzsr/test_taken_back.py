@@ -75,3 +75,14 @@ def test_photos_are_enlarged_carefully_and_tables_are_of_what_was_asked_for() ->
         assert photo_solver(cfg, ["bicubic"]).solver.take_back is (given is None)
     loaded: Any = metasr.load("mzsr_x2_bicubic_meta").solver
     assert not loaded.take_back
+
+
+def test_what_is_held_out_does_not_depend_on_tiles() -> None:
+    def held_of(tile: int | None) -> torch.Tensor:
+        seen = torch.zeros(90, 70)
+        for part in hold_out(split(90, 70, tile=tile, overlap=3), (90, 70), overlap=3)[1]:
+            seen[part.core[0], part.core[1]] += 1
+        return seen
+
+    assert float(held_of(None).sum()) > 0
+    assert all(torch.equal(held_of(tile), held_of(None)) for tile in (90, 30, 16, 7))

@@ -82,6 +82,7 @@ class AutoSolver:
         self.methods = tuple(methods)
         self.estimator = estimator
         self.guard = guard
+        self._warned = False
 
     def look(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None) -> tuple[Evidence, Choice]:
         """What is seen of a photo and chosen for it; see ``solvers.base.Solver.solve`` for the arguments.
@@ -90,7 +91,16 @@ class AutoSolver:
         """
         degradation = check_problem(lr, scale, degradation)
         evidence = look_at(lr, degradation, self.estimator)
-        return evidence, decide(evidence, [method.name for method in self._fitting(scale)])
+        choice = decide(evidence, [method.name for method in self._fitting(scale)])
+        line = self._beyond(choice, scale)
+        return evidence, replace(choice, why=(*choice.why, line)) if line else choice
+
+    def _beyond(self, choice: Choice, scale: float) -> str:
+        """A line where no network that is used knows a scale as large; empty otherwise."""
+        largest = max((method.scale for method, _ in self.used(choice, scale)), default=scale)
+        if largest >= scale:
+            return ""
+        return f"no weights know a scale above x{largest:g}: enlarged by that, and to x{scale:.4g} by interpolation"
 
     def solve(self, lr: Tensor, *, scale: float, degradation: Degradation | None = None, seed: int = 0) -> Solution:
         """See ``solvers.base.Solver.solve``; ``chosen`` of the solution tells what was seen and done."""
@@ -115,6 +125,10 @@ class AutoSolver:
                 used = self.used(choice, scale)
         with part(_LOOKING, 1):
             sr = _mixed(lr, problem, used, seed=seed)
+        beyond = self._beyond(choice, scale)
+        if beyond and not self._warned:
+            log.warning("%s", beyond)
+            self._warned = True  # once for all photos of a folder
         for line in why:
             log.info("%s", line)
         return Solution(
