@@ -79,7 +79,9 @@ def rows_of(
                 lr, seen = photo.rgb[None], Degradation(scale=SCALE, jpeg=photo.compression)
                 evidence = look_at(lr, seen, solver.estimator)
                 problem = replace(seen, noise_std=told_noise(evidence) / 255)
-                again = replace(problem, kernel=evidence.kernel).for_son(noise_std=problem.noise_level)
+                again = replace(problem, kernel=evidence.kernel if evidence.soft else None).for_son(
+                    noise_std=problem.noise_level
+                )
                 son = again(lr, generator=torch.Generator().manual_seed(0))
                 found = results(lr, problem)
                 yield {

@@ -98,15 +98,16 @@ def test_a_kernel_brings_the_weights_that_are_best_for_it(tmp_path: Path, monkey
         card["validation"] = {"unfolded": {"direct x2": 30.0, "bicubic x2": 31.0}, "mzsr_x2_meta": {"direct x2": 29.0},
                               "mzsr_x2_bicubic_meta": {"bicubic x2": 32.0}}.get(card["name"], {})  # fmt: skip
         card_path.write_text(json.dumps(card))
-    for kernel in ("g2.0d", "estimate_d", "kernels_d/"):
+    for kernel in ("g2.0d", "k.npy", "kernels_d/"):
         cfg = photo_config(kernel=kernel)
         assert (cfg.name, cfg.solver.name, cfg.weights) == ("unfolded", "unfolded", "released/unfolded")
         assert cfg.scale == 2
-    for kernel in ("g1.3b", "estimate"):
+    for kernel in ("g1.3b", "k.npy_b"):
         cfg = photo_config(kernel=kernel)
         assert (cfg.name, cfg.solver.name, cfg.weights) == (None, "adapt", "released/mzsr_x2_bicubic_meta")
     for asked in ({"solver": "zssr"}, {"weights": "mzsr_x2"}, {"solver": "adapt"}):
         assert photo_config(kernel="g2.0d", **asked).solver.name == asked.get("solver", "adapt")  # type: ignore[arg-type]
-    assert photo_config(kernel="g2.0d_n3").solver.name == "adapt"  # nothing was measured there
+    for kernel in ("g2.0d_n3", "estimate_d", "estimate"):  # nothing was measured there, or nothing is known
+        assert (photo_config(kernel=kernel).solver.name, photo_config(kernel=kernel).weights) == ("adapt", None)
     assert photo_config(kernel="g2.0d", options={"back_projection": 2}).weights == "released/mzsr_x2_meta"
     assert photo_config(kernel="g2.0d", options={"ensemble": True}, steps=3).weights == "released/unfolded"

@@ -60,13 +60,15 @@ def sampling_of(weights: str | None) -> Downsample:
 
 
 def best_weights(kernel: str, scale: float, options: Collection[str] = ()) -> str | None:
-    """The released weights that are best where a kernel, or only that it is to be estimated, is known.
+    """The released weights that are best where a kernel is known; none where nothing was measured, or it is estimated.
 
     Args:
         kernel: as it was typed.
         scale: to enlarge by.
         options: that the solver of the weights must take.
     """
+    if kernel in ESTIMATE:
+        return None  # no estimate is exact, and who is told a kernel believes it: MZSR, which learns, is ahead
     if not scale > 1:
         return None  # which is told later, as every mistake is
     if names.is_file(kernel) or "/" in kernel:  # a folder of files; neither is read yet
@@ -76,7 +78,7 @@ def best_weights(kernel: str, scale: float, options: Collection[str] = ()) -> st
         degradation = Degradation(scale=scale, downsample=grid, noise_std=noise)
     else:
         try:
-            degradation = names.parse(ESTIMATE.get(kernel, kernel), scale=scale)
+            degradation = names.parse(kernel, scale=scale)
         except MetasrError:
             return None
     for name in best_released(weights_folder(), degradation):

@@ -85,9 +85,11 @@ def test_shares_are_shares() -> None:
         ({}, "clean"),
         ({"quality": 99}, "clean"),
         ({"blur": 0.7}, "soft"),
+        ({"blur": 0.3}, "clean"),
         ({"quality": 90}, "lightly compressed"),
         ({"quality": 75, "blur": 0.7}, "compressed"),
         ({"noise": 5.0, "quality": 75}, "compressed"),
+        ({"noise": 9.0, "quality": 75}, "compressed, noisy"),
         ({"noise": 5.0}, "noisy"),
         ({"few": 0.4, "steep": 0.3}, "drawn"),
         ({"few": 0.9, "steep": 0.03}, "drawn"),
@@ -167,7 +169,8 @@ def test_methods_are_told_noise_and_compression() -> None:
     assert {str(problem) for problem in inner.told} == {"bicubic_n1_q70"}
     inner = Remembering()
     auto(inner, told="bicubic_n4").solve(picture(60, 60), scale=2)
-    assert {str(problem) for problem in inner.told} == {"bicubic_n4"}
+    auto(inner, told="bicubic_n9").solve(picture(60, 60), scale=2)
+    assert {str(problem) for problem in inner.told} == {"bicubic_n2", "bicubic_n9"}
 
 
 @pytest.mark.usefixtures("always")

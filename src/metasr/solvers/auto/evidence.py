@@ -51,6 +51,11 @@ class Evidence:
         return self.few >= 0.36 and self.steep >= (0.1 if self.few < 0.8 else 0.02)
 
     @property
+    def soft(self) -> bool:
+        """Whether it is blurred by more than fine texture may look like."""
+        return self.blur >= 0.45
+
+    @property
     def content(self) -> str:
         """By what drawings are told from photographs, in one line."""
         return f"{self.few:.0%} of its pixels have one of {_FEW} colours, {self.steep:.0%} are at steep edges"

@@ -8,7 +8,9 @@ from typing import Literal
 
 from metasr.solvers.auto.evidence import Evidence
 
-Kind = Literal["drawn", "drawn, compressed", "clean", "soft", "lightly compressed", "compressed", "noisy"]
+Kind = Literal[
+    "drawn", "drawn, compressed", "clean", "soft", "lightly compressed", "compressed", "compressed, noisy", "noisy"
+]  # fmt: skip
 """What a photo is taken for."""
 
 PLAIN = "lanczos"
@@ -19,11 +21,12 @@ GENERAL = "photo"
 
 SHARES: dict[Kind, dict[str, float]] = {
     "drawn": {"network": 1.0},
-    "drawn, compressed": {"network": 0.25, "photo": 0.75},
+    "drawn, compressed": {"network": 0.375, "photo": 0.625},
     "clean": {"network": 1.0},
     "soft": {"photo": 1.0},
     "lightly compressed": {"network": 0.75, "photo": 0.25},
     "compressed": {"network": 0.125, "photo": 0.875},
+    "compressed, noisy": {"network": 0.25, "photo": 0.5},
     "noisy": {"network": 0.25, "photo": 0.625},
 }
 """Each method's share in the result, by kind: see ``benchmarks/photo_rule.py``, which makes this table."""
@@ -66,9 +69,11 @@ def told_noise(evidence: Evidence) -> float:
     """The noise that the methods are told, on the 0-255 scale.
 
     That of a compressed photo is hard to tell from fine texture, and telling too much of it costs more (up to 0.9 dB)
-    than telling none: they are told a quarter, of 2 levels at most.
+    than telling none: they are told a quarter, of 2 levels at most. Weak noise of others is doubted by half.
     """
-    return evidence.noise if evidence.quality is None else min(evidence.noise / 4, 2.0)
+    if evidence.quality is not None:
+        return min(evidence.noise / 4, 2.0)
+    return evidence.noise if evidence.noise >= 8 else evidence.noise / 2
 
 
 def kind_of(evidence: Evidence) -> Kind:
@@ -77,10 +82,12 @@ def kind_of(evidence: Evidence) -> Kind:
     if evidence.drawn:
         return "drawn, compressed" if compressed else "drawn"
     if compressed:
-        return "lightly compressed" if evidence.quality >= 88 else "compressed"  # type: ignore[operator]
+        if evidence.quality >= 88:  # type: ignore[operator]
+            return "lightly compressed"
+        return "compressed, noisy" if evidence.noise >= 6 else "compressed"
     if evidence.noise:
         return "noisy"
-    return "soft" if evidence.blur else "clean"
+    return "soft" if evidence.soft else "clean"
 
 
 _REASONS: dict[Kind, str] = {
@@ -90,6 +97,7 @@ _REASONS: dict[Kind, str] = {
     "soft": "the photo is blurred beyond what making it small does; no compression or noise was seen",
     "lightly compressed": "the file says that it is compressed, but little",
     "compressed": "the file says that it is compressed",
+    "compressed, noisy": "the file says that it is compressed; and there is noise, or texture as fine as noise",
     "noisy": "noise was seen, which sharpening would raise",
 }
 

@@ -113,7 +113,7 @@ class AutoSolver:
         kept = 1.0
         if self.guard and used and min(lr.shape[-2:]) >= _SMALLEST:
             with part(0, _LOOKING):
-                kept = self._kept(lr, problem, used, kernel=evidence.kernel, seed=seed)
+                kept = self._kept(lr, problem, used, kernel=evidence.kernel if evidence.soft else None, seed=seed)
             if kept < 1:
                 share = kept * sum(share for _, share in used)
                 why.append(
