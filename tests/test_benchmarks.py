@@ -136,7 +136,7 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         noted.append(choices)
         if choices["testset"] == "b100":
             return SimpleNamespace(returncode=3)
-        solvers = [("interpolate", 0), ("interpolate_aligned", 0), ("adapt", 1), ("adapt", 10)]
+        solvers = [("interpolate", 0), ("interpolate_aligned", 0), ("adapt", 1), ("adapt", 10), ("unfolded", 0)]
         with Path(choices["table"]).open("w", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("degradation", "solver", "updates", "weights", "psnr_y"))
@@ -156,7 +156,7 @@ def test_a_sets_table_is_shown_before_the_next_one_fails(
         status(monkeypatch, "results", "--set5", ".", "--b100", ".", "--write", "doc.md")
     assert stop.value.code == 3
     shown = capsys.readouterr().out
-    assert "| `g0.2d` | 30.00 | 30.00 | 31.00 | 40.00 | 33.14 | 33.74 | -2.14 | +6.26 |" in shown
+    assert "| `g0.2d` | 30.00 | 30.00 | 31.00 | 40.00 | 30.00 | 33.14 | 33.74 | -2.14 | +6.26 |" in shown
     assert Path("doc.md").read_text() == MARKS
 
 
@@ -174,12 +174,13 @@ def test_multi_scale_weights_are_compared_with_the_published_multi_scale_model(
     Path("doc.md").write_text(MARKS)
     assert status(monkeypatch, "results", "--set5", ".", "--quick", str(stage.parent), "--write", "doc.md") == 0
     shown = capsys.readouterr().out
-    assert "| `gani_d`, `one` | 30.00 | 30.00 | - | 31.00 | 40.00 | - | 33.95 | - | +6.05 |" in shown
+    assert "| `gani_d`, `one` | 30.00 | 30.00 | - | 31.00 | 40.00 | - | - | 33.95 | - | +6.05 |" in shown
     assert "`two`" not in shown
     assert "`three`" not in shown
     assert shown.strip() in Path("doc.md").read_text()
     assert [(e["+experiment"], e["weights"]) for e in evaluations] == [
-        ("mzsr_x2", "released"), ("mzsr_x2", f"'{stage.parent.resolve()}'"), ("mzsr_multiscale", "released/one")
+        ("mzsr_x2", "released"), ("mzsr_x2", f"'{stage.parent.resolve()}'"), ("unfolded", "released/unfolded"),
+        ("mzsr_multiscale", "released/one"),
     ]  # fmt: skip
 
 

@@ -182,7 +182,10 @@ def test_hydras_messages_on_one_line() -> None:
         ("solver.thresold=1", r"Key 'thresold' is not in struct; did you mean 'threshold'\? known: .*max_steps, mixed"),
         ("stages.maml_sr.recipe.oder=first", "did you mean 'order'"),
         ("stages.maml=null", r"did you mean 'maml_sr'\? known: maml_sr$"),
-        ("data.rot=x", r"Key 'rot' not in 'DataConf'; did you mean 'root' or 'lr_root'\? known: download, lr_root"),
+        (
+            "data.rot=x",
+            r"Key 'rot' not in 'DataConf'; did you mean 'root' or 'lr_root'\? known: column, download, lr_root",
+        ),
     ],
 )
 def test_mistyped_sub_keys_get_the_nearest_ones(override: str, message: str) -> None:

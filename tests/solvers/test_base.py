@@ -23,7 +23,7 @@ SMALL = {"size": 5}  # kernels that fit on small images
 def test_is_a_solver(name: str) -> None:
     solver = SOLVERS[name]()
     assert isinstance(solver, Solver)
-    assert isinstance(solver, SnapshotSolver) == name.startswith(("adapt", "ddsr"))
+    assert isinstance(solver, SnapshotSolver) == name.startswith(("adapt", "ddsr", "unfolded"))
 
 
 @pytest.mark.parametrize("name", ANY_SIZE)
@@ -57,7 +57,7 @@ def test_a_seed_means_one_result(name: str, degradation: str) -> None:
     torch.testing.assert_close(one.sr, two.sr, rtol=0, atol=1e-6)
     other = SOLVERS[name]().solve(lr, scale=2, degradation=given, seed=4)
     draws_noise = name == "adapt_everything" or (
-        "_n" in degradation and name.startswith("adapt") and name != "adapt_no_steps"
+        "_n" in degradation and name.startswith(("adapt", "unfolded_adapted")) and name != "adapt_no_steps"
     )
     no_learning = name.startswith(("interpolate", "lanczos", "auto", "back_project", "data_step"))
     draws_weights = not hasattr(SOLVERS[name](), "network") and not no_learning

@@ -16,6 +16,7 @@ from metasr.config.entries import check_solvers, learned_entries
 from metasr.degradation.names import expand
 from metasr.errors import DataError, InputError, StageError, WeightsError
 from metasr.io.files import file_hash
+from metasr.io.images import read_image
 from metasr.jobs.run import execute
 from metasr.jobs.upscale import upscale_task
 from metasr.models.mln import MLN
@@ -233,12 +234,12 @@ def test_a_photo_of_any_size(finished: Path, tmp_path: Path, size: tuple[int, in
     assert Image.open(done.output).size == (4 * size[1], 4 * size[0])
 
 
-def test_weights_for_another_scale(finished: Path, tmp_path: Path) -> None:
+def test_weights_for_another_scale_enlarge_by_their_own(finished: Path, tmp_path: Path) -> None:
     cfg = compose("+experiment=mrda_x4_iso", "scale=2", "logger=none", "task=upscale", f"weights={finished}")
     with open_dict(cfg):
         cfg.input, cfg.output = str(save_picture(tmp_path / "photo.png", 9, 8)), str(tmp_path / "large.png")
-    with pytest.raises(InputError, match="these weights enlarge by 4, but scale 2 was asked for; set scale=4"):
-        list(upscale_task(cfg))
+    list(upscale_task(cfg))
+    assert read_image(tmp_path / "large.png").shape[-2:] == (18, 16)
 
 
 def test_without_weights_there_is_nothing_to_upscale_by(tmp_path: Path) -> None:
