@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from metasr.checks import check_state
-from metasr.data.tasks import Pairs
 from metasr.models.photo import PhotoNet
-from metasr.recipes.base import Recipe, Schedule
+from metasr.recipes.base import Schedule
+from metasr.recipes.told import ToldTraining
 from metasr.text import pluralize
 
 
-class PhotoTraining(Recipe):
+class PhotoTraining(ToldTraining):
     """Minimise E‖HR - f_θ(LR, degradation)‖₁ with Adam, over sampled blurs, noise levels and compressions.
 
     Args:
@@ -30,13 +30,6 @@ class PhotoTraining(Recipe):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The network's weights, at ``rate``."""
         return [{"params": list(self.model.parameters()), "lr": self.rate}]
-
-    def training_step(self, batch: Pairs, batch_idx: int) -> Tensor:
-        """The L1 loss of one batch."""
-        loss = nn.functional.l1_loss(self.model(batch.lr, batch.degradation), batch.hr)
-        self.require_finite(loss, of=lambda: f"degradation {batch.degradation}")
-        self.log("train/loss", loss, prog_bar=True)
-        return self.touching_all(loss)
 
     def load_parent(self, state: dict[str, Tensor], *, origin: str) -> str:
         """Start from the tensors of such a network, be it of other scales: each new scale's layer starts afresh.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from metasr.checks import check_state
-from metasr.data.tasks import Pairs
 from metasr.models.unfolded import UnfoldedNet
-from metasr.recipes.base import Recipe, Schedule
+from metasr.recipes.base import Schedule
+from metasr.recipes.told import ToldTraining
 from metasr.text import pluralize
 
 
-class UnfoldedTraining(Recipe):
+class UnfoldedTraining(ToldTraining):
     """Minimise E‖HR - f_θ(LR, degradation)‖₁ with Adam, over sampled kernels, scales and noise levels.
 
     Args:
@@ -44,13 +44,6 @@ class UnfoldedTraining(Recipe):
             {"params": [p for name, p in named if name.startswith("priors.")], "lr": self.rate},
             {"params": [p for name, p in named if not name.startswith("priors.")], "lr": self.mu_rate},
         ]
-
-    def training_step(self, batch: Pairs, batch_idx: int) -> Tensor:
-        """The L1 loss of one batch."""
-        loss = nn.functional.l1_loss(self.model(batch.lr, batch.degradation), batch.hr)
-        self.require_finite(loss, of=lambda: f"degradation {batch.degradation}")
-        self.log("train/loss", loss, prog_bar=True)
-        return self.touching_all(loss)
 
     def load_parent(self, state: dict[str, Tensor], *, origin: str) -> str:
         """Start from an unfolded network's tensors, or from a plain network's: these go to every prior.
