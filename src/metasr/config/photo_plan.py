@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from metasr.config import build
-from metasr.config.photos import PhotoSolver, photo_solver
+from metasr.config.photos import Enlarger, photo_solver
 from metasr.degradation import names
 from metasr.degradation.pipeline import Degradation
 from metasr.errors import InputError
@@ -53,7 +53,7 @@ class PhotoPlan:
     frame: int | None
     max_pixels: int | None
     file: FileChoices
-    make: Callable[[Sequence[str], Sequence[float]], list[PhotoSolver]]
+    make: Callable[[Sequence[str], Sequence[float]], list[Enlarger]]
 
 
 def plan_of(cfg: DictConfig) -> PhotoPlan:
@@ -100,7 +100,7 @@ def target_of(cfg: DictConfig) -> TargetSize:
     )
 
 
-def photo_solvers(cfg: DictConfig, kernels: Sequence[str], factors: Sequence[float]) -> list[PhotoSolver]:
+def photo_solvers(cfg: DictConfig, kernels: Sequence[str], factors: Sequence[float]) -> list[Enlarger]:
     """What enlarges each of some photos; those of the same weights share one solver.
 
     Args:
@@ -112,7 +112,7 @@ def photo_solvers(cfg: DictConfig, kernels: Sequence[str], factors: Sequence[flo
         MetasrError: see ``photo_solver``.
     """
     made: dict[object, Solver] = {}
-    of_factor: dict[float, dict[str, PhotoSolver]] = {}
+    of_factor: dict[float, dict[str, Enlarger]] = {}
     for factor in sorted(set(factors), reverse=True):  # the largest first: what is told of scales is told once, of it
         own = list(dict.fromkeys(k for k, f in zip(kernels, factors, strict=True) if f == factor))
         if factor <= 1 and target_of(cfg).is_fixed:
@@ -128,7 +128,7 @@ def photo_solvers(cfg: DictConfig, kernels: Sequence[str], factors: Sequence[flo
     return [of_factor[factor][kernel] for kernel, factor in zip(kernels, factors, strict=True)]
 
 
-def given_solvers(solver: Solver, weights: str, kernels: Sequence[str], factors: Sequence[float]) -> list[PhotoSolver]:
+def given_solvers(solver: Solver, weights: str, kernels: Sequence[str], factors: Sequence[float]) -> list[Enlarger]:
     """The same for a solver that is there already, and knows its scale.
 
     Args:
@@ -141,11 +141,11 @@ def given_solvers(solver: Solver, weights: str, kernels: Sequence[str], factors:
         InputError: for an unknown kernel.
     """
     return [
-        PhotoSolver(solver, weights, (names.parse(kernel, scale=factor),)) if factor > 1 else _smaller(factor)
+        Enlarger(solver, weights, (names.parse(kernel, scale=factor),)) if factor > 1 else _smaller(factor)
         for kernel, factor in zip(kernels, factors, strict=True)
     ]
 
 
-def _smaller(factor: float) -> PhotoSolver:
+def _smaller(factor: float) -> Enlarger:
     """What makes a photo smaller, or leaves it as it is: nothing is to be learned there."""
-    return PhotoSolver(InterpolateSolver(), "-", (Degradation(scale=factor, downsample="bicubic", name="bicubic"),))
+    return Enlarger(InterpolateSolver(), "-", (Degradation(scale=factor, downsample="bicubic", name="bicubic"),))

@@ -46,7 +46,7 @@ LEAVES_OPEN = frozenset({"tile", "ensemble"})
 
 
 @dataclass(frozen=True)
-class PhotoSolver:
+class Enlarger:
     """What enlarges photos.
 
     Attributes:
@@ -187,7 +187,7 @@ def photo_config(
     return cfg
 
 
-def photo_solver(cfg: DictConfig, kernels: Sequence[str], *, made: dict[object, Solver] | None = None) -> PhotoSolver:
+def photo_solver(cfg: DictConfig, kernels: Sequence[str], *, made: dict[object, Solver] | None = None) -> Enlarger:
     """The configured solver with its weights, and the degradations that some names or files of kernels mean.
 
     Args:
@@ -215,7 +215,7 @@ def photo_solver(cfg: DictConfig, kernels: Sequence[str], *, made: dict[object, 
         tell_beyond(f"solver {cfg.solver.name}" if weights is None else label, scales, first.scale)
         solver = OwnScaleSolver(known[label], scales=scales) if scales else known[label]
         known[label, scales] = estimating(cfg, solver, first)
-    return PhotoSolver(known[label, scales], label, degradations)
+    return Enlarger(known[label, scales], label, degradations)
 
 
 def _tell_kernels(parsed: Mapping[str, Degradation]) -> None:
