@@ -21,36 +21,8 @@ from typing import Any
 
 from commands import at_least, folder
 from commands import device as device_named
-from ddsr_problems import add_options, check_options, problem, score, told
+from ddsr_problems import ROWS, add_options, check_options, problem, rows_named, score, told
 from metasr.config.command_line import status_of
-from metasr.errors import InputError, nearest
-
-ROWS: dict[str, dict[str, Any]] = {
-    "faithful": {"mode": "faithful"},
-    "better": {},
-    "warm-up at 1e-4": {"warmup_rate": 1e-4},
-    "no warm-up": {"warmup_steps": 0},
-    "no random kernels": {"random_kernels": 0},
-    "random kernels of the published widths": {"widths": "wide"},
-    "one optimiser": {"optimisers": "shared"},
-    "one for random kernels, one for losses": {"optimisers": "random"},
-    "optimisers for both nets": {"optimisers": "all"},
-    "losses dropped": {"drop_losses": True},
-    "last image": {"average": 0.0},
-    "SSIM for a fifth as long": {"ssim_share": 0.08},
-    "SSIM to the end": {"ssim_share": 1.0},
-    "prior at 3e-3": {"prior_weight": 3e-3},
-    "no prior": {"prior_weight": 0.0},
-    "penalty on the kernel": {"sparse_kernel": 0.2},
-    "no early stopping": {"stop": "none"},
-    "early stopping after 50 steps": {"patience": 50},
-    "kernels from the middle": {"centre": "middle"},
-    "kernels from where bicubic looks": {"centre": "correct"},
-    "darkened model": {"brighten": False},
-    "an image made for random kernels": {"share_forward": False},
-    "float32": {"precision": "float32"},
-}
-"""What differs from ``better``, by the row's name."""
 
 ONLY_DARK = ("darkened model",)
 SSIM_SHARE = 0.405  # of the steps, as published: 405 of 1000
@@ -73,10 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     check_options(options)
     at_least(options, steps=1, seed=0)
-    rows = options.rows or [r for r in ROWS if options.gain < 1 or r not in ONLY_DARK]
-    for row in rows:
-        if row not in ROWS:
-            raise InputError(f"--rows {row!r}: {nearest(row, ROWS)}")
+    rows = rows_named(options.rows) or [r for r in ROWS if options.gain < 1 or r not in ONLY_DARK]
     device = device_named(options.device)
     where = None if options.folder is None else folder(options.folder, what="the one that holds LR, HR and kernels")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from commands import at_least
 from metasr.errors import InputError, nearest
@@ -15,6 +16,35 @@ if TYPE_CHECKING:
 
     from metasr.degradation.pipeline import Degradation
     from metasr.solvers.base import Solution
+
+ROWS: dict[str, dict[str, Any]] = {
+    "faithful": {"mode": "faithful"},
+    "better": {},
+    "warm-up at 1e-4": {"warmup_rate": 1e-4},
+    "no warm-up": {"warmup_steps": 0},
+    "no random kernels": {"random_kernels": 0},
+    "random kernels of the published widths": {"widths": "wide"},
+    "random kernels of both widths": {"widths": "both"},
+    "both widths, in the warm-up alone": {"widths": "both", "random_kernels": 0},
+    "one optimiser": {"optimisers": "shared"},
+    "one for random kernels, one for losses": {"optimisers": "random"},
+    "optimisers for both nets": {"optimisers": "all"},
+    "losses dropped": {"drop_losses": True},
+    "last image": {"average": 0.0},
+    "SSIM for a fifth as long": {"ssim_share": 0.08},
+    "SSIM to the end": {"ssim_share": 1.0},
+    "prior at 3e-3": {"prior_weight": 3e-3},
+    "no prior": {"prior_weight": 0.0},
+    "penalty on the kernel": {"sparse_kernel": 0.2},
+    "no early stopping": {"stop": "none"},
+    "early stopping after 50 steps": {"patience": 50},
+    "kernels from the middle": {"centre": "middle"},
+    "kernels from where bicubic looks": {"centre": "correct"},
+    "darkened model": {"brighten": False},
+    "an image made for random kernels": {"share_forward": False},
+    "float32": {"precision": "float32"},
+}
+"""What differs from ``better``, by the row's name."""
 
 CORNER = 10  # LR pixels, above and to the left of a covered square
 
@@ -63,6 +93,18 @@ def check_options(options: argparse.Namespace) -> None:
     at_least(options, scale=2, side=0, noise=0, disc=0, cover=0)
     if not 0 < options.gain <= 1:
         raise InputError(f"--gain must be in (0, 1], got {options.gain:g}")
+
+
+def rows_named(names: Sequence[str] | None) -> list[str]:
+    """Names of ``ROWS``.
+
+    Raises:
+        InputError: for the first that is none of them.
+    """
+    for name in names or ():
+        if name not in ROWS:
+            raise InputError(f"--rows {name!r}: {nearest(name, ROWS)}")
+    return list(names or ())
 
 
 def names_in(where: Path) -> list[str]:

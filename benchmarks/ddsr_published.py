@@ -1,14 +1,15 @@
 """DDSR on a prepared folder: mean and spread over images and seeds, beside the published figures' protocol.
 
     python benchmarks/ddsr_published.py --folder PREPARED [--images butterfly ...] [--seeds 1,2,3,4,5]
-        [--steps 100 300 1000] [--modes faithful,better] [--scale 4] [--noise STD] [--disc RADIUS] [--cover SIDE]
+        [--steps 100 300 1000] [--rows faithful better] [--scale 4] [--noise STD] [--disc RADIUS] [--cover SIDE]
         [--gain G] [--device cuda]
 
 PREPARED is a folder of the public program's layout (NAME.png, hr_NAME.png, kernel_NAME.mat) or one that
 `python src/run.py task=prepare input=HR output=PREPARED degradation=ddsr_x4 seed=1 prepare.hr=true` made. A line for
 each image and number of steps: mean and standard deviation over the seeds of PSNR and SSIM on Y, kernel PSNR, PSNR of
-the visible region with --cover, seconds. Then the same for the images' mean. The public program's butterfly x4, one
-seed: 24.38 dB, kernel 59.50 dB.
+the visible region with --cover, seconds, for each of the solver's settings that --rows names (those of
+ddsr_ablation.py; unlike there, steps of a loss are not cut in proportion to --steps). Then the same for the images'
+mean. The public program's butterfly x4, one seed: 24.38 dB, kernel 59.50 dB.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from commands import at_least, folder
 from commands import device as device_named
-from ddsr_problems import Score, add_options, check_options, names_in, problem, score, told
+from ddsr_problems import ROWS, Score, add_options, check_options, names_in, problem, rows_named, score, told
 from metasr.config.command_line import status_of
 from metasr.errors import InputError, nearest
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", metavar="NAME", help="all of them unless named")
     parser.add_argument("--seeds", default="1")
     parser.add_argument("--steps", type=int, nargs="+", default=[1000])
-    parser.add_argument("--modes", default="faithful,better")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", default=["faithful", "better"])
     add_options(parser)
     options = parser.parse_args()
     check_options(options)
@@ -78,13 +78,9 @@ def main() -> None:
 
     import torch
 
-    from metasr.solvers.ddsr.options import Mode
     from metasr.solvers.ddsr.solver import DDSRSolver
 
-    modes = options.modes.split(",")
-    for mode in modes:
-        if mode not in get_args(Mode):
-            raise InputError(f"--modes {mode}: {nearest(mode, get_args(Mode))}")
+    rows = rows_named(options.rows)
     known = names_in(where)
     for name in options.images or []:
         if name not in known:
@@ -94,8 +90,9 @@ def main() -> None:
 
     print(f"{told(options)}, {device}, torch {torch.__version__}, seeds {options.seeds}")
     print(f"{'':24s}{'steps':>6s}" + "".join(f"{c:>18s}" for c in ("PSNR", "SSIM", "kernel", "visible")) + "  seconds")
-    for mode in modes:
-        solver = DDSRSolver(mode=mode, steps=max(options.steps), centre=options.centre, max_pixels=None)
+    for row in rows:
+        changed = {k: v for k, v in ROWS[row].items() if k != "ssim_share"}
+        solver = DDSRSolver(**changed, steps=max(options.steps), centre=options.centre, max_pixels=None)
         scores: dict[tuple[int, str], list[Score]] = {}
         seconds: dict[tuple[int, str], list[float]] = {}
         for given in problems:
@@ -109,11 +106,11 @@ def main() -> None:
                     seconds.setdefault((n, given.name), []).append(solved.seconds)
             for n in sorted(options.steps):
                 key = n, given.name
-                print(line(f"{mode} {given.name}", n, scores[key], seconds[key]), flush=True)
+                print(line(f"{row} {given.name}", n, scores[key], seconds[key]), flush=True)
         for n in sorted(options.steps) if len(problems) > 1 else []:
             each = [mean_of([scores[n, p.name][i] for p in problems]) for i in range(len(seeds))]
             times = [s for p in problems for s in seconds[n, p.name]]
-            print(line(f"{mode}, mean of {len(problems)}", n, each, times), flush=True)
+            print(line(f"{row}, mean of {len(problems)}", n, each, times), flush=True)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def status(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
         ("ddsr_published --folder nowhere", "--folder"),
         ("ddsr_published --folder .", "hr_"),
         ("ddsr_published --folder . --seeds 1,1", "--seeds"),
-        ("ddsr_published --folder . --modes best", "--modes"),
+        ("ddsr_published --folder . --rows best", "--rows"),
         ("upscale --sizes 3x", "--sizes"),
         ("upscale --steps -1", "--steps"),
         ("zssr --count 0", "--count"),
@@ -275,7 +275,7 @@ def test_ddsr_of_both_layouts_is_one(
 ) -> None:
     shown = []
     for where in ddsr_folders(tmp_path):
-        command = f"--folder {where} --scale 2 --steps 2 4 --seeds 1,2 --modes faithful,better --cover 9 --device cpu"
+        command = f"--folder {where} --scale 2 --steps 2 4 --seeds 1,2 --rows faithful better --cover 9 --device cpu"
         assert status(monkeypatch, "ddsr_published", *command.split()) == 0
         shown.append([row.split()[:-1] for row in capsys.readouterr().out.splitlines()[2:]])  # the last is the seconds
     assert shown[0] == shown[1]
