@@ -19,6 +19,7 @@ import itertools
 import json
 import statistics
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,7 +138,7 @@ def main() -> None:
     shown = {name: images[name] for names in kinds.values() for name in names[:2]}
     maps = {key: weight_maps(job, shown) for key, job in jobs.items()}
 
-    def distances(pairs) -> tuple[float, float]:
+    def distances(pairs: Iterable[tuple[tuple[str, str], tuple[str, str]]]) -> tuple[float, float]:
         every = [map_distance(maps[a][name], maps[b][name]) for a, b in pairs for name in shown]
         return statistics.fmean(d.total_variation for d in every), statistics.fmean(d.rank for d in every)
 
