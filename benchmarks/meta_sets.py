@@ -18,20 +18,19 @@ import argparse
 import itertools
 import json
 import statistics
-import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands import at_least, composed, finished_jobs, folder
+import commands
+from commands import at_least, composed, folder, require_free, scores, seeds_of, swept
 from metasr.config.command_line import status_of
 from metasr.errors import InputError
-from metasr.paths import outputs_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PROJECT = Path(__file__).resolve().parents[1]
 SETS = ("structure", "texture")
 OURS = (
     "experiment",
@@ -66,21 +65,11 @@ def checked(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     Raises:
         InputError: for a seed that is no number, or a choice that is none or is made here.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     from metasr.runs.folder import quoted
 
-    seeds = list(dict.fromkeys(seed.strip() for seed in options.seeds.split(",")))
-    if not all(seed.isdecimal() for seed in seeds):
-        raise InputError(f"--seeds takes whole numbers with commas between, such as 1,2,3, got {options.seeds}")
+    seeds = seeds_of(options.seeds)
     at_least(options, each=1)
-    for given in OverridesParser.create().parse_overrides(options.choices):
-        if given.key_or_group in OURS:
-            raise InputError(
-                f"{given.input_line}: it is chosen here; leave it out (see --help for --testset and --seeds)"
-            )
-        if given.is_sweep_override():
-            raise InputError(f"{given.input_line}: give one value; the meta-data sets and the seeds alone are varied")
+    require_free(options.choices, ours=OURS)
     choices = ["+experiment=weightnet_x2", "sweep_name=meta_sets", f"testset={quoted(options.testset)}"]
     if options.root:
         root = folder(options.root, what="the one that holds the test set as --root")
@@ -94,18 +83,7 @@ def pictures(choices: list[str]) -> dict[str, Tensor]:
     Raises:
         InputError: if they are too few for one of each kind.
     """
-    from metasr.config import build
-    from metasr.config.evaluation import test_images
-
-    cfg = composed([c for c in choices if not c.startswith(("hydra.", "hydra/"))])
-    found = test_images(cfg)
-    if len(found) < 2:
-        raise InputError(
-            f"the two kinds need an image each, got {len(found)} of {found.name} with max_images={cfg.max_images}; "
-            "take a larger test set, or max_images=null"
-        )
-    protocol = build.protocol(cfg)
-    return {name: protocol.crop_reference(found.load(i)[None], cfg.scale) for i, name in enumerate(found.names)}
+    return commands.pictures(choices, least=2, why="the two kinds need an image each")
 
 
 def train(seeds: list[str], choices: list[str]) -> dict[tuple[str, str], Path]:
@@ -114,25 +92,15 @@ def train(seeds: list[str], choices: list[str]) -> dict[tuple[str, str], Path]:
     Raises:
         InputError: if a job is not finished.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from metasr.runs.folder import sweep_folder
-
     # One seed is swept as well: then more seeds later go on with the same sweep.
     typed = [f"meta_set={','.join(SETS)}", f"seed=choice({','.join(seeds)})", *choices]
-    done = subprocess.run([sys.executable, str(PROJECT / "src" / "run.py"), "-m", *typed])
-    if done.returncode:
-        sys.exit(done.returncode)
-    parsed = OverridesParser.create().parse_overrides(typed)
-    of_job = [str(p.input_line) for p in parsed if not p.is_hydra_override()]
-    sweep = Path(sweep_folder(of_job, "weightnet_x2", "meta_sets", str(outputs_folder())))
-    found = {}
-    for job in finished_jobs(sweep):
-        values = dict(choice.partition("=")[::2] for choice in job.overrides)
-        found[values["meta_set"], values["seed"]] = sweep / job.folder
-    for key in itertools.product(SETS, seeds):
-        if key not in found:
-            raise InputError(f"{sweep} has no finished job with meta_set={key[0]} seed={key[1]}; run this again")
+    found = {
+        (values["meta_set"], values["seed"]): job
+        for values, job in swept(typed, experiment="weightnet_x2", sweep="meta_sets")
+    }
+    for meta_set, seed in itertools.product(SETS, seeds):
+        if (meta_set, seed) not in found:
+            raise InputError(f"the sweep has no finished job with meta_set={meta_set} seed={seed}; run this again")
     return {key: found[key] for key in itertools.product(SETS, seeds)}
 
 
@@ -165,13 +133,12 @@ def main() -> None:
     kinds = {"structure": order[-each:], "texture": order[:each]}
 
     from metasr.figures.maps import map_distance
-    from metasr.io.csv import parse_csv
 
     jobs = train(seeds, choices)
     shown = {name: images[name] for names in kinds.values() for name in names[:2]}
     maps = {key: weight_maps(job, shown) for key, job in jobs.items()}
 
-    def distances(pairs) -> tuple[float, float]:
+    def distances(pairs: Iterable[tuple[tuple[str, str], tuple[str, str]]]) -> tuple[float, float]:
         every = [map_distance(maps[a][name], maps[b][name]) for a, b in pairs for name in shown]
         return statistics.fmean(d.total_variation for d in every), statistics.fmean(d.rank for d in every)
 
@@ -184,9 +151,7 @@ def main() -> None:
 
     psnr: dict[tuple[str, str], dict[str, float]] = {}
     for key, job in jobs.items():
-        scores = parse_csv((job / "table_images.csv").read_text(encoding="utf-8"))
-        rows = [r for r in scores if r["weights"] == "run"]
-        psnr[key] = {r["image"]: float(r["psnr_y"]) for r in rows}
+        psnr[key] = {image: float(row["psnr_y"]) for image, row in scores(job).items()}
     print(f"\nPSNR on Y in dB, mean over {each} images of each kind, ± over {len(seeds)} seeds")
     print(f"{'learned from':>14} {'on structure':>16} {'on texture':>16}")
     means = {

@@ -18,14 +18,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from commands import folder
+from commands import PROJECT, folder, marked, replaced
 from metasr.config.command_line import status_of
 from metasr.errors import InputError
 
-PROJECT = Path(__file__).resolve().parents[1]
 DEGRADATIONS = ("g0.2d", "g2.0d", "gani_d", "g1.3b", "bicubic")
 MULTISCALE = ("g0.2d", "g2.0d", "gani_d")
-OPENING, CLOSING = "<!-- results -->", "<!-- /results -->"
 COLUMNS = (
     "degradation", "bicubic", "bicubic, aligned", "quick run", "released, 1 update", "released, 10 updates",
     "unfolded, no update", "published MZSR(1)", "published MZSR(10)", "gap to MZSR(1)", "gap to MZSR(10)",
@@ -122,15 +120,6 @@ def _number(row: dict[str, str] | None) -> str:
     return f"{float(row['psnr_y']):.2f}" if row else "-"
 
 
-def replaced(document: str, table: str) -> str:
-    """A document with the table between its marks."""
-    head, opening, rest = document.partition(OPENING)
-    _, closing, tail = rest.partition(CLOSING)
-    if not (opening and closing):
-        raise InputError(f"the document has no {OPENING} ... {CLOSING} to write the table between; nothing is written")
-    return f"{head}{OPENING}\n{table}\n{CLOSING}{tail}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set5", required=True, help="folder of Set5's HR images")
@@ -146,18 +135,13 @@ def main() -> None:
     quick = folder(options.quick, what="the folder of a run as --quick") if options.quick else None
     if quick and not any(quick.glob("*/card.json")):
         raise InputError(f"{quick} is no run folder: no stage of it has a card; give the one that a run printed")
-    if options.write and not (options.write.is_file() and os.access(options.write, os.R_OK | os.W_OK)):
-        raise InputError(f"no file {options.write} that can be written; give one that holds {OPENING} and {CLOSING}")
-    document = None
-    if options.write:
-        document = options.write.read_text(encoding="utf-8")
-        replaced(document, "")  # before any of the work
+    document = marked(options.write, mark="results")
     tables = []
     for name, root in sets.items():
         tables.append("\n".join(lines(name, root, quick)))
         print(("\n" if len(tables) > 1 else "") + tables[-1], flush=True)
     if document is not None:
-        options.write.write_text(replaced(document, "\n\n".join(tables)), encoding="utf-8")
+        options.write.write_text(replaced(document, "\n\n".join(tables), mark="results"), encoding="utf-8")
 
 
 if __name__ == "__main__":

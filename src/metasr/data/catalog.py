@@ -20,6 +20,7 @@ from typing import Literal
 from torch import Tensor
 
 from metasr.data.download import fetch
+from metasr.data.drawn_sets import drawn
 from metasr.data.known_sets import CATALOG, DatasetInfo
 from metasr.errors import DataError, InputError, nearest, require_one_of
 from metasr.io.files import file_hash
@@ -212,7 +213,7 @@ def image_set(
         root: the folder that has the set's folder in it, or the set's folder itself; by default the environment
             variable ``METASR_DATA``. For ``image_folder`` the folder of images; where it has a sub-folder ``train``,
             ``val`` or ``test``, these are the splits. All are searched with their sub-folders. Not needed for
-            ``samples``.
+            ``samples`` and the sets that are drawn by code.
         download: fetch the set into ``root`` if it is not there.
         val_fraction: share of the training images to hold out as ``"val"``, chosen by the hash of the file name, for
             sets that have no validation images of their own; give the same to both splits. None holds out 5 % of an
@@ -236,6 +237,8 @@ def image_set(
     if name == "samples":
         folders = [s for s in ("train", "val", "test") if split in (s, "all")]
         return ImageSet(name, split, tuple(p for s in folders for p in list_images(_SAMPLES / s)))
+    if entry.drawn:
+        return ImageSet(name, split, tuple(drawn(name, split)))
     place = _root(entry, root)
     if name == "image_folder":
         paths = _plain_folder(place, split, val_fraction)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from metasr.data import drawn_sets
 from metasr.data.download import Archive
 
 _LEARN = "samples, div2k, flickr2k, df2k, bsds500, t91, ucmerced or an image_folder"
@@ -52,6 +53,7 @@ class DatasetInfo:
         refusals: splits that must not be used, with the reason and what to do instead.
         parts: sets it is put together from, where it has no folder of its own.
         apart: stems of files that may be in no split: the test images of another set.
+        drawn: whether its pictures are made by code, so that there is nothing to find.
     """
 
     name: str
@@ -67,6 +69,7 @@ class DatasetInfo:
     refusals: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
     apart: frozenset[str] = frozenset()
+    drawn: bool = False
 
 
 def _test_set(
@@ -101,6 +104,21 @@ def _test_set(
     )
 
 
+def _drawn(name: str, title: str) -> DatasetInfo:
+    """Describe a set that code draws."""
+    return DatasetInfo(
+        name=name,
+        title=title,
+        structure="drawn when asked for, into the outputs' folder drawn; nothing to place",
+        splits=dict.fromkeys(drawn_sets.COUNTS, ()),
+        counts=drawn_sets.COUNTS,
+        licence="public domain: drawn by this program, the photographs in it are those of 'samples'",
+        source="metasr/data/drawn_sets.py",
+        refusals={"val": "it is a small meta-data set and its test set, no more; validate on 'samples'"},
+        drawn=True,
+    )
+
+
 def _hub(name: str, known_hash: str | None) -> tuple[Archive, ...]:
     """Give the archive of the HR images of a test set in the collection of E. Siow on Hugging Face."""
     file = f"{name}_HR.tar.gz"
@@ -127,6 +145,9 @@ _SETS = (
         licence="yours",
         source="you",
     ),
+    _drawn("line_art", "strokes, ellipses and hatching in black on white, drawn by code"),
+    _drawn("text", "lines of words in several sizes, dark on light and the reverse, drawn by code"),
+    _drawn("aerial", "blocks of shrunk embedded photographs with streets between: fine texture, as from far above"),
     _test_set(
         "set5",
         "Set5",
