@@ -167,5 +167,12 @@ def test_internal_tasks_learn_from_the_query_patches_at_lr_size() -> None:
         father = imresize(task.query_hr, 1 / degradation.scale).clamp(0, 1)
         torch.testing.assert_close(task.support_hr, father)
         torch.testing.assert_close(task.support_lr, degradation.for_son()(father))
+    threefold = DegradationSampler(kernels=KERNELS, scales=(3.0,), downsample="bicubic")
+    thirds = TaskSampler(meta_batch=1, support=1, query=1, degradations=threefold, internal=True)
+    small = PatchPool(
+        [torch.randint(0, 256, (3, 60, 50), generator=generator_from(1), dtype=torch.uint8)], patch_size=48
+    )
+    (task,) = thirds.draw(small, generator=generator_from(0))
+    assert (task.query_lr.shape[-1], task.support_hr.shape[-1], task.support_lr.shape[-1]) == (16, 15, 5)
     with pytest.raises(InputError, match="support and query of one number and shared_patches=false, got 3, 2"):
         TaskSampler(meta_batch=1, support=3, query=2, degradations=degradations, internal=True)

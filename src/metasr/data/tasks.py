@@ -173,5 +173,8 @@ class TaskSampler:
 def _internal(drawn: Degradation, hr: Tensor, generator: torch.Generator) -> Task:
     """The task of HR patches by themselves: from their copies at LR size, degraded, to these; then from LR to HR."""
     father = imresize(hr, 1 / drawn.scale).clamp(0, 1)
+    if drawn.scale == int(drawn.scale):  # of which the son has a whole number of pixels
+        height, width = (n - n % int(drawn.scale) for n in father.shape[-2:])
+        father = father[..., :height, :width]
     son = drawn.for_son(noise_std=drawn.noise_level)(father, generator=generator)
     return Task(son, father, drawn(hr, generator=generator), hr, drawn)
