@@ -17,21 +17,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from commands import at_least, folder
 from commands import device as device_named
-from ddsr_problems import ROWS, add_options, check_options, problem, rows_named, score, told
+from ddsr_problems import ROWS, add_options, arguments, check_options, problem, rows_named, score, told
 from metasr.config.command_line import status_of
 
 ONLY_DARK = ("darkened model",)
 SSIM_SHARE = 0.405  # of the steps, as published: 405 of 1000
-
-
-def arguments(row: str, *, steps: int, centre: str) -> dict[str, Any]:
-    """A row's arguments of the solver."""
-    changed = {"steps": steps, "centre": centre, "ssim_share": SSIM_SHARE} | ROWS[row]
-    return {"ssim_steps": round(changed.pop("ssim_share") * steps)} | changed
 
 
 def main() -> None:
@@ -56,7 +49,9 @@ def main() -> None:
           f"seed {options.seed}")  # fmt: skip
     print(f"{'':40s}{'PSNR':>8s}{'SSIM':>8s}{'visible':>9s}{'kernel':>8s}{'steps':>7s}{'seconds':>9s}", flush=True)
     for row in rows:
-        solver = DDSRSolver(max_pixels=None, **arguments(row, steps=options.steps, centre=options.centre))
+        solver = DDSRSolver(
+            max_pixels=None, **arguments(row, steps=options.steps, centre=options.centre, ssim_share=SSIM_SHARE)
+        )
         solved = solver.solve(
             given.lr.to(device), scale=options.scale, degradation=given.degradation, seed=options.seed
         )

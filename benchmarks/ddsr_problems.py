@@ -107,6 +107,21 @@ def rows_named(names: Sequence[str] | None) -> list[str]:
     return list(names or ())
 
 
+def arguments(row: str, *, steps: int, centre: str, ssim_share: float | None = None) -> dict[str, Any]:
+    """The solver's arguments for one of ``ROWS``.
+
+    Args:
+        row: its name.
+        steps: image steps.
+        centre: of the kernels, unless the row has one of its own.
+        ssim_share: of the steps, how many are taken before the loss changes, unless the row has one of its own; none
+            for as many as the solver takes.
+    """
+    changed = {"steps": steps, "centre": centre, "ssim_share": ssim_share} | ROWS[row]
+    share = changed.pop("ssim_share")
+    return changed if share is None else {"ssim_steps": round(share * steps)} | changed
+
+
 def names_in(where: Path) -> list[str]:
     """The images of a folder, of either layout.
 

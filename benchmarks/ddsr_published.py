@@ -8,8 +8,8 @@ PREPARED is a folder of the public program's layout (NAME.png, hr_NAME.png, kern
 `python src/run.py task=prepare input=HR output=PREPARED degradation=ddsr_x4 seed=1 prepare.hr=true` made. A line for
 each image and number of steps: mean and standard deviation over the seeds of PSNR and SSIM on Y, kernel PSNR, PSNR of
 the visible region with --cover, seconds, for each of the solver's settings that --rows names (those of
-ddsr_ablation.py; unlike there, steps of a loss are not cut in proportion to --steps). Then the same for the images'
-mean. The public program's butterfly x4, one seed: 24.38 dB, kernel 59.50 dB.
+ddsr_ablation.py; unlike there, the loss changes after the solver's own number of steps unless the row says). Then
+the same for the images' mean. The public program's butterfly x4, one seed: 24.38 dB, kernel 59.50 dB.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from commands import at_least, folder
 from commands import device as device_named
-from ddsr_problems import ROWS, Score, add_options, check_options, names_in, problem, rows_named, score, told
+from ddsr_problems import Score, add_options, arguments, check_options, names_in, problem, rows_named, score, told
 from metasr.config.command_line import status_of
 from metasr.errors import InputError, nearest
 
@@ -91,8 +91,7 @@ def main() -> None:
     print(f"{told(options)}, {device}, torch {torch.__version__}, seeds {options.seeds}")
     print(f"{'':24s}{'steps':>6s}" + "".join(f"{c:>18s}" for c in ("PSNR", "SSIM", "kernel", "visible")) + "  seconds")
     for row in rows:
-        changed = {k: v for k, v in ROWS[row].items() if k != "ssim_share"}
-        solver = DDSRSolver(**changed, steps=max(options.steps), centre=options.centre, max_pixels=None)
+        solver = DDSRSolver(max_pixels=None, **arguments(row, steps=max(options.steps), centre=options.centre))
         scores: dict[tuple[int, str], list[Score]] = {}
         seconds: dict[tuple[int, str], list[float]] = {}
         for given in problems:

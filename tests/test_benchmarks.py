@@ -313,12 +313,24 @@ def test_what_is_done_to_the_image_changes_the_ablation(
 
 def test_every_row_of_the_ablation_can_differ() -> None:
     module = load("ddsr_ablation")
-    made = {row: module["arguments"](row, steps=300, centre="published") for row in module["ROWS"]}
+    share = module["SSIM_SHARE"]
+    made = {row: module["arguments"](row, steps=300, centre="published", ssim_share=share) for row in module["ROWS"]}
     assert made["better"]["ssim_steps"] == 122  # within the run: what comes with the change of the loss takes part
     assert made["SSIM to the end"]["ssim_steps"] == 300
     assert len(
         {str(sorted((DDSRSolver(**a).choices.__dict__ | a | {"mode": ""}).items())) for a in made.values()}
     ) == len(made)
+
+
+@pytest.mark.usefixtures("tiny_ddsr")
+def test_a_row_with_a_centre_or_a_share_of_its_own_is_measured_by_the_published_protocol(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows = ["better", "kernels from the middle", "SSIM for a fifth as long"]
+    command = ["--folder", str(ddsr_folders(tmp_path)[0]), "--scale", "2", "--steps", "12", "--device", "cpu", "--rows"]
+    assert status(monkeypatch, "ddsr_published", *command, *rows) == 0
+    shown = capsys.readouterr().out.splitlines()[-3:]
+    assert len({tuple(line.split()[-5:-2]) for line in shown}) == 3
 
 
 def test_kernels_before_unlike_subsampling_are_compared_as_one() -> None:
