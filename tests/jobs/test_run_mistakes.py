@@ -19,7 +19,7 @@ EVALUATE = (*SMOKE, "task=evaluate", "max_images=null")
         (
             "testset=set6",
             InputError,
-            r"testset 'set6' is neither a folder nor a known set: did you mean 'set5'.* known: b100",
+            r"testset 'set6' is neither a folder nor a known set: did you mean 'set5'.* known: aerial, b100",
         ),
         ("testset=image_folder", InputError, r"'image_folder' is neither a folder nor a known set: known: "),
         ("testset=nowhere/at/all", InputError, r"neither a folder nor a known set"),
