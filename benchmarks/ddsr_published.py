@@ -20,23 +20,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from commands import at_least, folder
+from commands import at_least, folder, seeds_of
 from commands import device as device_named
 from ddsr_problems import Score, add_options, arguments, check_options, names_in, problem, rows_named, score, told
 from metasr.config.command_line import status_of
 from metasr.errors import InputError, nearest
-
-
-def seeds_of(text: str) -> list[int]:
-    """Whole numbers with commas between.
-
-    Raises:
-        InputError: for anything else, or the same one twice.
-    """
-    parts = text.split(",")
-    if not all(p.isdecimal() for p in parts) or len(set(parts)) < len(parts):
-        raise InputError(f"--seeds takes unlike whole numbers with commas between, such as 1,2,3, got {text}")
-    return [int(p) for p in parts]
 
 
 def spread(values: Sequence[float], digits: int) -> str:
@@ -73,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
     check_options(options)
     at_least(options, steps=1)
-    seeds = seeds_of(options.seeds)
+    seeds = [int(seed) for seed in seeds_of(options.seeds)]
     where = folder(options.folder, what="the prepared one as --folder")
 
     import torch

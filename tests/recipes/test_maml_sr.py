@@ -104,6 +104,17 @@ def test_an_inner_step_on_the_image_itself_by_hand() -> None:
     assert logged[0]["train/deep"] == pytest.approx(deep_loss(adapted, batch).item(), rel=1e-5)
 
 
+def test_the_unadapted_loss_is_of_the_weights_before_the_step() -> None:
+    torch.manual_seed(0)
+    batch = pairs()
+    recipe = MAMLSRRecipe(small(), steps=5, order="first", inner_rate=0.05, unadapted_weight=0.3, outer_deep_weight=0.0)
+    model = copy.deepcopy(recipe.network)
+    logged = fit(recipe, [batch], steps=1)
+    adapted = stepped(model, deep_loss(model, batch), 0.05)
+    wanted = final_loss(adapted, batch) + 0.3 * final_loss(model, batch)
+    assert logged[0]["train/loss"] == pytest.approx(wanted.item(), rel=1e-5)
+
+
 def test_the_second_order_gradient_is_of_the_loss_after_the_step() -> None:
     """Against finite differences of a plain two-step computation, in the direction of the gradient itself."""
     torch.manual_seed(0)
@@ -192,6 +203,7 @@ def test_no_option_is_silent() -> None:
         "order": lambda: "first",
         "deep_weights": lambda: (1.0, 0.5, 1.0),
         "outer_deep_weight": lambda: 0.0,
+        "unadapted_weight": lambda: 0.5,
         "split": lambda: True,
         "inner_loss": lambda: "image",
         "schedule": lambda: "constant",
@@ -291,6 +303,7 @@ def test_export_and_load() -> None:
         ({"order": "notebook", "steps": 3}, "number must be even, got 3; set stages.maml_sr.steps"),
         ({"inner_loss": "final"}, "inner_loss must be one of deep, image, got 'final'"),
         ({"order": "notebook", "inner_loss": "image"}, "has no inner step, got inner_loss='image'"),
+        ({"order": "notebook", "unadapted_weight": 0.1}, "all its losses are unadapted; got unadapted_weight=0.1"),
         ({"order": "notebook", "split": True}, "on the whole batch, got split=true; set split=false or another order"),
         ({"deep_weights": (1.0, 1.0)}, r"three numbers of at least 0, not all 0, got \[1.0, 1.0\]"),
         ({"deep_weights": (0.0, 0.0, 0.0)}, "to do without intermediate images set model.deep_supervision=false"),

@@ -53,13 +53,15 @@ class MAMLSRRecipe(Recipe):
         inner_loss: ``deep`` (published) or ``image``.
         deep_weights: λ of the intermediate images, coarse to fine.
         outer_deep_weight: w; 0 is the published objective.
+        unadapted_weight: weight of the final loss at θ itself, before any inner step; 0 as published. Above 0 the
+            network stays of use without adaptation, which large inner steps otherwise take from it.
         split: the inner step is on the first half of the batch, the final loss on the rest, instead of both on all of
             it (published).
         schedule: of the learning rate (published: constant).
 
     Raises:
         InputError: for an unknown order, no inner step, an inner rate that is not above 0, an odd number of steps or a
-            split in the notebook's order, or weights that are negative, all 0 or not three.
+            split or an unadapted loss in the notebook's order, or weights that are negative, all 0 or not three.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class MAMLSRRecipe(Recipe):
         inner_loss: InnerLoss = "deep",
         deep_weights: Sequence[float] = (1.0, 1.0, 1.0),
         outer_deep_weight: float = 0.1,
+        unadapted_weight: float = 0.0,
         split: bool = False,
         schedule: Schedule = "cosine",
     ) -> None:
@@ -103,7 +106,12 @@ class MAMLSRRecipe(Recipe):
                 f"deep_weights must be three numbers of at least 0, not all 0, got {list(deep_weights)}; to do without "
                 "intermediate images set model.deep_supervision=false"
             )
-        require_at_least(0, outer_deep_weight=outer_deep_weight)
+        if order == "notebook" and unadapted_weight:
+            raise InputError(
+                f"order='notebook' has no inner step, so all its losses are unadapted; got unadapted_weight="
+                f"{unadapted_weight}; set it to 0 or another order"
+            )
+        require_at_least(0, outer_deep_weight=outer_deep_weight, unadapted_weight=unadapted_weight)
         self.rate = rate
         self.inner_steps = inner_steps
         self.rates = FixedRates((inner_rate,))
@@ -111,6 +119,7 @@ class MAMLSRRecipe(Recipe):
         self.inner_of = inner_loss
         self.deep_weights = tuple(float(w) for w in deep_weights)
         self.outer_deep_weight = outer_deep_weight
+        self.unadapted_weight = unadapted_weight
         self.split = split
 
     @property
@@ -183,6 +192,8 @@ class MAMLSRRecipe(Recipe):
             coarse = self._deep_loss(deep, target)
             self.log("train/deep", coarse.detach())
             loss = loss + self.outer_deep_weight * coarse
+        if self.unadapted_weight:
+            loss = loss + self.unadapted_weight * l1_loss(self.network(source), target)
         return loss
 
     def _notebook_loss(self, source: Tensor, target: Tensor) -> Tensor:
