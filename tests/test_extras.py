@@ -140,7 +140,8 @@ def test_programs_work_or_name_their_extra(words: tuple[str, ...], told: str, tm
     [
         ("import metasr", ("torch", "hydra", "numpy", "PIL", "wandb")),
         ("from metasr.cli import parser; parser()", ("torch", "hydra", "wandb", "pytorch_lightning")),
-        ("import metasr; metasr.load", ("pytorch_lightning", "wandb")),
+        ("import metasr; metasr.load", ("pytorch_lightning", "wandb", "torchmetrics", "scipy", "matplotlib")),
+        ("import metasr.jobs.upscale", ("pytorch_lightning", "wandb", "torchmetrics", "scipy", "matplotlib")),
     ],
 )
 def test_nothing_of_an_extra_is_loaded_before_it_is_asked_for(code: str, heavy: tuple[str, ...]) -> None:

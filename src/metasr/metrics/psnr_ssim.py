@@ -1,10 +1,13 @@
-"""PSNR and SSIM by torchmetrics, set up as the field's MATLAB scripts compute them."""
+"""PSNR and SSIM by torchmetrics, set up as the field's MATLAB scripts compute them.
+
+torchmetrics is imported where it is called: with scipy and matplotlib behind it, that takes as long as torch itself,
+and enlarging a photo needs none of it.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from metasr.errors import InputError
 from metasr.io.levels import to_levels
@@ -23,6 +26,8 @@ def psnr(image: Tensor, reference: Tensor) -> Tensor:
     Returns:
         ``(B,)`` float64; infinite for equal images.
     """
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     _require_same_shape(image, reference)
     return peak_signal_noise_ratio(
         image.double(), reference.double(), data_range=255.0, dim=(1, 2, 3), reduction="none"
@@ -45,6 +50,8 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
     Returns:
         ``(B,)`` float64.
     """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     _require_same_shape(image, reference)
     height, width = image.shape[-2:]
     if min(height, width) < _WINDOW:
