@@ -1,13 +1,12 @@
 """MAML-SR's adaptation step by step: what every fixed number of steps gives, and where each stopping rule ends.
 
-    python benchmarks/stopping.py FOLDER [--weights RUN_FOLDER|FILE|released] [--max 20] [--crop SIDE] [--steps 10]
-        [--degradations area g1.3b] [CHOICE ...]
+    python benchmarks/stopping.py FOLDER [--experiment maml_sr_x2|maml_image_x2] [--weights RUN_FOLDER|FILE|released]
+        [--max 20] [--crop SIDE] [--steps 10] [--degradations area g1.3b] [CHOICE ...]
 
 The HR images of a folder (their middle, with --crop, in HR pixels) are degraded and adapted to by a fixed number of
 steps, once; the rules are then shown those outputs one after another, as they would have seen them. Prints the mean
 PSNR on Y, and its difference to the network without adaptation with the least of any image; for a rule also the mean
-number of steps taken. CHOICE are further ones of ``python src/run.py +experiment=maml_sr_x2``, such as
-``+ablation=maml_sr_image`` or ``solver.rate=1e-3``.
+number of steps taken. CHOICE are further ones of the experiment, such as ``solver.rate=1e-3``.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from metasr.degradation.pipeline import Degradation
     from metasr.solvers.maml_sr.stopping import Rule
 
-EXPERIMENT = "+experiment=maml_sr_x2"
 OURS = ("experiment", "task", "weights", "testset", "testset_root", "degradations", "solver.stop", "solver.max_steps")
 
 
@@ -68,8 +66,8 @@ def measure(options: argparse.Namespace, name: str) -> tuple[list[list[float]], 
     from metasr.io.images import list_images
     from metasr.solvers.maml_sr.stopping import make_rule
 
-    choices = [EXPERIMENT, *options.choices, "logger=none", "solver.stop=fixed", f"solver.max_steps={options.steps}"]
-    cfg = composed([*choices, "solver.adapt_pixels=null"])
+    choices = [f"+experiment={options.experiment}", *options.choices, "logger=none", "solver.adapt_pixels=null"]
+    cfg = composed([*choices, "solver.stop=fixed", f"solver.max_steps={options.steps}"])
     degradation = parse(name, scale=float(cfg.scale))
     weights = choose_for(cfg, options.weights, degradation)
     solver = build.solver(build.as_trained(cfg, weights), weights=weights)
@@ -115,6 +113,7 @@ def report(name: str, scores: Sequence[Sequence[float]], ends: dict[str, list[tu
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", help="of HR images")
+    parser.add_argument("--experiment", default="maml_sr_x2", choices=("maml_sr_x2", "maml_image_x2"))
     parser.add_argument("--weights", default="released", help="a run folder, a file or released weights")
     parser.add_argument("--max", type=int, help="images at most")
     parser.add_argument("--crop", type=int, help="side in HR pixels of the middle that is used")
