@@ -79,7 +79,7 @@ def status(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
         ("ddsr_ablation --cover 60", "--cover"),
         ("ddsr_published --folder nowhere", "--folder"),
         ("ddsr_published --folder .", "hr_"),
-        ("ddsr_published --folder . --seeds 1,1", "--seeds"),
+        ("ddsr_published --folder . --seeds 1,x", "--seeds"),
         ("ddsr_published --folder . --rows best", "--rows"),
         ("upscale --sizes 3x", "--sizes"),
         ("upscale --steps -1", "--steps"),
