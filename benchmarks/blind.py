@@ -107,7 +107,7 @@ def measure(options: argparse.Namespace, name: str) -> dict[str, float]:
         hr = images.load(i)[None].to(device)
         if options.crop is not None:
             side = round(options.crop * scale)
-            hr = middle(hr, (min(side, hr.shape[-2]), min(side, hr.shape[-1])))
+            hr = middle(hr, (side, side))
         hr = protocol.crop_reference(hr, scale)
         lr = degradation(hr, generator=generator_from(1, image, name))
         seed = seed_from(1, image, "solve")

@@ -48,14 +48,14 @@ def folder(path: str | Path, *, what: str) -> Path:
 
 
 def seeds_of(text: str) -> list[str]:
-    """The numbers of ``--seeds``, each once.
+    """The numbers of ``--seeds``.
 
     Raises:
-        InputError: for one that is none.
+        InputError: for one that is none, or the same one twice.
     """
-    seeds = list(dict.fromkeys(seed.strip() for seed in text.split(",")))
-    if not all(seed.isdecimal() for seed in seeds):
-        raise InputError(f"--seeds takes whole numbers with commas between, such as 1,2,3, got {text}")
+    seeds = [seed.strip() for seed in text.split(",")]
+    if not all(seed.isdecimal() for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds takes unlike whole numbers with commas between, such as 1,2,3, got {text}")
     return seeds
 
 

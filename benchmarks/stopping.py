@@ -64,29 +64,27 @@ def measure(options: argparse.Namespace, name: str) -> tuple[list[list[float]], 
     from metasr.degradation.names import parse
     from metasr.degradation.resize import middle
     from metasr.io.images import list_images
-    from metasr.solvers.maml_sr.stopping import make_rule
+    from metasr.seeds import generator_from
+    from metasr.solvers.maml_sr.stopping import lr_error_of, make_rule
 
     choices = [f"+experiment={options.experiment}", *options.choices, "logger=none", "solver.adapt_pixels=null"]
     cfg = composed([*choices, "solver.stop=fixed", f"solver.max_steps={options.steps}"])
     degradation = parse(name, scale=float(cfg.scale))
     weights = choose_for(cfg, options.weights, degradation)
-    solver = build.solver(build.as_trained(cfg, weights), weights=weights)
+    solver = build.solver(cfg, weights=weights)
     protocol = build.protocol(cfg)
     images = ImageSet("images", "test", tuple(list_images(options.folder))).subset(options.max)
     scores: list[list[float]] = []
     ends: dict[str, list[tuple[int, int]]] = {"metric": [], "consistency": []}
-    for i, _ in enumerate(images.names):
+    for i, image in enumerate(images.names):
         hr = images.load(i)[None]
         if options.crop is not None:
-            hr = middle(hr, (min(options.crop, hr.shape[-2]), min(options.crop, hr.shape[-1])))
+            hr = middle(hr, (options.crop, options.crop))
         hr = protocol.crop_reference(hr, cfg.scale)
-        lr = degradation(hr)
+        lr = degradation(hr, generator=generator_from(1, image, name))
         outputs = outputs_of(solver, lr, scale=cfg.scale, degradation=degradation)
         scores.append([protocol(sr, hr, scale=cfg.scale).psnr_y for sr, _ in outputs])
-
-        def lr_error(sr: Tensor, lr: Tensor = lr) -> float:
-            return float((degradation.linear(sr) - lr).abs().mean())
-
+        lr_error = lr_error_of(lr, degradation)
         for stop, found in ends.items():
             rule = make_rule(stop, threshold=0.0, mixed=cfg.solver.mixed, lr_error=lr_error)  # type: ignore[arg-type]
             found.append(ended(rule, outputs))

@@ -16,7 +16,7 @@ from metasr.errors import DivergenceError, InputError, require_at_least, require
 from metasr.meta.inner_loop import Trace, inner_loop
 from metasr.meta.rates import FixedRates
 from metasr.solvers.base import Solution, check_problem, clock
-from metasr.solvers.maml_sr.stopping import Mixed, Rule, Stop, make_rule
+from metasr.solvers.maml_sr.stopping import Mixed, Rule, Stop, lr_error_of, make_rule
 from metasr.solvers.network import enlarge, enlarged_son
 from metasr.solvers.progress import part as share_of_work
 from metasr.solvers.progress import tell
@@ -206,10 +206,7 @@ class MAMLSRSolver:
         )
 
     def _rule(self, lr: Tensor, degradation: Degradation) -> Rule:
-        def lr_error(sr: Tensor) -> float:
-            again = degradation.linear(sr)[..., : lr.shape[-2], : lr.shape[-1]]  # SR sides are rounded up
-            return float((again - lr).abs().mean())
-
+        lr_error = lr_error_of(lr, degradation)
         return make_rule(self.stop, threshold=self.threshold, mixed=self.mixed, lr_error=lr_error)
 
     def _centre(self, lr: Tensor, scale: float) -> Tensor:

@@ -26,6 +26,7 @@ from typing import Literal, NamedTuple, Protocol, get_args
 
 from torch import Tensor
 
+from metasr.degradation.pipeline import Degradation
 from metasr.degradation.resize import middle, pad_symmetric
 from metasr.errors import DivergenceError, InputError, require_one_of
 from metasr.metrics.color import luma_bt601
@@ -170,6 +171,21 @@ class FixedRule:
     def __call__(self, sr: Tensor, loss: float) -> Verdict:
         """See ``Rule``."""
         return Verdict(True, False, "kept: a fixed number of steps", {"loss": loss})
+
+
+def lr_error_of(lr: Tensor, degradation: Degradation) -> Callable[[Tensor], float]:
+    """What ``ConsistencyRule`` measures: how far an SR image, degraded again, is from its LR image, mean absolute.
+
+    Args:
+        lr: ``(1, 3, h, w)``.
+        degradation: of the LR image.
+    """
+
+    def lr_error(sr: Tensor) -> float:
+        again = degradation.linear(sr)[..., : lr.shape[-2], : lr.shape[-1]]  # SR sides are rounded up
+        return float((again - lr).abs().mean())
+
+    return lr_error
 
 
 def make_rule(stop: Stop, *, threshold: float, mixed: Mixed, lr_error: Callable[[Tensor], float]) -> Rule:
