@@ -3,10 +3,10 @@
     python benchmarks/best_weights.py FOLDER [--images 4] [--crop 128] [--weights NAME ...] [--write]
 
 FOLDER holds the training images; the twentieth of them that training holds out is measured, never a test set. Each case
-(sampling grid, scale, without and with noise of 10 grey levels) is met with two Gaussian kernels whose variances go
-with the scale, by all weights that were made for it, each with the solver of its method: MZSR's with ten updates. LR
-images are rounded to 8 bits. `--write` enters the table into the cards of `weights/`, where `metasr upscale -k KERNEL`
-looks for the weights to take.
+(sampling grid, scale; without noise, with noise of 10 grey levels, and with the kernel estimated instead of told) is
+met with two Gaussian kernels whose variances go with the scale, by all weights that were made for it, each with the
+solver of its method: MZSR's with ten updates. LR images are rounded to 8 bits. `--write` enters the table into the
+cards of `weights/`, where `metasr upscale -k KERNEL` looks for the weights to take.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from commands import at_least, folder
+from commands import at_least, composed, folder
 from metasr.config.command_line import status_of
 from metasr.errors import InputError
 
@@ -67,12 +67,15 @@ def is_made_for(card: dict[str, Any], degradation: Degradation) -> bool:
 
 def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Mean PSNR by weights and case."""
+    from metasr.config import build
     from metasr.data.catalog import image_set
+    from metasr.degradation.pipeline import Degradation
     from metasr.degradation.resize import middle
     from metasr.metrics.protocol import LumaProtocol
     from metasr.paths import weights_folder
     from metasr.runs.weights import case_of, from_release, released
     from metasr.seeds import generator_from
+    from metasr.solvers.blind.base import blind
 
     images = image_set("image_folder", split="val", root=str(folder(options.folder, what="training images")))
     chosen = range(0, len(images), max(1, len(images) // options.images))[: options.images]
@@ -83,6 +86,8 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
             raise InputError(f"no released weights of a solver that is told the kernel: {', '.join(missing)}")
         cards = {name: cards[name] for name in options.weights}
     solvers = {name: solver_of(from_release(weights_folder(), name)) for name in cards}
+    estimator = build.estimator(composed(["task=upscale"]))
+    blinded = {name: blind(solver, estimator) for name, solver in solvers.items()}
     protocol = LumaProtocol(shave=SHAVE)
     scores: dict[str, dict[str, list[float]]] = {}
     for number, degradation in enumerate(problems()):
@@ -91,10 +96,15 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
             hr = middle(images.load(index)[None], (options.crop, options.crop))
             hr = protocol.crop_reference(hr, degradation.scale)
             lr = degradation(hr, generator=generator_from(1, images.names[index], str(number)))
+            plain = Degradation(scale=degradation.scale, downsample=degradation.downsample)
             for name in fitting:
-                sr = solvers[name].solve(lr, scale=degradation.scale, degradation=degradation).sr
-                score = protocol(sr, hr, scale=degradation.scale).psnr_y
-                scores.setdefault(name, {}).setdefault(case_of(degradation), []).append(score)
+                ways = [(solvers[name], degradation, case_of(degradation))]
+                if not degradation.noisy:
+                    ways.append((blinded[name], plain, case_of(plain, estimated=True)))
+                for solver, told, case in ways:
+                    sr = solver.solve(lr, scale=degradation.scale, degradation=told).sr
+                    score = protocol(sr, hr, scale=degradation.scale).psnr_y
+                    scores.setdefault(name, {}).setdefault(case, []).append(score)
         if fitting:
             print(f"{degradation}: {', '.join(fitting)}", flush=True)
     return {

@@ -95,8 +95,11 @@ def test_a_kernel_brings_the_weights_that_are_best_for_it(tmp_path: Path, monkey
         monkeypatch.setattr(f"metasr.config.{module}.weights_folder", lambda: store)
     for card_path in store.glob("*.json"):
         card = json.loads(card_path.read_text())
-        card["validation"] = {"unfolded": {"direct x2": 30.0, "bicubic x2": 31.0}, "mzsr_x2_meta": {"direct x2": 29.0},
-                              "mzsr_x2_bicubic_meta": {"bicubic x2": 32.0}}.get(card["name"], {})  # fmt: skip
+        card["validation"] = {
+            "unfolded": {"direct x2": 30.0, "bicubic x2": 31.0, "bicubic x2 estimated": 28.0},
+            "mzsr_x2_meta": {"direct x2": 29.0},
+            "mzsr_x2_bicubic_meta": {"bicubic x2": 32.0, "bicubic x2 estimated": 27.0},
+        }.get(card["name"], {})
         card_path.write_text(json.dumps(card))
     for kernel in ("g2.0d", "k.npy", "kernels_d/"):
         cfg = photo_config(kernel=kernel)
@@ -107,7 +110,8 @@ def test_a_kernel_brings_the_weights_that_are_best_for_it(tmp_path: Path, monkey
         assert (cfg.name, cfg.solver.name, cfg.weights) == (None, "adapt", "released/mzsr_x2_bicubic_meta")
     for asked in ({"solver": "zssr"}, {"weights": "mzsr_x2"}, {"solver": "adapt"}):
         assert photo_config(kernel="g2.0d", **asked).solver.name == asked.get("solver", "adapt")  # type: ignore[arg-type]
-    for kernel in ("g2.0d_n3", "estimate_d", "estimate"):  # nothing was measured there, or nothing is known
+    assert photo_config(kernel="estimate").weights == photo_config(kernel="estimate_b").weights == "released/unfolded"
+    for kernel in ("g2.0d_n3", "estimate_d"):  # nothing was measured there
         assert (photo_config(kernel=kernel).solver.name, photo_config(kernel=kernel).weights) == ("adapt", None)
     assert photo_config(kernel="g2.0d", options={"back_projection": 2}).weights == "released/mzsr_x2_meta"
     assert photo_config(kernel="g2.0d", options={"ensemble": True}, steps=3).weights == "released/unfolded"

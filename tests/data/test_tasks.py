@@ -176,3 +176,18 @@ def test_internal_tasks_learn_from_the_query_patches_at_lr_size() -> None:
     assert (task.query_lr.shape[-1], task.support_hr.shape[-1], task.support_lr.shape[-1]) == (16, 15, 5)
     with pytest.raises(InputError, match="support and query of one number and shared_patches=false, got 3, 2"):
         TaskSampler(meta_batch=1, support=3, query=2, degradations=degradations, internal=True)
+
+
+def test_told_kernels_are_off_and_the_images_are_not() -> None:
+    degradations = DegradationSampler(kernels=KERNELS)
+    exact, told = (
+        PairSampler(batch_size=3, degradations=degradations, kernel_error=error).draw(POOL, generator=generator_from(0))
+        for error in ((0.0, 0.0), (0.3, 0.3))
+    )
+    assert torch.equal(exact.lr, told.lr)
+    assert torch.equal(exact.hr, told.hr)
+    assert exact.degradation.kernel is not None
+    assert told.degradation.kernel is not None
+    assert float((exact.degradation.kernel - told.degradation.kernel).abs().amax((-2, -1)).min()) > 1e-3
+    with pytest.raises(InputError, match="kernel_error must be two standard deviations, at least 0"):
+        PairSampler(batch_size=3, degradations=degradations, kernel_error=(-0.1, 0.0))

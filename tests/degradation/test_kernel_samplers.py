@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from metasr.degradation.kernel_samplers import MixedKernelSampler, moved_by, stroke
-from metasr.degradation.kernels import GaussianSampler, isotropic
+from metasr.degradation.kernel_samplers import MixedKernelSampler, mistaken, moved_by, stroke
+from metasr.degradation.kernels import GaussianSampler, anisotropic, delta, disc, isotropic
 from metasr.degradation.pipeline import Degradation, DegradationSampler
 from metasr.errors import InputError
 
@@ -92,3 +92,33 @@ def test_batches_come_on_several_grids_with_and_without_noise() -> None:
 def test_shares_and_moves_that_cannot_be_are_refused(shares: dict[str, float]) -> None:
     with pytest.raises(InputError, match="must be"):
         MixedKernelSampler(gaussian=GaussianSampler(size=9), **shares)  # type: ignore[arg-type]
+
+
+def test_a_kernel_mistaken_by_nothing_is_the_gaussian_of_its_moments() -> None:
+    kernels = torch.stack(
+        [anisotropic(4, 1, 0.6), isotropic(3), delta(size=21), moved_by(anisotropic(4, 1, -0.5), (1, -2)), disc(3)]
+    ).float()
+    told = mistaken(kernels, size=0, shape=0, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(told[:4], kernels[:4], rtol=0, atol=2e-6)
+    torch.testing.assert_close(told[4], isotropic(float(_covariance(disc(3))[0, 0])).float(), rtol=0, atol=1e-4)
+
+
+def test_a_kernel_is_mistaken_by_as_much_as_is_said() -> None:
+    true = isotropic(2).float().expand(400, -1, -1)
+    generator = torch.Generator().manual_seed(0)
+    sizes = mistaken(true, size=0.3, shape=0.0, generator=generator)
+    shapes = mistaken(true, size=0.0, shape=0.3, generator=generator)
+    for told, size, shape in ((sizes, 0.3, 0.0), (shapes, 0.0, 0.3)):
+        torch.testing.assert_close(told.sum((-2, -1)), torch.ones(400))
+        first, second = (torch.linalg.eigvalsh(torch.stack([_covariance(k) for k in told])) / 2).log().unbind(-1)
+        assert float((first + second).std() / 2) == pytest.approx(size, abs=0.03)
+        assert float((first + second).mean() / 2) == pytest.approx(0, abs=0.04)
+        assert float((second - first).square().mean().sqrt() / 2) == pytest.approx(math.sqrt(2) * shape, abs=0.03)
+
+
+def _covariance(kernel: torch.Tensor) -> torch.Tensor:
+    """About the middle, x first, in pixels²."""
+    axis, kernel = torch.arange(kernel.shape[-1], dtype=torch.float64) - kernel.shape[-1] // 2, kernel.double()
+    xx, yy = (kernel * axis.square()).sum(), (kernel * axis.square()[:, None]).sum()
+    xy = (kernel * axis * axis[:, None]).sum()
+    return torch.stack([xx, xy, xy, yy]).reshape(2, 2)

@@ -80,15 +80,17 @@ def fit(recipe: Recipe, batches: Sequence[Any], *, steps: int, **options: Any) -
 
 
 def silent_options(
-    recipe: type[Recipe], baseline: dict[str, Callable[[], Any]], others: dict[str, Callable[[], Any]], batches: Any
-) -> list[str]:
-    """Which constructor arguments make no difference to what two steps export.
+    recipe: type[Recipe], baseline: dict[str, Callable[[], Any]], others: dict[str, Callable[[], Any]], batches: Any,
+    *, steps: int = 2,
+) -> list[str]:  # fmt: skip
+    """Which constructor arguments make no difference to what a few steps export.
 
     Args:
         recipe: the class; ``others`` must give every argument of its constructor another value.
         baseline: makers of the arguments of the run that others are compared with.
         others: makers of another value, one per argument.
         batches: what to train on.
+        steps: how many.
     """
     arguments = [name for name in inspect.signature(recipe.__init__).parameters if name != "self"]
     assert sorted(arguments) == sorted(others), "the test must know every argument"
@@ -96,7 +98,7 @@ def silent_options(
     def outcome(changed: dict[str, Callable[[], Any]]) -> dict[str, Tensor]:
         torch.manual_seed(0)
         made = recipe(**{name: make() for name, make in (baseline | changed).items()})
-        fit(made, batches, steps=2)
+        fit(made, batches, steps=steps)
         return made.export()
 
     reference = outcome({})

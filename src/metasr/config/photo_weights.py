@@ -60,18 +60,18 @@ def sampling_of(weights: str | None) -> Downsample:
 
 
 def best_weights(kernel: str, scale: float, options: Collection[str] = ()) -> str | None:
-    """The released weights that are best where a kernel is known; none where nothing was measured, or it is estimated.
+    """The released weights that are best where a kernel is known, or estimated; none where nothing was measured.
 
     Args:
         kernel: as it was typed.
         scale: to enlarge by.
         options: that the solver of the weights must take.
     """
-    if kernel in ESTIMATE:
-        return None  # no estimate is exact, and who is told a kernel believes it: MZSR, which learns, is ahead
     if not scale > 1:
         return None  # which is told later, as every mistake is
-    if names.is_file(kernel) or "/" in kernel:  # a folder of files; neither is read yet
+    if kernel in ESTIMATE:
+        degradation = Degradation(scale=scale, downsample=ESTIMATE[kernel])
+    elif names.is_file(kernel) or "/" in kernel:  # a folder of files; neither is read yet
         ending = _ENDING.search(kernel)
         noise = 0.01 if ending is not None and ending["noise"] else 0.0
         grid: Downsample = "bicubic" if ending is not None and ending["grid"] == "b" else "direct"
@@ -81,7 +81,7 @@ def best_weights(kernel: str, scale: float, options: Collection[str] = ()) -> st
             degradation = names.parse(kernel, scale=scale)
         except MetasrError:
             return None
-    for name in best_released(weights_folder(), degradation):
+    for name in best_released(weights_folder(), degradation, estimated=kernel in ESTIMATE):
         weights = resolve(f"released/{name}", folder=weights_folder())
         if _options_of(experiment_of(weights, name)).issuperset(options):
             return weights.label

@@ -11,6 +11,7 @@ from torch import Tensor
 from metasr.checks import require_one_kernel
 from metasr.data.pairs import PairedPool
 from metasr.data.patches import PatchPool
+from metasr.degradation.kernel_samplers import mistaken
 from metasr.degradation.pipeline import Degradation, DegradationSampler
 from metasr.degradation.resize import imresize
 from metasr.degradation.told import told
@@ -61,12 +62,20 @@ class PairSampler:
         augment: how the HR patches are varied, instead of by turns and flips.
         noise_error: how far off the told noise levels are, since those of a photo are estimates: the standard deviation
             of their natural logarithm, and of what is added besides, in grey levels (never taken below 0).
+        kernel_error: how far off the told kernels are, for a network that is to be told estimates: the standard
+            deviations of ``size`` and ``shape`` (see ``degradation.kernel_samplers.mistaken``).
     """
 
     batch_size: int
     degradations: DegradationSampler
     augment: Augmentation | None = None
     noise_error: tuple[float, float] = (0.0, 0.0)
+    kernel_error: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        for name in ("noise_error", "kernel_error"):
+            if min(getattr(self, name)) < 0:
+                raise InputError(f"{name} must be two standard deviations, at least 0, got {getattr(self, name)}")
 
     def draw(self, pool: PatchPool | PairedPool, *, generator: torch.Generator) -> Pairs:
         """Draw one batch; the same generator state gives the same batch on every device.
@@ -92,6 +101,10 @@ class PairSampler:
         lr = degradation(hr, generator=generator)
         if any(self.noise_error):
             degradation = replace(degradation, noise_std=self._told(degradation.noise_std, generator))
+        if any(self.kernel_error) and degradation.kernel is not None:
+            size, shape = self.kernel_error
+            kernels = mistaken(degradation.kernel, size=size, shape=shape, generator=generator)
+            degradation = replace(degradation, kernel=kernels, name="")
         return Pairs(lr, hr, degradation)
 
     def _told(self, noise_std: float | Tensor, generator: torch.Generator) -> Tensor:

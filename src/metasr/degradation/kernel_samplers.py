@@ -9,8 +9,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from metasr.degradation.kernels import DEFAULT_VARIANCE, GaussianSampler, disc
+from metasr.degradation.kernels import DEFAULT_VARIANCE, GaussianSampler, disc, gaussian
 from metasr.errors import InputError
+
+_TINY = 1e-3  # variance in pixels² below which a kernel is a single tap
 
 
 @runtime_checkable
@@ -72,6 +74,40 @@ class MixedKernelSampler:
                 by = [int(u * (2 * self.off_centre + 1)) - self.off_centre for u in (down, right)]
                 kernels[index] = moved_by(kernels[index], (by[0], by[1]))
         return kernels
+
+
+def mistaken(kernels: Tensor, *, size: float, shape: float, generator: torch.Generator) -> Tensor:
+    """What an estimator that knows Gaussians alone might take kernels for: Gaussians of about their covariance.
+
+    Args:
+        kernels: ``(B, k, k)`` of sum 1, k odd, on the CPU. A single tap is left as it is: no blur is seen as none.
+        size: standard deviation of the error of log variance, the same along both axes.
+        shape: that of the two numbers by which log Σ differs from a multiple of I (see
+            ``metasr.models.kernel_regressor.Blur``): how elongated the kernel is, and in which direction.
+        generator: always drawn from three times for each kernel.
+
+    Returns:
+        ``(B, k, k)`` float32 of sum 1, their centre of mass where the kernels' is, to the nearest pixel.
+    """
+    errors = torch.randn(len(kernels), 3, generator=generator, dtype=torch.float64)
+    side, exact = kernels.shape[-1], kernels.double()
+    axis = torch.arange(side, dtype=torch.float64) - side // 2
+    x, y = (exact * axis).sum((-2, -1)), (exact * axis[:, None]).sum((-2, -1))
+    xx = (exact * axis.square()).sum((-2, -1)) - x.square()
+    yy = (exact * axis.square()[:, None]).sum((-2, -1)) - y.square()
+    xy = (exact * axis * axis[:, None]).sum((-2, -1)) - x * y
+    told = kernels.clone().float()
+    for index, (p, q, r) in enumerate((errors * errors.new_tensor([size, shape, shape])).tolist()):
+        covariance = torch.stack([xx[index], xy[index], xy[index], yy[index]]).reshape(2, 2)
+        if not bool((torch.linalg.eigvalsh(covariance) > _TINY).all()):
+            continue
+        values, vectors = torch.linalg.eigh(covariance)
+        log = vectors @ values.log().diag() @ vectors.T + covariance.new_tensor([[p + q, r], [r, p - q]])
+        values, vectors = torch.linalg.eigh(log)
+        theta = torch.atan2(vectors[1, 1], vectors[0, 1])  # the larger eigenvalue is the second
+        kernel = gaussian(values[1].exp(), values[0].exp(), theta, side).float()
+        told[index] = moved_by(kernel, (round(float(y[index])), round(float(x[index]))))
+    return told
 
 
 def stroke(length: float, *, theta: float, bend: float = 0.0, size: int = 21, width: float = 0.4) -> Tensor:

@@ -264,7 +264,7 @@ def trained_scales(card: dict[str, Any]) -> list[float]:
     return sorted({float(s) for s in scales if isinstance(s, int | float) and not isinstance(s, bool)})
 
 
-def best_released(folder: Path, degradation: Degradation) -> list[str]:
+def best_released(folder: Path, degradation: Degradation, *, estimated: bool = False) -> list[str]:
     """The names of the released weights that were measured on validation images in a degradation's case, best first.
 
     A card tells that in its table ``validation``, by ``case_of``; weights without one, and with none for the case, have
@@ -273,17 +273,22 @@ def best_released(folder: Path, degradation: Degradation) -> list[str]:
     Args:
         folder: of released weights.
         degradation: what is known of the image.
+        estimated: whether its kernel is yet to be estimated.
     """
-    case = case_of(degradation)
+    case = case_of(degradation, estimated=estimated)
     scores = {name: card.get("validation", {}).get(case) for name, card in released(folder).items()}
     measured = {name: float(score) for name, score in scores.items() if isinstance(score, int | float)}
     return sorted(measured, key=lambda name: -measured[name])
 
 
-def case_of(degradation: Degradation) -> str:
-    """The case, of those that cards tell scores for, that a degradation is nearest to: ``bicubic x4 noisy``."""
+def case_of(degradation: Degradation, *, estimated: bool = False) -> str:
+    """The case, of those that cards tell scores for, that a degradation is nearest to.
+
+    ``bicubic x4 noisy`` for one that is told, ``bicubic x4 estimated`` for one that is estimated, of any noise.
+    """
     grid = "direct" if degradation.downsample == "direct" else "bicubic"
-    return f"{grid} x{min(max(round(degradation.scale), 2), 4)}{' noisy' if degradation.noisy else ''}"
+    end = " estimated" if estimated else " noisy" if degradation.noisy else ""
+    return f"{grid} x{min(max(round(degradation.scale), 2), 4)}{end}"
 
 
 def choose(
