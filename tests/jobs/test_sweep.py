@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from metasr.config.command_line import sweep_as_run
 from metasr.errors import InputError
@@ -18,7 +18,7 @@ from metasr.jobs import run as job_module
 from metasr.jobs import sweep
 from metasr.jobs.search import MedianPruning, PrunedError
 from metasr.report.reading import read_jobs
-from metasr.runs.folder import begin_sweep, job_folder, register_resolvers, sweep_folder, swept_keys
+from metasr.runs.folder import as_typed, begin_sweep, job_folder, register_resolvers, sweep_folder, swept_keys
 from report_samples import TABLE
 from running import compose
 
@@ -313,6 +313,18 @@ def test_what_a_sweep_varies_comes_after_what_was_typed_which_wins():
     asked = OmegaConf.create({"folder": "${metasr.sweep_folder:}", "swept": "${metasr.swept:}"})
     assert asked.folder.startswith("/out/e/sweeps/s-")
     assert asked.swept == "ablation"
+
+
+def test_what_stands_for_each_jobs_own_value_is_left_to_the_jobs():
+    """Else all of them would begin with the weights of the config's own seed."""
+    config = sweep_config("+experiment=e", "init=/runs/seed_${seed}", "seed=1,2", params=None)
+    with open_dict(config):
+        config.seed = 7
+    begin_sweep(config)
+    assert OmegaConf.to_container(config.hydra.overrides.task, resolve=False)[1] == "init=/runs/seed_${seed}"
+    assert as_typed(config.hydra.overrides.task) == ["+experiment=e", "init=/runs/seed_${seed}", "seed=1,2"]
+    folder = sweep_folder(["+experiment=e", "init=/runs/seed_${seed}", "seed=1,2"], "e", "s", "/out")
+    assert OmegaConf.create({"folder": "${metasr.sweep_folder:}"}).folder == folder
 
 
 def test_other_sweepers_keep_their_own_parameters():

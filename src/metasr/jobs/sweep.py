@@ -25,6 +25,7 @@ from metasr.io.files import require_permission, write_text
 from metasr.jobs.launching import is_first, join_processes, one_device, require_plugins
 from metasr.paths import program
 from metasr.runs.folder import (
+    as_typed,
     begin_sweep,
     link_latest,
     quoted,
@@ -63,7 +64,12 @@ def run_job(cfg: DictConfig, folder: Path) -> float | None:
     if card.get("status") in ("finished", "pruned"):
         log.info("%s before: skipped (%s)", card["status"], folder)
         return failed if card.get("objective") is None else float(card["objective"])
-    card = {"number": hydra.job.num, "overrides": list(hydra.overrides.task), "search": searched, "status": "started"}
+    card = {
+        "number": hydra.job.num,
+        "overrides": as_typed(hydra.overrides.task),
+        "search": searched,
+        "status": "started",
+    }
     start = time.perf_counter()
     try:
         devices = cfg.trainer.devices if cfg.task == TaskName.run else 1

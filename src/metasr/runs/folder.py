@@ -125,7 +125,7 @@ def begin_sweep(config: DictConfig) -> None:
     wins over the ablations that are to change it. What was typed of the same key wins.
     """
     global _sweep
-    typed = list(config.hydra.overrides.task)
+    typed = as_typed(config.hydra.overrides.task)
     folder = sweep_folder(typed, config.name, config.sweep_name, config.paths.outputs)
     params = config.hydra.sweeper.get("params") or {}
     if config.hydra.sweeper._target_.endswith(".BasicSweeper"):
@@ -190,7 +190,14 @@ def typed_choices(name: str | None) -> list[str]:
     """The present command line's choices, or outside of one the experiment alone."""
     from hydra.core.hydra_config import HydraConfig
 
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [f"+experiment={name}"]
+    return as_typed(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [f"+experiment={name}"]
+
+
+def as_typed(choices: Sequence[str]) -> list[str]:
+    """Hydra's record of a command line, with ``${...}`` in it left open: each job of a sweep has a value of its own."""
+    plain = OmegaConf.to_container(choices, resolve=False) if OmegaConf.is_config(choices) else choices
+    assert isinstance(plain, Sequence)
+    return [str(choice) for choice in plain]
 
 
 def _own_folders() -> list[str]:
