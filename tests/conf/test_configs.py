@@ -34,14 +34,7 @@ SCHEDULES = sorted(path.name for path in (conf_folder() / "schedule").iterdir())
 BASE = ("+experiment=mzsr_x2",)
 
 
-def _has_own_schedule(experiment: str) -> bool:
-    return "override /schedule:" in (conf_folder() / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("experiment", "profile"),
-    [(e, p) for e, p in product(EXPERIMENTS, PROFILES) if p in ("quick", "smoke") or _has_own_schedule(e)],
-)
+@pytest.mark.parametrize(("experiment", "profile"), list(product(EXPERIMENTS, PROFILES)))
 def test_every_experiment_builds_in_every_profile(experiment: str, profile: str, tmp_path: Path) -> None:
     cfg = compose(f"+experiment={experiment}", f"profile={profile}")
     assert cfg.name == experiment
@@ -119,6 +112,7 @@ def test_ablations_compose_on_the_experiments_that_they_are_for(ablation: str) -
     assert fitting
     for experiment in fitting:
         cfg = compose(f"+experiment={experiment}", f"+ablation={ablation}", "profile=smoke")
+        assert cfg.name == experiment
         assert build.recipe(cfg, list(cfg.stages_to_run or cfg.stages)[-1])
         check_solvers(cfg)
 

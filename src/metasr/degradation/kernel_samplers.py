@@ -99,9 +99,9 @@ def mistaken(kernels: Tensor, *, size: float, shape: float, generator: torch.Gen
     told = kernels.clone().float()
     for index, (p, q, r) in enumerate((errors * errors.new_tensor([size, shape, shape])).tolist()):
         covariance = torch.stack([xx[index], xy[index], xy[index], yy[index]]).reshape(2, 2)
-        if not bool((torch.linalg.eigvalsh(covariance) > _TINY).all()):
+        values, vectors = torch.linalg.eigh(covariance)  # ascending
+        if float(values[0]) <= _TINY:
             continue
-        values, vectors = torch.linalg.eigh(covariance)
         log = vectors @ values.log().diag() @ vectors.T + covariance.new_tensor([[p + q, r], [r, p - q]])
         values, vectors = torch.linalg.eigh(log)
         theta = torch.atan2(vectors[1, 1], vectors[0, 1])  # the larger eigenvalue is the second
