@@ -60,7 +60,7 @@ def test_axes_are_eigenvalues_and_the_first_eigenvectors_angle() -> None:
 
 
 def test_parameters_and_shapes() -> None:
-    assert sum(p.numel() for p in KernelRegressor().parameters()) == 44_549
+    assert sum(p.numel() for p in KernelRegressor().parameters()) == 121_861
     for size in ((24, 24), (25, 61), (70, 33)):
         told = made()(image(*size), scale=2.0, direct=True)
         assert told.log_covariance.shape == (2, 3)

@@ -13,6 +13,7 @@ from metasr.degradation.pipeline import DegradationSampler
 from metasr.errors import DivergenceError, InputError
 from metasr.models.kernel_regressor import KernelRegressor, axes_of
 from metasr.models.plain_cnn import PlainCNN
+from metasr.recipes import kernel_regression
 from metasr.recipes.kernel_regression import KernelRegression, kernel_loss, noise_loss
 from recipes.fitting import Gradients, fit, silent_options
 
@@ -101,6 +102,7 @@ def test_every_argument_changes_the_outcome() -> None:
         "rate": lambda: 1e-3,
         "noise_weight": lambda: 1.0,
         "doubt_weight": lambda: 1.0,
+        "rehearsed": lambda: 5,
         "schedule": lambda: "constant",
     }
     assert silent_options(KernelRegression, baseline, others, batches()) == []
@@ -115,5 +117,36 @@ def test_a_loss_that_is_not_finite_stops_it() -> None:
 def test_other_networks_and_shares_are_refused() -> None:
     with pytest.raises(InputError, match="trains a KernelRegressor, got PlainCNN; choose model=kernel_regressor"):
         KernelRegression(PlainCNN(channels=4, layers=2), steps=1)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="noise_weight must be at least 0, got -1"):
-        KernelRegression(small(), steps=1, noise_weight=-1)
+    for option in ("noise_weight", "rehearsed"):
+        with pytest.raises(InputError, match=f"{option} must be at least 0, got -1"):
+            KernelRegression(small(), steps=1, **{option: -1})  # type: ignore[arg-type]
+
+
+def test_what_was_seen_before_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three steps of six observations, of which a memory of ten holds the latest."""
+    monkeypatch.setattr(kernel_regression, "MEMORY", 10)
+    seen: list[torch.Tensor] = []
+    recipe = KernelRegression(small(), steps=3, rehearsed=400)
+    recipe.model.register_forward_pre_hook(lambda *_: pytest.fail("what was remembered has no image any more"))
+    recipe.model.layers.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    given = batches()
+    fit(recipe, given, steps=3)
+    own = [KernelRegressor.observe(small(), b.lr, scale=2.0, direct=True)[:, :-2] for b in given]  # whatever the grid
+    for step, told in enumerate(seen):
+        assert len(told) == 406
+        torch.testing.assert_close(told[:6, :-2], own[step])
+        known = torch.cat(own[: step + 1])[-10:]
+        found = {int((row == known).all(1).nonzero()[0]) for row in told[6:, :-2]}  # fails for a row that is not known
+        assert len(found) == len(known)  # 400 draws of at most 12 miss none
+
+
+def test_a_resume_point_holds_what_is_remembered() -> None:
+    first, checkpoint = KernelRegression(small(), steps=2, rehearsed=3), {}
+    fit(first, batches(2), steps=2)
+    first.on_save_checkpoint(checkpoint)
+    assert [len(part) for part in checkpoint["memory"]] == [12, 12, 12]
+    second, again = KernelRegression(small(), steps=2, rehearsed=3), {}
+    second.on_load_checkpoint(checkpoint)
+    second.on_save_checkpoint(again)
+    assert again["seen"] == 12
+    assert all(torch.equal(a, b) for a, b in zip(checkpoint["memory"], again["memory"], strict=True))

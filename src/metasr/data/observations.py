@@ -44,6 +44,8 @@ class ObservationSampler:
         kernels_per_patch: how many images are made of each HR patch, which takes longer to cut than to blur.
         isotropic_share: probability that a batch's kernels are all isotropic.
         lr_size: side of the LR patches; HR patches are ``lr_size * scale``.
+        hr_size: the other way round: range of the side of HR patches, drawn for each batch and rounded down to a
+            multiple of the scale. How sure one may be of a blur follows from how much of an image there is to see.
         noise_std: range of the noise's standard deviation on the [0, 1] scale.
         clean_share: probability of no noise at all.
         jpeg: where each image's compression comes from; none for no compression.
@@ -55,6 +57,7 @@ class ObservationSampler:
     kernels_per_patch: int = 1
     isotropic_share: float = 0.5
     lr_size: int = 64
+    hr_size: tuple[int, int] | None = None
     noise_std: tuple[float, float] = (0.0, 0.1)
     clean_share: float = 0.5
     jpeg: JpegSampler | None = None
@@ -68,6 +71,8 @@ class ObservationSampler:
             )
         if not isinstance(self.degradations.kernels, GaussianSampler):
             raise InputError("degradations must have Gaussian kernels: they are what is to be told")
+        if self.hr_size is not None and not 1 <= self.hr_size[0] <= self.hr_size[1]:
+            raise InputError(f"hr_size must be a range (low, high) with 1 <= low <= high, got {tuple(self.hr_size)}")
         if not self.downsamples:
             raise InputError("downsamples must name at least one of direct, bicubic and area")
         low, high = self.noise_std
@@ -90,10 +95,10 @@ class ObservationSampler:
         levels = torch.rand(count, 2, generator=generator, dtype=torch.float64)
         low, high = self.noise_std
         noise_std = torch.where(levels[:, 0] < self.clean_share, 0.0, low + (high - low) * levels[:, 1]).float()
-        side = round(self.lr_size * degradation.scale)
+        side = self._side(degradation.scale, generator=generator)
         if side > pool.patch_size:
             raise InputError(
-                f"patches of {pool.patch_size} are too small for {self.lr_size} LR pixels at scale "
+                f"patches of {pool.patch_size} are too small for {side / degradation.scale:g} LR pixels at scale "
                 f"{degradation.scale:g}: set patch_size={side} or larger"
             )
         cut = pool.of_side(side).draw(count // self.kernels_per_patch, generator=generator)
@@ -104,3 +109,11 @@ class ObservationSampler:
             lr = compress(lr, degradation.jpeg or ())
         assert degradation.kernel is not None
         return Observations(lr, degradation.kernel, noise_std.to(lr), degradation)
+
+    def _side(self, scale: float, *, generator: torch.Generator) -> int:
+        """The side of a batch's HR patches."""
+        if self.hr_size is None:
+            return round(self.lr_size * scale)
+        low, high = self.hr_size
+        side = int(torch.randint(low, high + 1, (), generator=generator))
+        return round(side // scale * scale)

@@ -24,7 +24,10 @@ _LOG_VARIANCES = (-6.0, 4.0)  # of the variances in LR pixels² that are told
 _TINY = 1e-12
 
 STATISTICS = len(_EXPONENTS) * _ORDERS * (1 + len(_DIRECTIONS))
-"""How many numbers a ``KernelRegressor`` is shown of an image."""
+"""How many statistics of an image there are."""
+
+OBSERVED = STATISTICS + 3
+"""How many numbers a ``KernelRegressor`` is shown of an image: with scale, grid and compression."""
 
 
 class Blur(NamedTuple):
@@ -95,8 +98,8 @@ class KernelRegressor(nn.Module):
     It is shown statistics of the luminance's derivatives (see ``statistics``), of any image size, and passes them
     through three fully connected layers. On equal data and in a tenth of the time this told kernels better than a
     convolutional network that had to find such statistics itself. Which grid the image was sampled on cannot be seen in
-    it, and is an input beside the scale; so is how it was compressed, which its file tells. 44,549 parameters of width
-    128.
+    it, and is an input beside the scale; so is how it was compressed, which its file tells. 121,861 parameters of
+    width 256.
 
     Args:
         width: of the two hidden layers.
@@ -105,11 +108,11 @@ class KernelRegressor(nn.Module):
     smallest = 24
     """Side in LR pixels below which an image shows too little."""
 
-    def __init__(self, *, width: int = 128) -> None:
+    def __init__(self, *, width: int = 256) -> None:
         super().__init__()
         require_at_least(1, width=width)
         self.layers = nn.Sequential(
-            nn.Linear(STATISTICS + 3, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 5)
+            nn.Linear(OBSERVED, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 5)
         )
 
     def forward(self, lr: Tensor, *, scale: float, direct: bool, jpeg: Jpegs | None = None) -> Blur:
@@ -124,6 +127,18 @@ class KernelRegressor(nn.Module):
         Raises:
             InputError: for a malformed or too small image.
         """
+        return self.tell(self.observe(lr, scale=scale, direct=direct, jpeg=jpeg))
+
+    def observe(self, lr: Tensor, *, scale: float, direct: bool, jpeg: Jpegs | None = None) -> Tensor:
+        """What the layers are shown of some images, before anything is learned; takes what ``forward`` takes.
+
+        Returns:
+            ``(B, OBSERVED)``: the statistics, log2(scale) - 1, whether every s-th pixel was kept, and how coarsely luma
+            was compressed.
+
+        Raises:
+            InputError: for a malformed or too small image.
+        """
         check_image(lr, name="lr")
         check_scale(scale)
         if lr.shape[1] != 3 or min(lr.shape[-2:]) < self.smallest:
@@ -133,8 +148,17 @@ class KernelRegressor(nn.Module):
             )
         grid = lr.new_tensor([math.log2(scale) - 1, float(direct)]).expand(len(lr), 2)
         coded = told_numbers(jpeg, len(lr))[:, :1].to(lr)  # of luma, which alone is looked at
-        outputs = self.layers(torch.cat([statistics(lr), grid, coded], 1))  # (B, 5)
-        p = outputs[:, 0].clamp(*_LOG_VARIANCES) + 2 * math.log(scale)  # from LR to HR pixels²
+        return torch.cat([statistics(lr), grid, coded], 1)
+
+    def tell(self, observed: Tensor) -> Blur:
+        """What the layers make of that, for images of any mixture of scales and grids.
+
+        Args:
+            observed: ``(B, OBSERVED)``, as ``observe`` gives it.
+        """
+        outputs = self.layers(observed)  # (B, 5)
+        log_scale = math.log(2) * (observed[:, STATISTICS] + 1)
+        p = outputs[:, 0].clamp(*_LOG_VARIANCES) + 2 * log_scale  # from LR to HR pixels²
         q, r = (3 * torch.tanh(outputs[:, 1:3] / 3)).unbind(1)
         noise = torch.expm1(F.softplus(outputs[:, 3]).clamp_max(8)) * _LEVEL
         return Blur(torch.stack([p, q, r], 1), noise, 2 * torch.sigmoid(outputs[:, 4]))

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from metasr.data.observations import Observations
 from metasr.errors import InputError, require_at_least
 from metasr.models.kernel_regressor import KernelRegressor, gaussians_of
 from metasr.recipes.base import Recipe, Schedule
+from metasr.seeds import generator_from
+
+MEMORY = 40_000
+"""How many observations are remembered: some 100 MB in a resume point."""
 
 _LEVEL = 1 / 255
+
+
+class Told(NamedTuple):
+    """What the network is shown of some images, and what it is to tell.
+
+    Attributes:
+        observed: ``(B, OBSERVED)`` (see ``models.kernel_regressor.KernelRegressor.observe``).
+        kernel: ``(B, k, k)``.
+        noise_std: ``(B,)`` on the [0, 1] scale.
+    """
+
+    observed: Tensor
+    kernel: Tensor
+    noise_std: Tensor
 
 
 def kernel_loss(log_covariance: Tensor, kernel: Tensor) -> Tensor:
@@ -43,16 +62,21 @@ class KernelRegression(Recipe):
 
     Doubt is the distance that a kernel is expected to have; what it is off by does not change the kernel's own loss.
 
+    To blur an image and take its statistics is most of a step's work, and the small network on top needs to see each of
+    them often. So the latest ``MEMORY`` of them are remembered, and some looked at again in every step. Several devices
+    remember each their own; a resume point keeps the first one's.
+
     Args:
         model: a ``models.kernel_regressor.KernelRegressor``.
         steps: optimiser steps of the stage.
         rate: learning rate.
         noise_weight: share of the noise levels' loss.
         doubt_weight: share of the doubts' loss.
+        rehearsed: how many remembered observations each step looks at again beside its own; 0 for none.
         schedule: how the rate goes on.
 
     Raises:
-        InputError: for a network of another kind, or a negative share.
+        InputError: for a network of another kind, or a negative share or number.
     """
 
     def __init__(
@@ -63,6 +87,7 @@ class KernelRegression(Recipe):
         rate: float = 2e-3,
         noise_weight: float = 0.2,
         doubt_weight: float = 0.2,
+        rehearsed: int = 0,
         schedule: Schedule = "cosine",
     ) -> None:
         super().__init__(model, steps=steps, schedule=schedule)
@@ -70,10 +95,13 @@ class KernelRegression(Recipe):
             raise InputError(
                 f"kernel regression trains a KernelRegressor, got {type(model).__name__}; choose model=kernel_regressor"
             )
-        require_at_least(0, noise_weight=noise_weight, doubt_weight=doubt_weight)
+        require_at_least(0, noise_weight=noise_weight, doubt_weight=doubt_weight, rehearsed=rehearsed)
         self.rate = rate
         self.noise_weight = noise_weight
         self.doubt_weight = doubt_weight
+        self.rehearsed = rehearsed
+        self._memory: Told | None = None  # the first MEMORY or fewer of its rows are filled
+        self._seen = 0
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The network's weights, at ``rate``."""
@@ -83,10 +111,12 @@ class KernelRegression(Recipe):
         """The loss of one batch."""
         made_by = batch.degradation
         direct = made_by.downsample == "direct"
-        estimated = self.model(batch.lr, scale=made_by.scale, direct=direct, jpeg=made_by.jpeg)
-        each = kernel_loss(estimated.log_covariance, batch.kernel.to(batch.lr))
+        observed = self.model.observe(batch.lr, scale=made_by.scale, direct=direct, jpeg=made_by.jpeg)
+        seen = self._with_remembered(Told(observed, batch.kernel.to(observed), batch.noise_std.to(observed)))
+        estimated = self.model.tell(seen.observed)
+        each = kernel_loss(estimated.log_covariance, seen.kernel)
         kernels = each.mean()
-        noise = noise_loss(estimated.noise_std, batch.noise_std)
+        noise = noise_loss(estimated.noise_std, seen.noise_std)
         doubt = (estimated.doubt - each.detach()).abs().mean()
         loss = kernels + self.noise_weight * noise + self.doubt_weight * doubt
         self.require_finite(loss, of=lambda: f"{made_by.downsample} subsampling at scale {made_by.scale:g}")
@@ -95,3 +125,32 @@ class KernelRegression(Recipe):
         self.log("train/noise", noise)
         self.log("train/doubt", doubt)
         return self.touching_all(loss)
+
+    def _with_remembered(self, new: Told) -> Told:
+        """A step's observations and some of those remembered, among which its own are from now on."""
+        if not self.rehearsed:
+            return new
+        device, count = new.observed.device, len(new.observed)
+        if self._memory is None:
+            self._memory = Told(*(part.new_zeros(MEMORY, *part.shape[1:]) for part in new))
+        self._memory = Told(*(part.to(device) for part in self._memory))
+        slots = torch.arange(self._seen, self._seen + count, device=device) % MEMORY  # over the oldest, once it is full
+        for kept, part in zip(self._memory, new, strict=True):
+            kept[slots] = part
+        self._seen += count
+        drawn = torch.randint(min(self._seen, MEMORY), (self.rehearsed,), generator=generator_from(self.global_step))
+        return Told(*(torch.cat([a, b[drawn.to(device)]]) for a, b in zip(new, self._memory, strict=True)))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What is remembered goes into the resume point."""
+        if self._memory is not None:
+            checkpoint["seen"] = self._seen
+            checkpoint["memory"] = [part[: self._seen].cpu().clone() for part in self._memory]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """And comes back."""
+        if "memory" in checkpoint:
+            self._seen = checkpoint["seen"]
+            self._memory = Told(*(part.new_zeros(MEMORY, *part.shape[1:]) for part in checkpoint["memory"]))
+            for kept, part in zip(self._memory, checkpoint["memory"], strict=True):
+                kept[: len(part)] = part

@@ -32,7 +32,9 @@ RENAMED_KEYS = {
 """Keys of the configuration, or parts of keys, old to new."""
 
 ADDED_OPTIONS: dict[str, dict[str, Any]] = {
+    "metasr.data.observations.ObservationSampler": {"hr_size": None},
     "metasr.meta.step_weights.StepWeights": {"before": 0.0},
+    "metasr.recipes.kernel_regression.KernelRegression": {"rehearsed": 0},
     "metasr.recipes.maml_sr.MAMLSRRecipe": {"inner_loss": "deep", "unadapted_weight": 0.0},
 }
 """Options that classes got later, with the values by which they do what they did without them."""
