@@ -88,7 +88,7 @@ def test_the_lr_is_the_hr_degraded_by_what_is_told() -> None:
     [
         {"batch_size": 5}, {"kernels_per_patch": 3},
         {"downsamples": ("area",)}, {"isotropic_share": 1.0}, {"lr_size": 13},
-        {"noise_std": (0.0, 0.3)}, {"clean_share": 0.0},
+        {"hr_size": (18, 44)}, {"noise_std": (0.0, 0.3)}, {"clean_share": 0.0},
         {"degradations": replace(SAMPLER.degradations, scales=(3.0,))},
     ],
 )  # fmt: skip
@@ -102,6 +102,8 @@ def test_no_option_is_silent(other: dict[str, Any]) -> None:
     [
         ({"batch_size": 0}, "batch_size and lr_size must be at least 1, got 0 and 15"),
         ({"degradations": DegradationSampler()}, "degradations must have Gaussian kernels: they are what is"),
+        ({"hr_size": (40, 30)}, r"hr_size must be a range \(low, high\) with 1 <= low <= high, got \(40, 30\)"),
+        ({"hr_size": (0, 30)}, r"hr_size must be a range .* got \(0, 30\)"),
         ({"downsamples": ()}, "downsamples must name at least one of direct, bicubic and area"),
         ({"noise_std": (0.2, 0.1)}, r"with 0 <= low <= high, got \(0.2, 0.1\)"),
         ({"kernels_per_patch": 5}, "kernels_per_patch must divide the batch of 12, got 5"),
@@ -119,6 +121,14 @@ def test_too_small_patches_are_refused() -> None:
     sampler = replace(SAMPLER, degradations=replace(SAMPLER.degradations, scales=(4.0,)))
     with pytest.raises(InputError, match="patches of 45 are too small for 15 LR pixels at scale 4: set patch_size=60"):
         draw(sampler)
+
+
+def test_patches_of_a_range_of_sizes() -> None:
+    sides = {d.lr.shape[-1] * d.degradation.scale for d in of_many(replace(SAMPLER, hr_size=(20, 45)), 40)}
+    assert sides <= {20, 21, 22, 24, 26, 27, 28, 30, 32, 33, 34, 36, 38, 39, 40, 42, 44, 45}
+    assert len(sides) > 9
+    with pytest.raises(InputError, match=r"patches of 45 are too small for 23 LR pixels .* set patch_size=46"):
+        draw(replace(SAMPLER, hr_size=(46, 46), degradations=replace(SAMPLER.degradations, scales=(2.0,))))
 
 
 def test_images_of_one_patch_differ_in_kernel_and_noise_alone() -> None:
