@@ -91,6 +91,8 @@ def test_shares_are_shares() -> None:
         ({"noise": 5.0, "quality": 75}, "compressed"),
         ({"noise": 9.0, "quality": 75}, "compressed, noisy"),
         ({"noise": 5.0}, "noisy"),
+        ({"noise": 3.9}, "clean"),
+        ({"noise": 3.9, "blur": 0.5}, "soft"),
         ({"few": 0.4, "steep": 0.3}, "drawn"),
         ({"few": 0.9, "steep": 0.03}, "drawn"),
         ({"few": 0.7, "steep": 0.05}, "clean"),
