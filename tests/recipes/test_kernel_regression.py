@@ -148,5 +148,5 @@ def test_a_resume_point_holds_what_is_remembered() -> None:
     second, again = KernelRegression(small(), steps=2, rehearsed=3), {}
     second.on_load_checkpoint(checkpoint)
     second.on_save_checkpoint(again)
-    assert again["seen"] == 12
+    assert again["count"] == 12
     assert all(torch.equal(a, b) for a, b in zip(checkpoint["memory"], again["memory"], strict=True))

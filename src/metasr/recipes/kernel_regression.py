@@ -19,7 +19,7 @@ MEMORY = 40_000
 _LEVEL = 1 / 255
 
 
-class Told(NamedTuple):
+class Seen(NamedTuple):
     """What the network is shown of some images, and what it is to tell.
 
     Attributes:
@@ -79,6 +79,8 @@ class KernelRegression(Recipe):
         InputError: for a network of another kind, or a negative share or number.
     """
 
+    model: KernelRegressor
+
     def __init__(
         self,
         model: KernelRegressor,
@@ -100,8 +102,8 @@ class KernelRegression(Recipe):
         self.noise_weight = noise_weight
         self.doubt_weight = doubt_weight
         self.rehearsed = rehearsed
-        self._memory: Told | None = None  # the first MEMORY or fewer of its rows are filled
-        self._seen = 0
+        self._memory: Seen | None = None  # the first MEMORY or fewer of its rows are filled
+        self._count = 0
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The network's weights, at ``rate``."""
@@ -112,7 +114,7 @@ class KernelRegression(Recipe):
         made_by = batch.degradation
         direct = made_by.downsample == "direct"
         observed = self.model.observe(batch.lr, scale=made_by.scale, direct=direct, jpeg=made_by.jpeg)
-        seen = self._with_remembered(Told(observed, batch.kernel.to(observed), batch.noise_std.to(observed)))
+        seen = self._with_remembered(Seen(observed, batch.kernel.to(observed), batch.noise_std.to(observed)))
         estimated = self.model.tell(seen.observed)
         each = kernel_loss(estimated.log_covariance, seen.kernel)
         kernels = each.mean()
@@ -126,31 +128,33 @@ class KernelRegression(Recipe):
         self.log("train/doubt", doubt)
         return self.touching_all(loss)
 
-    def _with_remembered(self, new: Told) -> Told:
+    def _with_remembered(self, new: Seen) -> Seen:
         """A step's observations and some of those remembered, among which its own are from now on."""
         if not self.rehearsed:
             return new
         device, count = new.observed.device, len(new.observed)
         if self._memory is None:
-            self._memory = Told(*(part.new_zeros(MEMORY, *part.shape[1:]) for part in new))
-        self._memory = Told(*(part.to(device) for part in self._memory))
-        slots = torch.arange(self._seen, self._seen + count, device=device) % MEMORY  # over the oldest, once it is full
+            self._memory = Seen(*(part.new_zeros(MEMORY, *part.shape[1:]) for part in new))
+        self._memory = Seen(*(part.to(device) for part in self._memory))
+        slots = (
+            torch.arange(self._count, self._count + count, device=device) % MEMORY
+        )  # over the oldest, once it is full
         for kept, part in zip(self._memory, new, strict=True):
             kept[slots] = part
-        self._seen += count
-        drawn = torch.randint(min(self._seen, MEMORY), (self.rehearsed,), generator=generator_from(self.global_step))
-        return Told(*(torch.cat([a, b[drawn.to(device)]]) for a, b in zip(new, self._memory, strict=True)))
+        self._count += count
+        drawn = torch.randint(min(self._count, MEMORY), (self.rehearsed,), generator=generator_from(self.global_step))
+        return Seen(*(torch.cat([a, b[drawn.to(device)]]) for a, b in zip(new, self._memory, strict=True)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What is remembered goes into the resume point."""
         if self._memory is not None:
-            checkpoint["seen"] = self._seen
-            checkpoint["memory"] = [part[: self._seen].cpu().clone() for part in self._memory]
+            checkpoint["count"] = self._count
+            checkpoint["memory"] = [part[: self._count].cpu().clone() for part in self._memory]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """And comes back."""
         if "memory" in checkpoint:
-            self._seen = checkpoint["seen"]
-            self._memory = Told(*(part.new_zeros(MEMORY, *part.shape[1:]) for part in checkpoint["memory"]))
+            self._count = checkpoint["count"]
+            self._memory = Seen(*(part.new_zeros(MEMORY, *part.shape[1:]) for part in checkpoint["memory"]))
             for kept, part in zip(self._memory, checkpoint["memory"], strict=True):
                 kept[: len(part)] = part
