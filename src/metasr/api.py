@@ -125,7 +125,8 @@ def upscale(
         estimator: of ``kernel="estimate"``, a name of ``conf/estimator``; by default ``parametric``.
         save_kernel: write the kernel that was estimated, or that ``ddsr`` found, beside the output, as ``.npy``.
         solver: a name of ``conf/solver``, or what ``load`` gave; by default ``auto``, which chooses by what it sees of
-            the photo; with kernel, steps or options it is ``adapt``, with weights what these were made for.
+            the photo; with weights, or a kernel that released ones are best for, what these were made for; else, with
+            kernel, steps or options, ``adapt``.
         weights: released weights, a file or a run folder; by default the released ones that fit the kernel.
         steps: gradient steps on each photo; by default the solver's own number.
         frame: which frame or page of a photo of several, from 0; by default the first, with a warning.

@@ -106,7 +106,7 @@ def _add_upscale(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     up.add_argument(
         "--solver",
         metavar=f"{{{solvers}}}",
-        help="how (default: by what is seen; with -k or -n adapt)",
+        help="how (default: by what is seen; with -k or -n what the best weights are for, else adapt)",
     )
     up.add_argument(
         "-w", "--weights", metavar="NAME|FILE|FOLDER",

@@ -115,3 +115,10 @@ def test_a_chosen_model_or_solver_takes_nothing_of_another_s_profile() -> None:
     assert dict(own) == {"_target_": "x.Y"}
     assert "rate" not in compose("+experiment=maml_sr_x2", "profile=paper", "solver=network").solver
     assert compose("profile=paper", "solver=zssr").solver.max_steps == 3000
+
+
+def test_inner_steps_of_mrda_are_the_published_ones_in_the_papers_profile_alone() -> None:
+    for profile, meta, adapted in (("paper", 1e-2, [1e-2, *[5e-3] * 4]), ("quick", 0.1, [0.1] * 5)):
+        made = compose("+experiment=mrda_x4_iso", f"profile={profile}").stages
+        assert made.meta_transfer.recipe.inner_rate == meta
+        assert made.teacher.recipe.view.rates == made.student.recipe.view.rates == adapted

@@ -137,7 +137,19 @@ def test_what_was_seen_before_is_looked_at_again(monkeypatch: pytest.MonkeyPatch
         torch.testing.assert_close(told[:6, :-2], own[step])
         known = torch.cat(own[: step + 1])[-10:]
         found = {int((row == known).all(1).nonzero()[0]) for row in told[6:, :-2]}  # fails for a row that is not known
-        assert len(found) == len(known)  # 400 draws of at most 12 miss none
+        assert len(found) == len(known)  # 400 draws of at most ten miss none
+
+
+def test_what_is_remembered_stays_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_regression, "MEMORY", 7)
+    recipe = KernelRegression(small(), steps=3, rehearsed=30)
+    for start in (0, 4, 8):
+        rows = torch.arange(start, start + 4.0)
+        seen = recipe._with_remembered(kernel_regression.Seen(rows[:, None], rows[:, None, None], rows))
+        assert torch.equal(seen.observed[:, 0], seen.noise_std)
+        assert torch.equal(seen.kernel[:, 0, 0], seen.noise_std)
+        assert torch.equal(seen.noise_std[:4], rows)
+    assert set(seen.noise_std.tolist()) == {5, 6, 7, 8, 9, 10, 11}
 
 
 def test_a_resume_point_holds_what_is_remembered() -> None:

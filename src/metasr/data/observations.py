@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -45,7 +46,8 @@ class ObservationSampler:
         isotropic_share: probability that a batch's kernels are all isotropic.
         lr_size: side of the LR patches; HR patches are ``lr_size * scale``.
         hr_size: the other way round: range of the side of HR patches, drawn for each batch and rounded down to a
-            multiple of the scale. How sure one may be of a blur follows from how much of an image there is to see.
+            multiple of the scale; ``lr_size`` does not count then. How sure one may be of a blur follows from how much
+            of an image there is to see.
         noise_std: range of the noise's standard deviation on the [0, 1] scale.
         clean_share: probability of no noise at all.
         jpeg: where each image's compression comes from; none for no compression.
@@ -71,8 +73,13 @@ class ObservationSampler:
             )
         if not isinstance(self.degradations.kernels, GaussianSampler):
             raise InputError("degradations must have Gaussian kernels: they are what is to be told")
-        if self.hr_size is not None and not 1 <= self.hr_size[0] <= self.hr_size[1]:
-            raise InputError(f"hr_size must be a range (low, high) with 1 <= low <= high, got {tuple(self.hr_size)}")
+        if self.hr_size is not None:
+            least = math.ceil(max(self.degradations.scales))
+            if len(self.hr_size) != 2 or not least <= self.hr_size[0] <= self.hr_size[1]:
+                raise InputError(
+                    f"hr_size must be a range (low, high) with {least} <= low <= high, the first an LR pixel at the "
+                    f"largest scale, got {tuple(self.hr_size)}"
+                )
         if not self.downsamples:
             raise InputError("downsamples must name at least one of direct, bicubic and area")
         low, high = self.noise_std
@@ -95,7 +102,7 @@ class ObservationSampler:
         levels = torch.rand(count, 2, generator=generator, dtype=torch.float64)
         low, high = self.noise_std
         noise_std = torch.where(levels[:, 0] < self.clean_share, 0.0, low + (high - low) * levels[:, 1]).float()
-        side = self._side(degradation.scale, generator=generator)
+        side = self._side(degradation.scale, pool.patch_size, generator=generator)
         if side > pool.patch_size:
             raise InputError(
                 f"patches of {pool.patch_size} are too small for {side / degradation.scale:g} LR pixels at scale "
@@ -110,10 +117,12 @@ class ObservationSampler:
         assert degradation.kernel is not None
         return Observations(lr, degradation.kernel, noise_std.to(lr), degradation)
 
-    def _side(self, scale: float, *, generator: torch.Generator) -> int:
-        """The side of a batch's HR patches."""
+    def _side(self, scale: float, pool_size: int, *, generator: torch.Generator) -> int:
+        """The side of a batch's HR patches, out of patches of a size."""
         if self.hr_size is None:
             return round(self.lr_size * scale)
         low, high = self.hr_size
+        if high > pool_size:
+            raise InputError(f"patches of {pool_size} are too small for hr_size up to {high}: set patch_size={high}")
         side = int(torch.randint(low, high + 1, (), generator=generator))
         return round(side // scale * scale)

@@ -31,7 +31,7 @@ SHARES: dict[Kind, dict[str, float]] = {
 }
 """Each method's share in the result, by kind: see ``benchmarks/photo_rule.py``, which makes this table."""
 
-_WEAK = 4.0  # grey levels of noise that cost less enlarged than smoothed: at 3, 0.15 dB on validation images
+_WEAK = 4.0  # grey levels; at 3 the shares of clean photos are 0.15 dB ahead of those of noisy ones
 
 
 @dataclass(frozen=True, kw_only=True)
