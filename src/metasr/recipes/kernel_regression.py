@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -134,11 +135,9 @@ class KernelRegression(Recipe):
             return new
         device, count = new.observed.device, len(new.observed)
         if self._memory is None:
-            self._memory = Seen(*(part.new_zeros(MEMORY, *part.shape[1:]) for part in new))
+            self._memory = _room_for(new)
         self._memory = Seen(*(part.to(device) for part in self._memory))
-        slots = (
-            torch.arange(self._count, self._count + count, device=device) % MEMORY
-        )  # over the oldest, once it is full
+        slots = torch.arange(self._count, self._count + count, device=device) % MEMORY  # the oldest ones', once full
         for kept, part in zip(self._memory, new, strict=True):
             kept[slots] = part
         self._count += count
@@ -155,6 +154,11 @@ class KernelRegression(Recipe):
         """And comes back."""
         if "memory" in checkpoint:
             self._count = checkpoint["count"]
-            self._memory = Seen(*(part.new_zeros(MEMORY, *part.shape[1:]) for part in checkpoint["memory"]))
+            self._memory = _room_for(checkpoint["memory"])
             for kept, part in zip(self._memory, checkpoint["memory"], strict=True):
                 kept[: len(part)] = part
+
+
+def _room_for(parts: Sequence[Tensor]) -> Seen:
+    """Empty rows for ``MEMORY`` observations of these shapes."""
+    return Seen(*(part.new_zeros(MEMORY, *part.shape[1:]) for part in parts))
