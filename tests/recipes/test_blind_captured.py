@@ -22,7 +22,7 @@ def teacher(reset: str) -> Recipe:
 def student(reset: str) -> Recipe:
     return Student(
         blind(), teacher=teacher_net(seed=2).encoder, view=adapting(), mln=mln(), mln_reset=reset, steps=4,
-        encoder_steps=2, rate=1e-3,
+        encoder_steps=2, rate=1e-3, rehearsed=2,
     )  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from metasr.degradation.pipeline import DegradationSampler
 from metasr.errors import DivergenceError, InputError
 from metasr.models.kernel_regressor import KernelRegressor, axes_of
 from metasr.models.plain_cnn import PlainCNN
-from metasr.recipes import kernel_regression
 from metasr.recipes.kernel_regression import KernelRegression, kernel_loss, noise_loss
 from recipes.fitting import Gradients, fit, silent_options
 
@@ -122,43 +121,19 @@ def test_other_networks_and_shares_are_refused() -> None:
             KernelRegression(small(), steps=1, **{option: -1})  # type: ignore[arg-type]
 
 
-def test_what_was_seen_before_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_seen_before_is_looked_at_again() -> None:
     """Three steps of six observations, of which a memory of ten holds the latest."""
-    monkeypatch.setattr(kernel_regression, "MEMORY", 10)
     seen: list[torch.Tensor] = []
     recipe = KernelRegression(small(), steps=3, rehearsed=400)
+    given = batches()
+    own = [KernelRegressor.observe(small(), b.lr, scale=2.0, direct=True)[:, :-2] for b in given]  # whatever the grid
+    recipe.memory.room = 10 * 4 * (own[0].shape[1] + 2 + given[0].kernel[0].numel() + 1)
     recipe.model.register_forward_pre_hook(lambda *_: pytest.fail("what was remembered has no image any more"))
     recipe.model.layers.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    given = batches()
     fit(recipe, given, steps=3)
-    own = [KernelRegressor.observe(small(), b.lr, scale=2.0, direct=True)[:, :-2] for b in given]  # whatever the grid
     for step, told in enumerate(seen):
         assert len(told) == 406
         torch.testing.assert_close(told[:6, :-2], own[step])
         known = torch.cat(own[: step + 1])[-10:]
         found = {int((row == known).all(1).nonzero()[0]) for row in told[6:, :-2]}  # fails for a row that is not known
         assert len(found) == len(known)  # 400 draws of at most ten miss none
-
-
-def test_what_is_remembered_stays_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_regression, "MEMORY", 7)
-    recipe = KernelRegression(small(), steps=3, rehearsed=30)
-    for start in (0, 4, 8):
-        rows = torch.arange(start, start + 4.0)
-        seen = recipe._with_remembered(kernel_regression.Seen(rows[:, None], rows[:, None, None], rows))
-        assert torch.equal(seen.observed[:, 0], seen.noise_std)
-        assert torch.equal(seen.kernel[:, 0, 0], seen.noise_std)
-        assert torch.equal(seen.noise_std[:4], rows)
-    assert set(seen.noise_std.tolist()) == {5, 6, 7, 8, 9, 10, 11}
-
-
-def test_a_resume_point_holds_what_is_remembered() -> None:
-    first, checkpoint = KernelRegression(small(), steps=2, rehearsed=3), {}
-    fit(first, batches(2), steps=2)
-    first.on_save_checkpoint(checkpoint)
-    assert [len(part) for part in checkpoint["memory"]] == [12, 12, 12]
-    second, again = KernelRegression(small(), steps=2, rehearsed=3), {}
-    second.on_load_checkpoint(checkpoint)
-    second.on_save_checkpoint(again)
-    assert again["count"] == 12
-    assert all(torch.equal(a, b) for a, b in zip(checkpoint["memory"], again["memory"], strict=True))

@@ -112,6 +112,27 @@ def test_the_gradient_by_hand(alone: bool, kind: str) -> None:
         torch.testing.assert_close(g, w, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_earlier_pairs_are_learned_from_again(alone: bool) -> None:
+    """By the encoder, without asking the teacher anew: the loss is the mean over the step's own vectors and them."""
+    made, (first, second) = student(encoder_steps=6 if alone else 0, rehearsed=3), [pairs(seed=s) for s in range(2)]
+    targets = [made.teacher(made.observer.look(b.lr, b.hr)[0]) for b in (first, second)]
+    made.training_step(first, 0)
+    lr, vectors = made.remembered()
+    for one, vector in zip(lr, vectors, strict=True):
+        (row,) = (one == first.lr).flatten(1).all(1).nonzero()[0].tolist()
+        torch.testing.assert_close(vector, targets[0][row])
+    model = copy.deepcopy(made.blind)
+    vector = model.encoder(torch.cat([second.lr, lr]))
+    loss = distillation_loss(vector, torch.cat([targets[1], vectors]))
+    if not alone:
+        loss = loss + F.l1_loss(model.body(second.lr, vector[: len(second.lr)]), second.hr)
+    want = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
+    got = torch.autograd.grad(made.training_step(second, 1), list(made.model.parameters()))
+    for g, w in zip(got, want, strict=True):
+        torch.testing.assert_close(g, w, rtol=1e-4, atol=1e-7)
+
+
 def test_pairs_by_hand() -> None:
     made, batch = pair_student(), pairs()
     model = copy.deepcopy(made.blind)
@@ -172,6 +193,7 @@ def test_no_option_is_silent() -> None:
         "distill": lambda: "kl",
         "temperature": lambda: 1.0,
         "abs_weight": lambda: 0.5,
+        "rehearsed": lambda: 5,
         "train_encoder": lambda: True,  # the other value leaves nothing to distil: see the test of it alone
         "engine": lambda: "eager",
         "precision": lambda: "bf16",
@@ -274,6 +296,8 @@ def test_errors() -> None:
         student(encoder_steps=7)
     with pytest.raises(InputError, match="distill='none' leaves nothing to learn in phase A, got encoder_steps=2"):
         student(encoder_steps=2, distill="none")
+    with pytest.raises(InputError, match="distill='none' leaves nothing to rehearse, got rehearsed=2; set it to 0"):
+        student(rehearsed=2, distill="none")
     with pytest.raises(InputError, match=r"distill must be one of kl\+abs, kl, abs, none, got 'ce'"):
         student(distill="ce")
     with pytest.raises(InputError, match=r"temperature must be above 0 and abs_weight at least 0, got 0 and 0\.1"):

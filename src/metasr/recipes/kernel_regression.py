@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,11 +10,8 @@ from torch import Tensor
 from metasr.data.observations import Observations
 from metasr.errors import InputError, require_at_least
 from metasr.models.kernel_regressor import KernelRegressor, gaussians_of
-from metasr.recipes.base import Recipe, Schedule
-from metasr.seeds import generator_from
-
-MEMORY = 40_000
-"""How many observations are remembered: some 100 MB in a resume point."""
+from metasr.recipes.base import Schedule
+from metasr.recipes.memory import Rehearsing
 
 _LEVEL = 1 / 255
 
@@ -58,14 +54,13 @@ def noise_loss(noise_std: Tensor, true: Tensor) -> Tensor:
     return ((noise_std + _LEVEL).log() - (true + _LEVEL).log()).abs().mean()
 
 
-class KernelRegression(Recipe):
+class KernelRegression(Rehearsing):
     """Minimise the distance of kernels plus shares of the distances of noise levels and of doubts, with Adam.
 
     Doubt is the distance that a kernel is expected to have; what it is off by does not change the kernel's own loss.
 
     To blur an image and take its statistics is most of a step's work, and the small network on top needs to see each of
-    them often. So the latest ``MEMORY`` of them are remembered, and some looked at again in every step. Several devices
-    remember each their own; a resume point keeps the first one's.
+    them often. So the latest are remembered, and some looked at again in every step (``recipes.memory.Rehearsing``).
 
     Args:
         model: a ``models.kernel_regressor.KernelRegressor``.
@@ -93,18 +88,15 @@ class KernelRegression(Recipe):
         rehearsed: int = 0,
         schedule: Schedule = "cosine",
     ) -> None:
-        super().__init__(model, steps=steps, schedule=schedule)
+        super().__init__(model, steps=steps, schedule=schedule, rehearsed=rehearsed)
         if not isinstance(model, KernelRegressor):
             raise InputError(
                 f"kernel regression trains a KernelRegressor, got {type(model).__name__}; choose model=kernel_regressor"
             )
-        require_at_least(0, noise_weight=noise_weight, doubt_weight=doubt_weight, rehearsed=rehearsed)
+        require_at_least(0, noise_weight=noise_weight, doubt_weight=doubt_weight)
         self.rate = rate
         self.noise_weight = noise_weight
         self.doubt_weight = doubt_weight
-        self.rehearsed = rehearsed
-        self._memory: Seen | None = None  # the first MEMORY or fewer of its rows are filled
-        self._count = 0
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The network's weights, at ``rate``."""
@@ -131,34 +123,6 @@ class KernelRegression(Recipe):
 
     def _with_remembered(self, new: Seen) -> Seen:
         """A step's observations and some of those remembered, among which its own are from now on."""
-        if not self.rehearsed:
-            return new
-        device, count = new.observed.device, len(new.observed)
-        if self._memory is None:
-            self._memory = _room_for(new)
-        self._memory = Seen(*(part.to(device) for part in self._memory))
-        slots = torch.arange(self._count, self._count + count, device=device) % MEMORY  # the oldest ones', once full
-        for kept, part in zip(self._memory, new, strict=True):
-            kept[slots] = part
-        self._count += count
-        drawn = torch.randint(min(self._count, MEMORY), (self.rehearsed,), generator=generator_from(self.global_step))
-        return Seen(*(torch.cat([a, b[drawn.to(device)]]) for a, b in zip(new, self._memory, strict=True)))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What is remembered goes into the resume point."""
-        if self._memory is not None:
-            checkpoint["count"] = self._count
-            checkpoint["memory"] = [part[: self._count].cpu().clone() for part in self._memory]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """And comes back."""
-        if "memory" in checkpoint:
-            self._count = checkpoint["count"]
-            self._memory = _room_for(checkpoint["memory"])
-            for kept, part in zip(self._memory, checkpoint["memory"], strict=True):
-                kept[: len(part)] = part
-
-
-def _room_for(parts: Sequence[Tensor]) -> Seen:
-    """Empty rows for ``MEMORY`` observations of these shapes."""
-    return Seen(*(part.new_zeros(MEMORY, *part.shape[1:]) for part in parts))
+        self.remember(new)
+        again = self.remembered()
+        return Seen(*(torch.cat(both) for both in zip(new, again, strict=True))) if again else new

@@ -18,12 +18,13 @@ from metasr.meta.precision import Arithmetic, Layout, Precision
 from metasr.models.blind import BlindSR
 from metasr.models.mln import MLN
 from metasr.models.teacher import View
-from metasr.recipes.base import Recipe, Schedule, schedule_factor
+from metasr.recipes.base import Schedule, schedule_factor
 from metasr.recipes.distillation import Distill, abs_loss, check_distill, distillation_loss, kl_loss
+from metasr.recipes.memory import Rehearsing
 from metasr.recipes.observer import Observer, Reset
 
 
-class Student(Recipe):
+class Student(Rehearsing):
     """Draw encoder(LR) to the teacher's vector, first alone, then together with the SR loss.
 
         phase A:  KL + 0.1 ‖S - T‖₁ by the encoder; the body stays the teacher's
@@ -31,6 +32,10 @@ class Student(Recipe):
 
     S is the student's vector, T the teacher's, KL that of their softmax at temperature 0.15; norms are means. MRDA has
     both phases and all terms, KDSR no distance (``distill="kl"``), and for isotropic kernels no phase A.
+
+    The teacher's vectors, for which a network is adapted, are most of MRDA's work, and a batch of one degradation tells
+    the encoder little of how they differ. So LR images and vectors of earlier steps can be learned from again
+    (``rehearsed``, not published).
 
     Where we depart from the public code: the teacher runs without gradients, which pile up there unused; and see
     ``mln_reset``.
@@ -51,6 +56,8 @@ class Student(Recipe):
             there is no teacher, and no phase A.
         temperature: τ of the divergence; to be left as it is where there is none.
         abs_weight: of the distance, likewise.
+        rehearsed: how many remembered LR images and vectors the encoder learns from in each step beside its own; 0
+            (published) for none. See ``recipes.memory.Rehearsing``.
         train_encoder: false leaves the encoder as it was initialised, a control: the body learns to do with a vector of
             random features. Then there is nothing to distil either.
         engine: ``auto`` captures steps as CUDA graphs where that is possible, as does ``captured``, which warns where
@@ -80,12 +87,13 @@ class Student(Recipe):
         distill: Distill = "kl+abs",
         temperature: float = 0.15,
         abs_weight: float = 0.1,
+        rehearsed: int = 0,
         train_encoder: bool = True,
         engine: EngineKind = "auto",
         precision: Arithmetic = "tf32",
         layout: Layout = "auto",
     ) -> None:
-        super().__init__(model, steps=steps, schedule=schedule)
+        super().__init__(model, steps=steps, schedule=schedule, rehearsed=rehearsed)
         check_distill(distill)
         if not 0 <= encoder_steps <= steps:
             raise InputError(f"encoder_steps must be at least 0 and at most steps, {steps}, got {encoder_steps}")
@@ -103,6 +111,8 @@ class Student(Recipe):
         ):
             if part not in distill and value != usual:
                 raise InputError(f"distill={distill!r} has no part for {name}={value} to act on; leave {name} out")
+        if distill == "none" and rehearsed:
+            raise InputError(f"distill='none' leaves nothing to rehearse, got rehearsed={rehearsed}; set it to 0")
         if not train_encoder:
             if distill != "none":
                 raise InputError(
@@ -158,12 +168,13 @@ class Student(Recipe):
         def differentiate(inputs: Sequence[Tensor], side_by_side: bool) -> list[Tensor]:
             return self._differentiate(inputs, alone=alone)
 
-        loss, kl, distance, pixels, *outputs = self.engine.run(
+        loss, kl, distance, pixels, target, *outputs = self.engine.run(
             differentiate,
-            [batch.lr.contiguous(memory_format=layout), batch.hr.contiguous(memory_format=layout)],
+            [batch.lr.contiguous(memory_format=layout), batch.hr.contiguous(memory_format=layout), *self.remembered()],
             parameters=[*self.parameters(), *self.buffers()],
             key=alone,
         )
+        self.remember([batch.lr, target])
         trained = _trained(self.blind, alone=alone)
         self.observer.keep(outputs[len(trained) :])
         self.require_finite(loss, of=lambda: f"degradation {batch.degradation}")
@@ -183,24 +194,27 @@ class Student(Recipe):
 
     def _differentiate(self, inputs: Sequence[Tensor], *, alone: bool) -> list[Tensor]:
         """Losses, gradients and where the MLN has got; a pure function of tensors, with no copy from the host."""
-        lr, hr = inputs
+        lr, hr, *again = inputs  # again: remembered LR images and their vectors, or nothing
         with self.precision.region(lr.device):
             target, adapted = self._teach(lr, hr)
             network = with_leaves(self.blind, self.precision.memory_format(lr.device))
             with self.precision.autocast(lr.device):
-                vector = network.vector(lr)
-                output = None if alone else network.body(lr, vector)
+                vector = network.vector(torch.cat([lr, *again[:1]]))
+                output = None if alone else network.body(lr, vector[: len(lr)])
             vector = vector.to(hr.dtype)
             pixels = hr.new_zeros(()) if output is None else l1_loss(output.to(hr.dtype), hr)
             loss, kl, distance = pixels, hr.new_zeros(()), hr.new_zeros(())
-            if target is not None:
+            if target is None:
+                target = vector.detach()
+            else:
+                targets = torch.cat([target, *again[1:]])
                 loss = loss + distillation_loss(
-                    vector, target, kind=self.distill, temperature=self.temperature, abs_weight=self.abs_weight
+                    vector, targets, kind=self.distill, temperature=self.temperature, abs_weight=self.abs_weight
                 )
-                kl = kl_loss(vector.detach(), target, temperature=self.temperature)
-                distance = abs_loss(vector.detach(), target)
+                kl = kl_loss(vector.detach(), targets, temperature=self.temperature)
+                distance = abs_loss(vector.detach(), targets)
             gradients = torch.autograd.grad(loss, _trained(network, alone=alone), materialize_grads=True)
-        return [loss.detach(), kl, distance, pixels.detach(), *(g.contiguous() for g in gradients), *adapted]
+        return [loss.detach(), kl, distance, pixels.detach(), target, *(g.contiguous() for g in gradients), *adapted]
 
     def _teach(self, lr: Tensor, hr: Tensor) -> tuple[Tensor | None, list[Tensor]]:
         """The teacher's vector, and what its observer keeps; none where nobody asks for it."""

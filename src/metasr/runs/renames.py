@@ -36,6 +36,7 @@ ADDED_OPTIONS: dict[str, dict[str, Any]] = {
     "metasr.meta.step_weights.StepWeights": {"before": 0.0},
     "metasr.recipes.kernel_regression.KernelRegression": {"rehearsed": 0},
     "metasr.recipes.maml_sr.MAMLSRRecipe": {"inner_loss": "deep", "unadapted_weight": 0.0},
+    "metasr.recipes.student.Student": {"rehearsed": 0},
 }
 """Options that classes got later, with the values by which they do what they did without them."""
 
