@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from fnmatch import fnmatch
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -34,7 +33,11 @@ SCHEDULES = sorted(path.name for path in (conf_folder() / "schedule").iterdir())
 BASE = ("+experiment=mzsr_x2",)
 
 
-@pytest.mark.parametrize(("experiment", "profile"), list(product(EXPERIMENTS, PROFILES)))
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "profile",  # two of them change quick's numbers alone
+    [pytest.param(p, marks=pytest.mark.slow if p in ("cpu", "gpu") else ()) for p in PROFILES],
+)
 def test_every_experiment_builds_in_every_profile(experiment: str, profile: str, tmp_path: Path) -> None:
     cfg = compose(f"+experiment={experiment}", f"profile={profile}")
     assert cfg.name == experiment

@@ -165,6 +165,7 @@ def killed_until_done(folder: Path, photos: Path, moments: list[int]) -> dict[st
     return job(folder, photos, Counting())
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_with_the_same_files(photos: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     assert killed_until_done(tmp_path / "killed", photos, [2, 3]) == whole
 

@@ -152,6 +152,7 @@ def test_choices_that_do_not_fit(
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
+@pytest.mark.slow
 def test_the_task_as_it_is_typed(tmp_path: Path) -> None:
     source = save_picture(tmp_path / "a.png", 37, 51)
     typed = ("task=upscale", "solver=interpolate", f"input={source}", "width=77")

@@ -31,6 +31,7 @@ def run(loop: Loop, *wanted: int) -> dict[int, tuple[torch.Tensor, torch.Tensor]
         return {n: (s.image, s.kernel) for n, s in loop.run(wanted, limit).items()}
 
 
+@pytest.mark.slow
 def test_the_published_counters() -> None:
     loop = canvas_loop(FAITHFUL)
     run(loop, 1000)
@@ -173,6 +174,7 @@ def test_a_loss_that_is_not_a_number_stops() -> None:
         loop.image_step(1)
 
 
+@pytest.mark.slow
 def test_a_captured_step_is_the_eager_one() -> None:
     eager, captured = canvas_loop(QUICK), canvas_loop(QUICK)
     recorder = Recorder()
